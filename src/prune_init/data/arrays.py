@@ -1,0 +1,81 @@
+"""Images that fit in memory: kept as bytes on the device, prepared a batch at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from prune_init.data.augmentation import CropFlip
+from prune_init.data.images import Batch, Images, Loader
+from prune_init.data.sampler import Sampler
+from prune_init.data.seeding import generator
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages(Images):
+    """Images in one tensor.
+
+    Attributes:
+        pixels: uint8 [N, C, H, W].
+        labels: int64 [N].
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, of the same.
+        augmentation: for training; None if there is none.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: CropFlip | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.pixels.shape
+        return channels, height, width
+
+    def select(self, indices: Tensor) -> Self:
+        """The images at `indices`, copied."""
+        return replace(self, pixels=self.pixels[indices], labels=self.labels[indices])
+
+    def loader(self, sampler: Sampler, *, device: torch.device | str, augment: int | None) -> Loader:
+        """See `Images.loader`. Copies all images to the device first, unless they are there."""
+        return ArrayLoader(self, sampler, device=device, augment=augment)
+
+
+class ArrayLoader(Loader):
+    """Augments and normalises whole batches on the device, without a Python step per image.
+
+    How an image is augmented depends on the seed, the epoch and the image, not on its batch: neither the
+    batch size nor the number of processes changes it.
+    """
+
+    def __init__(
+        self, images: ArrayImages, sampler: Sampler, *, device: torch.device | str, augment: int | None
+    ) -> None:
+        super().__init__(sampler)
+        self._pixels = images.pixels.to(device)
+        self._labels = images.labels.to(device)
+        self._mean = torch.tensor(images.mean, device=device).view(-1, 1, 1)
+        self._std = torch.tensor(images.std, device=device).view(-1, 1, 1)
+        self._augmentation = images.augmentation
+        self._seed = augment
+
+    def __iter__(self) -> Iterator[Batch]:
+        draws = self._draws()
+        for batch in self.sampler.batches(self._pixels.device):
+            pixels = self._pixels[batch]
+            if self._augmentation is not None and draws is not None:
+                pixels = self._augmentation(pixels, draws[batch])
+            # The operations of torchvision's ToTensor and Normalize, in their order: equal to the last bit.
+            yield pixels.float().div_(255).sub_(self._mean).div_(self._std), self._labels[batch]
+
+    def _draws(self) -> Tensor | None:
+        """This epoch's augmentation of every image."""
+        if self._augmentation is None or self._seed is None:
+            return None
+        random = generator(self._seed, "augmentation", self.sampler.epoch)
+        return self._augmentation.draw(len(self._labels), random).to(self._pixels.device)

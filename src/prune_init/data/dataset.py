@@ -1,0 +1,143 @@
+"""A data set: training, validation and test images, and the batches made of them."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from prune_init.data.images import Batch, Images, Loader
+from prune_init.data.sampler import Sampler
+from prune_init.data.seeding import generator
+from prune_init.data.selection import balanced, shares
+from prune_init.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images for pruning, training and testing.
+
+    Attributes:
+        train: images to learn from, without those held back for validation.
+        test: images to report accuracy on.
+        num_classes: labels are 0..num_classes-1.
+        input_shape: (C, H, W) of an image.
+        validation: images held back from the official training images; None unless `split` asked for them.
+    """
+
+    train: Images
+    test: Images
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    validation: Images | None = None
+
+    def __post_init__(self) -> None:
+        # A configuration gives a list; architectures are built from the same numbers, so they must be true.
+        object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        if self.input_shape != self.train.shape:
+            raise InputError(
+                "dataset.input_shape", list(self.input_shape), f"is {list(self.train.shape)} here"
+            )
+        classes = int(self.test.labels.max()) + 1
+        if self.num_classes != classes:
+            raise InputError("dataset.num_classes", self.num_classes, f"is {classes} here")
+
+    def split(self, validation: int, *, seed: int) -> "Dataset":
+        """Holds training images back for validation, the same number of each class.
+
+        Args:
+            validation: how many in all; 0, as published, for none. Where the classes do not divide it, chance
+                says which give one more.
+            seed: decides which.
+
+        Raises:
+            InputError: if the number is negative, a class has too few images, or some are already held back.
+        """
+        if validation < 0 or self.validation is not None:
+            raise InputError("validation", validation, "needs at least 0, once for a data set")
+        if validation == 0:
+            return self
+        random = generator(seed, "validation")
+        counts = shares(validation, self.num_classes, random)
+        held = balanced(self.train.labels, counts, random, key="validation")
+        stays = torch.ones(len(self.train), dtype=torch.bool)
+        stays[held] = False
+        kept, held = stays.nonzero().flatten(), held.sort().values
+        return replace(self, train=self.train.select(kept), validation=self.train.select(held))
+
+    def train_loader(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        device: torch.device | str,
+        augment: bool = True,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Loader:
+        """Training batches in random order; the last, smaller one is kept, as published.
+
+        Order and augmentation are a pure function of the seed and the epoch (`set_epoch`): a run resumed at
+        an epoch sees what it would have seen. Ranks share the images without overlap, in equally many
+        batches.
+
+        Args:
+            batch_size: images per batch and rank.
+            seed: of order and augmentation.
+            device: where the batches are to be.
+            augment: apply the data set's augmentation.
+            rank: this process, from 0.
+            world: number of processes.
+        """
+        sampler = Sampler(len(self.train), batch_size, seed=seed, rank=rank, world=world)
+        return self.train.loader(sampler, device=device, augment=seed if augment else None)
+
+    def validation_loader(
+        self, batch_size: int, *, device: torch.device | str, rank: int = 0, world: int = 1
+    ) -> Loader | None:
+        """Validation batches as `test_loader` makes them, or None where nothing is held back."""
+        if self.validation is None:
+            return None
+        sampler = Sampler(len(self.validation), batch_size, rank=rank, world=world)
+        return self.validation.loader(sampler, device=device, augment=None)
+
+    def test_loader(
+        self, batch_size: int, *, device: torch.device | str, rank: int = 0, world: int = 1
+    ) -> Loader:
+        """Test batches: every image once over all ranks, in fixed order, without augmentation."""
+        sampler = Sampler(len(self.test), batch_size, rank=rank, world=world)
+        return self.test.loader(sampler, device=device, augment=None)
+
+    def sample(
+        self,
+        per_class: int,
+        *,
+        seed: int,
+        augment: bool,
+        batch_size: int = 256,
+        device: torch.device | str = "cpu",
+        by_class: bool = False,
+    ) -> list[Batch]:
+        """The pruning sample: exactly `per_class` training images of every class, the same on every rank.
+
+        Args:
+            per_class: images of each class.
+            seed: of the choice, the order and the augmentation.
+            augment: apply the data set's augmentation, as published.
+            batch_size: images per batch; the last may be smaller.
+            device: where the batches are to be.
+            by_class: class by class, as GraSP's authors concatenate them, in place of a random order.
+
+        Raises:
+            InputError: if `per_class` is below 1 or a class has fewer images.
+
+        Differs from the reference: the published SynFlow code takes `per_class * num_classes` images whatever
+        their class, and augments them afresh in each pruning iteration.
+        """
+        if per_class < 1:
+            raise InputError("per_class", per_class, "needs a whole number of at least 1")
+        random = generator(seed, "sample")
+        chosen = balanced(self.train.labels, [per_class] * self.num_classes, random, key="per_class")
+        if not by_class:
+            chosen = chosen[torch.randperm(len(chosen), generator=random)]
+        sampler = Sampler(len(chosen), batch_size)
+        images = self.train.select(chosen)
+        return list(images.loader(sampler, device=device, augment=seed if augment else None))

@@ -1,0 +1,69 @@
+"""What a data set asks of its images, wherever they are kept."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from prune_init.data.sampler import Sampler
+
+Batch = tuple[Tensor, Tensor]
+"""Normalised float32 images [B, C, H, W] and int64 labels [B], on one device."""
+
+
+class Loader(ABC):
+    """Yields the batches of one epoch each time it is iterated.
+
+    Attributes:
+        sampler: decides on the images of each batch. Lightning finds it under this name and sets its epoch.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0: order and augmentation follow from it and the seed alone."""
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Number of batches, the same on every rank."""
+        return len(self.sampler)
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the chosen epoch."""
+
+
+class Images(ABC):
+    """Labelled images of one size.
+
+    Attributes:
+        labels: int64 [N] on the CPU.
+        shape: (C, H, W) of each image as a network sees it.
+    """
+
+    labels: Tensor
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @abstractmethod
+    def select(self, indices: Tensor) -> Self:
+        """The images at `indices` (int64), in that order."""
+
+    @abstractmethod
+    def loader(self, sampler: Sampler, *, device: torch.device | str, augment: int | None) -> Loader:
+        """Batches as `sampler` cuts them.
+
+        Args:
+            sampler: cuts `len(labels)` images into batches.
+            device: where the batches are to be.
+            augment: the seed of the augmentation; None for plain images.
+        """
+
+    def __len__(self) -> int:
+        return len(self.labels)
