@@ -1,0 +1,1 @@
+"""What a mask does to a net: connectivity, collapse, conservation, compaction."""

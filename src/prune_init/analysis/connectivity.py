@@ -1,0 +1,121 @@
+"""Which weights lie on a path from input to output, and what that makes of sparsity."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prune_init.analysis.paths import PathMode, UnsupportedOperationError
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.weights import prunable
+
+__all__ = ["Connectivity", "Layer", "UnsupportedOperationError", "connectivity", "effective_weights"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One prunable tensor: how many of its `size` weights are `kept`, and how many of those are `effective`.
+
+    `effective` counts the weights on a path from input to output; None where paths could not be followed.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    kept: int
+    effective: int | None
+
+    @property
+    def density(self) -> float:
+        """Fraction of weights kept."""
+        return self.kept / self.size
+
+    def as_dict(self) -> dict[str, object]:
+        """The row as plain values."""
+        return {**asdict(self), "shape": list(self.shape), "density": self.density}
+
+
+@dataclass(frozen=True)
+class Connectivity:
+    """One row per prunable tensor, in order, and their totals."""
+
+    layers: list[Layer]
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of prunable weights removed."""
+        return 1 - sum(layer.kept for layer in self.layers) / sum(layer.size for layer in self.layers)
+
+    @property
+    def effective_sparsity(self) -> float | None:
+        """Sparsity counted over weights that lie on a path from input to output; None if paths are unknown."""
+        effective = [layer.effective for layer in self.layers if layer.effective is not None]
+        if len(effective) < len(self.layers):
+            return None
+        return 1 - sum(effective) / sum(layer.size for layer in self.layers)
+
+    @property
+    def connected(self) -> bool | None:
+        """Whether any path leads from input to output; None if paths are unknown."""
+        return None if self.effective_sparsity is None else any(layer.effective for layer in self.layers)
+
+
+def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
+    """Effective sparsity per layer of a pruned model: its zero weights are the pruned ones.
+
+    Args:
+        model: any module built of known operations.
+        example_input: a batch of the model's input; only its shape matters.
+
+    Raises:
+        UnsupportedOperationError: the model uses an operation whose effect on paths is not known.
+    """
+    masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
+    return census(masks, effective_weights(model, masks, example_input))
+
+
+def census(masks: Tensors, effective: Tensors | None) -> Connectivity:
+    """Count kept and effective weights per layer; `effective=None` says that paths are unknown."""
+    return Connectivity(
+        [
+            Layer(
+                name=name,
+                shape=tuple(mask.shape),
+                size=mask.numel(),
+                kept=int(mask.sum()),
+                effective=None if effective is None else int(effective[name].sum()),
+            )
+            for name, mask in masks.items()
+        ]
+    )
+
+
+def effective_weights(model: nn.Module, masks: Tensors, example_input: Tensor) -> Tensors:
+    """The kept weights that lie on a path from input to output (Vysogorets and Kempe 2023, effective sparsity).
+
+    A weight is on a path when the input reaches one of the elements it reads and one of the elements it writes
+    reaches the output. Weights that no mask names count as kept. A kernel tap that only ever sees padding is on no
+    path. Exact for every net of known operations; the model is only read.
+
+    Raises:
+        UnsupportedOperationError: see `connectivity`.
+    """
+    every = prunable(model)
+    device = next(iter(every.values())).device
+    leaves = {
+        name: masks[name].to(device, torch.float32)
+        if name in masks
+        else torch.ones_like(w, dtype=torch.float32)
+        for name, w in every.items()
+    }
+    constants = dict(model.named_parameters()) | dict(model.named_buffers())
+    silent = {name: torch.zeros_like(c) for name, c in constants.items() if name not in leaves}
+    with torch.enable_grad():
+        leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
+        x = torch.ones(example_input.shape, device=device, requires_grad=True)
+        with PathMode():
+            output = functional_call(model, {**silent, **leaves}, (x,))
+        reached = torch.autograd.grad(output.sum(), list(leaves.values()), materialize_grads=True)
+    found = {name: (gradient > 0) for name, gradient in zip(leaves, reached, strict=True)}
+    return {name: found[name] & mask.to(device) for name, mask in masks.items()}

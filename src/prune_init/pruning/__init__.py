@@ -1,0 +1,1 @@
+"""Masks, schedules, the score-and-select loop and its cost."""

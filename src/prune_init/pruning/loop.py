@@ -1,0 +1,221 @@
+"""`prune`: score, keep the best, repeat."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prune_init import scorers
+from prune_init.analysis.connectivity import (
+    Connectivity,
+    UnsupportedOperationError,
+    census,
+    effective_weights,
+)
+from prune_init.errors import InputError, one_of
+from prune_init.pruning import masks as masking
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.result import Cost, PruneResult
+from prune_init.pruning.schedule import Schedule, named
+from prune_init.pruning.scored_net import Batch, Loss, ScoredNet
+from prune_init.pruning.weights import Patterns, prunable
+
+Progress = Callable[[int, int], None]
+
+
+def prune(
+    model: nn.Module,
+    scorer: str | Callable[[ScoredNet], Tensors] = "synflow",
+    sparsity: float = 0.98,
+    *,
+    iterations: int | None = None,
+    schedule: str | Schedule = "exponential",
+    scope: str = "global",
+    mode: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    data: Iterable[Batch] | None = None,
+    loss: Loss | None = None,
+    generator: torch.Generator | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> PruneResult:
+    """Mask `model` in place: all but round((1 - sparsity) N) of its N prunable weights become 0.0.
+
+    Each of T iterations scores the weights that are left and keeps the best, along `schedule`. Scoring changes
+    nothing: weights, buffers, gradients, train/eval flags and global random state are as before, even when it
+    fails; only then the masks are applied. `None` stands for the scorer's own published default.
+
+    Args:
+        model: any module; Conv and Linear weights are pruned.
+        scorer: a name (`prune_init.scorers()` lists them) or any callable from a `ScoredNet` to scores by name.
+        sparsity: fraction to remove, 0 <= sparsity < 1.
+        iterations: how often to score, T >= 1.
+        schedule: `"exponential"`, `"linear"`, or a function (density, T) -> densities after each iteration.
+        scope: `"global"` compares all weights; `"layer"` keeps the same fraction of each layer.
+        mode: `"train"` or `"eval"`, the state of norm and dropout layers while scoring.
+        input_shape: (C, H, W) of one example. `None`: the model's own `input_shape` attribute, if it has one.
+        data: (input, target) batches, the pruning sample. A scorer that needs no data never touches it.
+        loss: (output, target) -> mean loss; default cross-entropy.
+        generator: source of randomness; default: seeded with `torch.initial_seed()`.
+        include, exclude: patterns of parameter names to restrict pruning to, or to leave dense.
+        dtype: arithmetic of the scores, on copies.
+        progress: called with (iteration, iterations) after each one.
+
+    Raises:
+        InputError: a bad argument, or a score that is not finite.
+    """
+    scorer = scorers.named(scorer) if isinstance(scorer, str) else scorer
+    settings = _settings(scorer, sparsity, iterations, schedule, scope, mode)
+    weights = prunable(model, include=include, exclude=exclude)
+    if input_shape is None:
+        input_shape = getattr(model, "input_shape", None)
+    net = _scored_net(
+        model,
+        weights,
+        dtype if dtype is not None else getattr(scorer, "dtype", None),
+        loss=F.cross_entropy if loss is None else loss,
+        generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
+        data=data,
+        input_shape=input_shape,
+    )
+    find_densities = named(schedule) if isinstance(schedule, str) else schedule
+    densities = find_densities(1 - sparsity, settings["iterations"])
+    start = time.perf_counter()
+    with undisturbed(model, settings["mode"], net.generator):
+        scores = _iterate(net, scorer, densities, scope, progress)
+    seconds = time.perf_counter() - start
+
+    masking.apply(net.masks, weights)
+    return PruneResult(
+        masks=net.masks,
+        scores=scores,
+        connectivity=_connectivity(model, net.masks, input_shape),
+        cost=Cost(len(densities), net.examples, seconds),
+        settings={**settings, "sparsity": sparsity},
+        weights=dict(weights),
+    )
+
+
+def _iterate(
+    net: ScoredNet,
+    scorer: Callable[[ScoredNet], Tensors],
+    densities: list[float],
+    scope: str,
+    progress: Progress | None,
+) -> Tensors:
+    """Run the iterations on `net.masks`; returns the scores of the last one."""
+    total = sum(w.numel() for w in net.weights.values())
+    everything = net.masks
+    _warn_if_starved(round(densities[-1] * total), len(net.weights))
+    scores: Tensors = {}
+    for iteration, density in enumerate(densities, start=1):
+        net.density = density
+        scores = {name: score.detach() for name, score in scorer(net).items()}
+        _check(scores, net.weights)
+        candidates = everything if getattr(scorer, "revives", False) else net.masks
+        ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
+        net.masks = masking.keep_top(ranked, candidates, round(net.density * total))
+        if progress is not None:
+            progress(iteration, len(densities))
+    return scores
+
+
+@contextmanager
+def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iterator[None]:
+    """Score inside: `model` is in `mode`, gradients are on, global randomness is forked; all restored after."""
+    training = {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    cuda = [device] if device.type == "cuda" else []
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    try:
+        with (
+            torch.random.fork_rng(devices=cuda),
+            torch.enable_grad(),
+            torch.autocast(device.type, enabled=False),
+        ):
+            torch.manual_seed(seed)  # for dropout
+            model.train(mode == "train")
+            yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+def _scored_net(
+    model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, **context: Any
+) -> ScoredNet:
+    def copy(tensor: Tensor) -> Tensor:
+        # Masks and counters are not arithmetic: only floating-point tensors change their dtype.
+        return tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+
+    every = dict(model.named_parameters()) | dict(model.named_buffers())
+    return ScoredNet(
+        model=model,
+        weights={name: copy(w) for name, w in weights.items()},
+        others={name: copy(tensor) for name, tensor in every.items() if name not in weights},
+        masks={name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()},
+        **context,
+    )
+
+
+def _settings(
+    scorer: Any,
+    sparsity: float,
+    iterations: int | None,
+    schedule: str | Schedule,
+    scope: str,
+    mode: str | None,
+) -> dict[str, Any]:
+    if not 0 <= sparsity < 1:
+        raise InputError(
+            "sparsity", sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove"
+        )
+    iterations = getattr(scorer, "iterations", 1) if iterations is None else iterations
+    if not (isinstance(iterations, int) and iterations >= 1):
+        raise InputError("iterations", iterations, "allowed: whole numbers from 1")
+    if scope not in ("global", "layer"):
+        raise InputError("scope", scope, one_of(scope, ("global", "layer")))
+    mode = getattr(scorer, "mode", "eval") if mode is None else mode
+    if mode not in ("train", "eval"):
+        raise InputError("mode", mode, one_of(mode, ("train", "eval")))
+    label = schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule))
+    return {"scorer": repr(scorer), "iterations": iterations, "schedule": label, "scope": scope, "mode": mode}
+
+
+def _check(scores: Tensors, weights: Tensors) -> None:
+    if scores.keys() != weights.keys():
+        odd = sorted(scores.keys() ^ weights.keys())
+        raise InputError("scorer", odd[0], "a scorer must return one score tensor for each prunable weight")
+    for name, score in scores.items():
+        if score.shape != weights[name].shape:
+            raise InputError(
+                "scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}"
+            )
+        if not score.isfinite().all():
+            raise InputError(
+                "scores", name, "not finite; try dtype=torch.float64 or look at the net's initialisation"
+            )
+
+
+def _warn_if_starved(keep: int, layers: int) -> None:
+    if keep < layers:
+        warnings.warn(
+            f"sparsity leaves {keep} weights for {layers} layers: some layers must be empty", stacklevel=4
+        )
+
+
+def _connectivity(model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None) -> Connectivity:
+    if input_shape is None:
+        return census(masks, None)
+    try:
+        return census(masks, effective_weights(model, masks, torch.ones((1, *input_shape))))
+    except UnsupportedOperationError as error:
+        warnings.warn(f"effective sparsity is unknown: {error}", stacklevel=3)
+        return census(masks, None)

@@ -1,0 +1,99 @@
+"""Masks: choosing exactly k weights by score, applying them, keeping them, and storing them."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from prune_init.errors import InputError
+
+Tensors = dict[str, Tensor]
+
+
+def keep_top(scores: Tensors, candidates: Tensors, keep: int) -> Tensors:
+    """The masks that keep the `keep` highest scores among `candidates`, exactly.
+
+    Among equal scores the earlier weight stays: order of the dictionary, then flat index.
+
+    Args:
+        scores: score of each weight, any shapes, one device.
+        candidates: boolean tensors of the same shapes; weights outside are never kept.
+        keep: how many weights to keep over all tensors.
+
+    Returns:
+        Boolean tensors of the same shapes with `keep` entries True (all candidates, where there are fewer).
+    """
+    eligible = torch.cat([candidates[name].flatten() for name in scores])
+    values = torch.cat([score.flatten() for score in scores.values()])[eligible]
+    if keep < len(values):
+        kept = _top(values, keep)
+        eligible[eligible.clone()] = kept
+    parts = eligible.split([score.numel() for score in scores.values()])
+    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
+
+
+def _top(values: Tensor, keep: int) -> Tensor:
+    if keep == 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    threshold = values.kthvalue(len(values) - keep + 1).values
+    kept = values > threshold
+    ties = (values == threshold).nonzero().flatten()
+    kept[ties[: keep - int(kept.sum())]] = True
+    return kept
+
+
+def rank_in_layer(scores: Tensors, candidates: Tensors) -> Tensors:
+    """Scores that make a global choice keep the same fraction of every layer.
+
+    The weight of rank r (0 = best candidate of its layer) in a layer of n gets -(r + 1/2) / n; others get -1. The
+    best k of these over the whole net are the best round(d n) of each layer with a total of exactly k, and fewer k
+    never keeps a weight that more k removes.
+    """
+    ranked = {}
+    for name, score in scores.items():
+        live = candidates[name]
+        order = score[live].argsort(descending=True, stable=True)
+        ranks = torch.empty(len(order), dtype=torch.float64, device=score.device)
+        ranks[order] = torch.arange(len(order), dtype=torch.float64, device=score.device)
+        ranked[name] = torch.full(score.shape, -1.0, dtype=torch.float64, device=score.device)
+        ranked[name][live] = -(ranks + 0.5) / score.numel()
+    return ranked
+
+
+@torch.no_grad()
+def apply(masks: Tensors, weights: Mapping[str, Tensor]) -> None:
+    """Set every pruned weight to exactly 0.0, in place."""
+    for name, mask in masks.items():
+        weights[name].masked_fill_(~mask.to(weights[name].device), 0.0)
+
+
+def save(path: str | os.PathLike[str], masks: Tensors, metadata: Mapping[str, object]) -> None:
+    """Write masks as safetensors, whole or not at all; `metadata` values are stored as JSON."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    notes = {key: json.dumps(value) for key, value in metadata.items()}
+    save_file({name: mask.detach().cpu().contiguous() for name, mask in masks.items()}, partial, notes)
+    partial.replace(path)
+
+
+def load_masks(path: str | os.PathLike[str]) -> Tensors:
+    """The masks that `PruneResult.save` wrote: boolean tensors by parameter name, True = kept.
+
+    Raises:
+        InputError: the file is missing, torn, or holds something else than masks.
+    """
+    try:
+        masks = load_file(path)
+    except FileNotFoundError:
+        raise InputError("path", path, "no such file; expected masks written by PruneResult.save") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError("path", path, f"not a readable safetensors file ({error})") from None
+    for name, mask in masks.items():
+        if mask.dtype != torch.bool:
+            raise InputError("path", path, f"{name} is {mask.dtype}, but masks are torch.bool")
+    return masks

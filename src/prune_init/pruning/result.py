@@ -1,0 +1,94 @@
+"""What pruning found: masks, scores, the state of each layer, and the cost."""
+
+import os
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from prune_init.analysis.connectivity import Connectivity, Layer
+from prune_init.pruning import masks as mask_files
+from prune_init.pruning.masks import Tensors
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What scoring cost. `passes` = `iterations` x `examples_per_iteration`, the paper's unit (Tanaka et al. 2020)."""
+
+    iterations: int
+    examples_per_iteration: int
+    seconds: float
+
+    @property
+    def passes(self) -> int:
+        """Forward/backward passes of single examples."""
+        return self.iterations * self.examples_per_iteration
+
+    def as_dict(self) -> dict[str, float]:
+        """All four numbers by name."""
+        return {"passes": self.passes, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """The outcome of `prune_init.prune`.
+
+    Attributes:
+        masks: boolean tensors by parameter name, True = kept.
+        scores: scores of the last iteration, by the same names.
+        connectivity: kept and effective weights per layer.
+        cost: passes and seconds.
+        settings: how the masks were made; stored with them.
+    """
+
+    masks: Tensors
+    scores: Tensors
+    connectivity: Connectivity
+    cost: Cost
+    settings: dict[str, object]
+    weights: dict[str, Tensor] = field(repr=False)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """One row per prunable tensor, in order."""
+        return self.connectivity.layers
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of prunable weights removed."""
+        return self.connectivity.sparsity
+
+    @property
+    def effective_sparsity(self) -> float | None:
+        """Sparsity counted over weights that lie on a path from input to output; None if paths are unknown."""
+        return self.connectivity.effective_sparsity
+
+    @property
+    def connected(self) -> bool | None:
+        """Whether any path leads from input to output; None if paths are unknown."""
+        return self.connectivity.connected
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the masks as safetensors with the settings as metadata; `prune_init.load_masks` reads them."""
+        mask_files.save(path, self.masks, self.settings)
+
+    def keep(self, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, RemovableHandle]:
+        """From now on every `optimizer.step()` ends with the pruned weights at exactly 0.0.
+
+        Their gradients are zeroed before the step as well, so that momentum never collects for them.
+
+        Returns:
+            The handles that undo it (`handle.remove()`).
+        """
+
+        def clear(tensors: dict[str, Tensor]) -> None:
+            mask_files.apply({name: self.masks[name] for name in tensors}, tensors)
+
+        def before(*_: object) -> None:
+            clear({name: w.grad for name, w in self.weights.items() if w.grad is not None})
+
+        def after(*_: object) -> None:
+            clear(self.weights)
+
+        return optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)

@@ -1,0 +1,29 @@
+"""How dense the net is after each pruning iteration.
+
+A schedule maps the final density s and the number of iterations T to the T densities after each one; the last
+is s exactly. Any function of this form can be given in place of a name.
+"""
+
+from collections.abc import Callable
+
+from prune_init.errors import InputError, one_of
+
+Schedule = Callable[[float, int], list[float]]
+
+
+def exponential(density: float, iterations: int) -> list[float]:
+    """s^(t/T): the same fraction of what is left goes each time (SynFlow, Tanaka et al. 2020, algorithm 1)."""
+    return [density ** (t / iterations) for t in range(1, iterations)] + [density]
+
+
+def linear(density: float, iterations: int) -> list[float]:
+    """1 - (1 - s) t/T: the same number of weights goes each time."""
+    return [1 - (1 - density) * t / iterations for t in range(1, iterations)] + [density]
+
+
+def named(name: str) -> Schedule:
+    """The schedule of this name."""
+    schedules: dict[str, Schedule] = {"exponential": exponential, "linear": linear}
+    if name not in schedules:
+        raise InputError("schedule", name, one_of(name, schedules))
+    return schedules[name]

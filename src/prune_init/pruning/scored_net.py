@@ -1,0 +1,137 @@
+"""What a scorer sees: the model as a function of its weights, on copies that it cannot harm."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prune_init.errors import InputError
+from prune_init.pruning.masks import Tensors
+
+Batch = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class Passes:
+    """Examples sent through the net: `forward`, `backward`, and `hessian` (backward through a backward)."""
+
+    forward: int = 0
+    backward: int = 0
+    hessian: int = 0
+
+
+@dataclass
+class ScoredNet:
+    """The model while it is scored. Nothing done through it changes the model.
+
+    Attributes:
+        weights: the prunable weights, dense, as at the start, in the scoring dtype.
+        others: copies of every other parameter and of the buffers; training-mode norm layers write to these.
+        masks: boolean tensors by weight name, True = still there.
+        density: fraction of weights that this iteration will keep.
+        input_shape: (C, H, W) of one example, if known.
+        loss: maps (output, target) to the mean loss of the batch.
+        generator: the source of all randomness while scoring.
+        passes: examples sent through the net so far.
+    """
+
+    model: nn.Module
+    weights: Tensors
+    others: Tensors
+    masks: Tensors
+    loss: Loss
+    generator: torch.Generator
+    data: Iterable[Batch] | None = None
+    input_shape: Sequence[int] | None = None
+    density: float = 1.0
+    passes: Passes = field(default_factory=Passes)
+    _batches: list[Batch] | None = None
+    _ones: Tensor | None = None
+
+    def masked_weights(self) -> Tensors:
+        """Fresh leaves holding w * m, ready for differentiation."""
+        return {name: (w * self.masks[name]).requires_grad_() for name, w in self.weights.items()}
+
+    def __call__(self, weights: Tensors, x: Tensor, others: Tensors | None = None) -> Tensor:
+        """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors)."""
+        self.passes.forward += len(x)
+        return functional_call(self.model, {**(self.others if others is None else others), **weights}, (x,))
+
+    def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
+        """d scalar / d weights by name; `twice` keeps the graph for a second derivative."""
+        self.passes.backward += examples
+        found = torch.autograd.grad(
+            scalar, list(weights.values()), create_graph=twice, materialize_grads=True
+        )
+        return dict(zip(weights, found, strict=True))
+
+    def losses(self, weights: Tensors, temperature: float = 1.0) -> Iterator[tuple[Tensor, int]]:
+        """Per batch of the pruning sample: its share of the mean loss of outputs / temperature, and its size.
+
+        Shares are weighted by size: in eval mode their sum does not depend on how the sample is split.
+        """
+        total = sum(len(x) for x, _ in self.batches)
+        for x, y in self.batches:
+            yield self.loss(self(weights, x) / temperature, y) * (len(x) / total), len(x)
+
+    def loss_gradient(self, weights: Tensors, temperature: float = 1.0) -> Tensors:
+        """Gradient of the mean loss over the whole pruning sample, one batch in memory at a time."""
+        return total(self.gradient(loss, weights, n) for loss, n in self.losses(weights, temperature))
+
+    def hessian_times(self, vector: Tensors, weights: Tensors, temperature: float = 1.0) -> Tensors:
+        """H v of the same mean loss without H: the gradient of <dL/dw, v>, batch by batch."""
+
+        def products() -> Iterator[Tensors]:
+            for loss, n in self.losses(weights, temperature):
+                slopes = self.gradient(loss, weights, n, twice=True)
+                yield self.gradient(
+                    torch.stack([(slopes[k] * v).sum() for k, v in vector.items()]).sum(), weights, 0
+                )
+                self.passes.hessian += n
+
+        return total(products())
+
+    @property
+    def batches(self) -> list[Batch]:
+        """The pruning sample, the same at every access, on the weights' device and in their dtype."""
+        if self._batches is None:
+            if self.data is None:
+                raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
+            like = next(iter(self.weights.values()))
+            self._batches = [_batch(x, y, like) for x, y in self.data]
+            if not self._batches:
+                raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
+        return self._batches
+
+    @property
+    def ones(self) -> Tensor:
+        """One all-ones example of shape (1, C, H, W)."""
+        if self._ones is None:
+            if self.input_shape is None:
+                raise InputError("input_shape", None, "this scorer needs (C, H, W), the shape of one example")
+            like = next(iter(self.weights.values()))
+            self._ones = torch.ones((1, *self.input_shape), dtype=like.dtype, device=like.device)
+        return self._ones
+
+    @property
+    def examples(self) -> int:
+        """Examples that the scorer looked at per iteration: the pruning sample, or the one all-ones input."""
+        return sum(len(x) for x, _ in self._batches or ()) or int(self._ones is not None)
+
+
+def total(parts: Iterable[Tensors]) -> Tensors:
+    """The sum of dictionaries of tensors, name by name."""
+    parts = iter(parts)
+    summed = next(parts)
+    for part in parts:
+        summed = {name: tensor + part[name] for name, tensor in summed.items()}
+    return summed
+
+
+def _batch(x: Tensor, y: Tensor, like: Tensor) -> Batch:
+    # Token ids and other integer inputs stay integers.
+    x = x.to(like.device, like.dtype) if x.is_floating_point() else x.to(like.device)
+    return x, y.to(like.device)

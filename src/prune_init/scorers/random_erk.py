@@ -1,0 +1,42 @@
+"""Random pruning with Erdős-Rényi-kernel densities (Evci et al. 2020, 'Rigging the lottery', section 3)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prune_init.pruning.masks import Tensors, rank_in_layer
+from prune_init.pruning.scored_net import ScoredNet
+from prune_init.scorers.random import Random
+
+
+@dataclass(frozen=True)
+class RandomErk:
+    """Random weights at layer densities proportional to sum(shape) / prod(shape). No data.
+
+    Differs from common code, which clamps densities at 1 and so misses the total: layers that would exceed 1 become
+    dense and the rest is solved again.
+    """
+
+    iterations: int = 1
+    mode: str = "eval"
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """-(rank + 1/2) / (n d) in random order: the global cut at -1 leaves n d weights of a layer of n."""
+        densities = erk_densities({name: w.shape for name, w in net.weights.items()}, net.density)
+        ranked = rank_in_layer(Random()(net), net.masks)
+        return {name: rank / densities[name] for name, rank in ranked.items()}
+
+
+def erk_densities(shapes: Mapping[str, Sequence[int]], density: float) -> dict[str, float]:
+    """Density of each layer such that the whole has `density` and none exceeds 1."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    dense: set[str] = set()
+    while True:
+        free = [name for name in shapes if name not in dense]
+        budget = density * sum(sizes.values()) - sum(sizes[name] for name in dense)
+        scale = budget / sum(sum(shapes[name]) for name in free) if free else 0.0
+        found = {name: scale * sum(shapes[name]) / sizes[name] for name in free}
+        over = {name for name, value in found.items() if value > 1}
+        if not over:
+            return found | dict.fromkeys(dense, 1.0)
+        dense |= over

@@ -1,0 +1,19 @@
+"""Random pruning with the same density in every layer."""
+
+from dataclasses import dataclass
+
+from prune_init.pruning.masks import Tensors, rank_in_layer
+from prune_init.pruning.scored_net import ScoredNet
+from prune_init.scorers.random import Random
+
+
+@dataclass(frozen=True)
+class RandomUniform:
+    """Noise ranked within each layer: round(density n) random weights of every layer stay. No data."""
+
+    iterations: int = 1
+    mode: str = "eval"
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """-(rank + 1/2) / n of each weight among the n of its layer, in random order."""
+        return rank_in_layer(Random()(net), net.masks)

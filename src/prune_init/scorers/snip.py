@@ -1,0 +1,27 @@
+"""SNIP: single-shot network pruning (Lee et al. 2019)."""
+
+from dataclasses import dataclass
+
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import ScoredNet
+
+
+@dataclass(frozen=True)
+class Snip:
+    """|w * dL/dw|: how much the loss changes, to first order, when a weight goes.
+
+    L is the mean loss over the pruning sample: batches count by their size, so that in eval mode the split into
+    batches does not matter (published code weights every batch alike; equal for equal batches).
+
+    The mode of the norm layers is the largest single effect on VGG-16. Eval is the default: the original TensorFlow
+    code keeps them in inference mode, and the published SynFlow comparison does unless asked otherwise.
+    """
+
+    iterations: int = 1
+    mode: str = "eval"
+    examples_per_class: int = 10
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """|w g| with g the gradient of the masked net; needs `data`."""
+        weights = net.masked_weights()
+        return {name: (weights[name] * g).abs() for name, g in net.loss_gradient(weights).items()}
