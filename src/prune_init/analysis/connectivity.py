@@ -104,9 +104,7 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Tensor) -
     every = prunable(model)
     device = next(iter(every.values())).device
     leaves = {
-        name: masks[name].to(device, torch.float32)
-        if name in masks
-        else torch.ones_like(w, dtype=torch.float32)
+        name: masks[name].to(device, torch.float32) if name in masks else torch.ones_like(w, dtype=torch.float32)
         for name, w in every.items()
     }
     constants = dict(model.named_parameters()) | dict(model.named_buffers())

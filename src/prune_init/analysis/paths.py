@@ -40,9 +40,7 @@ class PathMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", str(func)).strip(
-            "_"
-        )  # relu_, __iadd__ and _max_pool2d are no different here
+        name = getattr(func, "__name__", str(func)).strip("_")  # relu_, __iadd__ and _max_pool2d are no different here
         if not any(_on_path(a) for a in (*args, *kwargs.values())):
             return func(*args, **kwargs)
         if name in _RULES:
@@ -118,9 +116,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "linear": _linear,
     "matmul": _product,
     "bmm": _product,
-    **dict.fromkeys(
-        ("add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv"), _union
-    ),
+    **dict.fromkeys(("add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv"), _union),
     **{f"max_pool{d}d": _max_pool(getattr(F, f"avg_pool{d}d"), d) for d in (1, 2, 3)},
     **{f"avg_pool{d}d": _summed(getattr(F, f"avg_pool{d}d")) for d in (1, 2, 3)},
     **{f"adaptive_avg_pool{d}d": _summed(getattr(F, f"adaptive_avg_pool{d}d")) for d in (1, 2, 3)},
@@ -134,10 +130,16 @@ _RULES: dict[str, Callable[..., Any]] = {
 # Each output element depends on the input element in the same place. Norms also depend on statistics of their
 # neighbours; those are not counted as paths, since no weight of a neighbour's can be told apart in them.
 _POINTWISE = frozenset(
-    ["relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh", "softplus", "softsign", "threshold", "softmax", "log_softmax", "clamp", "clamp_min", "clamp_max", "abs", "square", "sqrt", "pow", "exp", "neg", "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "normalize", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout", "contiguous", "clone", "float", "double", "to", "type_as", "detach"]
+    """relu relu6 leaky_relu prelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh sigmoid tanh softplus
+    softsign threshold softmax log_softmax clamp clamp_min clamp_max abs square sqrt pow exp neg batch_norm layer_norm
+    group_norm instance_norm rms_norm local_response_norm normalize dropout dropout1d dropout2d dropout3d
+    feature_dropout alpha_dropout contiguous clone float double to type_as detach""".split()
 )
 
-# These only move elements.
+# These only move elements, or ask for their shape.
 _MOVES = frozenset(
-    ["view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "T", "mT", "movedim", "swapaxes", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "repeat_interleave", "cat", "concat", "stack", "split", "split_with_sizes", "chunk", "unbind", "getitem", "narrow", "select", "pad", "constant_pad_nd", "roll", "flip", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold", "get", "size", "dim", "numel", "stride", "is_floating_point", "is_complex", "type", "device", "requires_grad", "item", "len", "shape", "storage_offset"]
+    """view reshape flatten unflatten permute transpose t T mT movedim swapaxes squeeze unsqueeze expand expand_as
+    repeat repeat_interleave cat concat stack split split_with_sizes chunk unbind getitem narrow select pad
+    constant_pad_nd roll flip pixel_shuffle pixel_unshuffle channel_shuffle unfold get size dim numel
+    stride is_floating_point is_complex type device requires_grad item len shape storage_offset""".split()
 )

@@ -148,9 +148,7 @@ def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iter
             module.training = flag
 
 
-def _scored_net(
-    model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, **context: Any
-) -> ScoredNet:
+def _scored_net(model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, **context: Any) -> ScoredNet:
     def copy(tensor: Tensor) -> Tensor:
         # Masks and counters are not arithmetic: only floating-point tensors change their dtype.
         return tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
@@ -174,9 +172,7 @@ def _settings(
     mode: str | None,
 ) -> dict[str, Any]:
     if not 0 <= sparsity < 1:
-        raise InputError(
-            "sparsity", sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove"
-        )
+        raise InputError("sparsity", sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
     iterations = getattr(scorer, "iterations", 1) if iterations is None else iterations
     if not (isinstance(iterations, int) and iterations >= 1):
         raise InputError("iterations", iterations, "allowed: whole numbers from 1")
@@ -195,20 +191,14 @@ def _check(scores: Tensors, weights: Tensors) -> None:
         raise InputError("scorer", odd[0], "a scorer must return one score tensor for each prunable weight")
     for name, score in scores.items():
         if score.shape != weights[name].shape:
-            raise InputError(
-                "scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}"
-            )
+            raise InputError("scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}")
         if not score.isfinite().all():
-            raise InputError(
-                "scores", name, "not finite; try dtype=torch.float64 or look at the net's initialisation"
-            )
+            raise InputError("scores", name, "not finite; try dtype=torch.float64 or look at the net's initialisation")
 
 
 def _warn_if_starved(keep: int, layers: int) -> None:
     if keep < layers:
-        warnings.warn(
-            f"sparsity leaves {keep} weights for {layers} layers: some layers must be empty", stacklevel=4
-        )
+        warnings.warn(f"sparsity leaves {keep} weights for {layers} layers: some layers must be empty", stacklevel=4)
 
 
 def _connectivity(model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None) -> Connectivity:

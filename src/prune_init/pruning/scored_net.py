@@ -63,9 +63,7 @@ class ScoredNet:
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
         """d scalar / d weights by name; `twice` keeps the graph for a second derivative."""
         self.passes.backward += examples
-        found = torch.autograd.grad(
-            scalar, list(weights.values()), create_graph=twice, materialize_grads=True
-        )
+        found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
         return dict(zip(weights, found, strict=True))
 
     def losses(self, weights: Tensors, temperature: float = 1.0) -> Iterator[tuple[Tensor, int]]:
@@ -87,9 +85,7 @@ class ScoredNet:
         def products() -> Iterator[Tensors]:
             for loss, n in self.losses(weights, temperature):
                 slopes = self.gradient(loss, weights, n, twice=True)
-                yield self.gradient(
-                    torch.stack([(slopes[k] * v).sum() for k, v in vector.items()]).sum(), weights, 0
-                )
+                yield self.gradient(torch.stack([(slopes[k] * v).sum() for k, v in vector.items()]).sum(), weights, 0)
                 self.passes.hessian += n
 
         return total(products())

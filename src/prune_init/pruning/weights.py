@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import Parameter, is_lazy
 
@@ -33,9 +33,7 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
         raise InputError("model", type(model).__name__, "has no Conv or Linear weight to prune")
     for name, weight in weights.items():
         if is_lazy(weight):
-            raise InputError(
-                "model", type(model).__name__, f"{name} has no shape yet: run one batch through it first"
-            )
+            raise InputError("model", type(model).__name__, f"{name} has no shape yet: run one batch through it first")
     chosen = set(_matching("include", include, weights)) if include is not None else set(weights)
     if exclude is not None:
         chosen -= set(_matching("exclude", exclude, weights))
@@ -44,7 +42,7 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
     return {name: weight for name, weight in weights.items() if name in chosen}
 
 
-def _linear_maps(module: nn.Module) -> list[Parameter]:
+def _linear_maps(module: nn.Module) -> list[Tensor]:
     if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
         return [module.weight]
     if isinstance(module, nn.MultiheadAttention):
@@ -58,8 +56,6 @@ def _matching(key: str, patterns: Patterns, weights: dict[str, Parameter]) -> li
     for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
         matches = [name for name in weights if fnmatchcase(name, pattern)]
         if not matches:
-            raise InputError(
-                key, pattern, "matches no prunable weight; allowed: patterns of " + ", ".join(weights)
-            )
+            raise InputError(key, pattern, "matches no prunable weight; allowed: patterns of " + ", ".join(weights))
         found += matches
     return found
