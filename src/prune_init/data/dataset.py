@@ -33,9 +33,7 @@ class Dataset:
         # A configuration gives a list; architectures are built from the same numbers, so they must be true.
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if self.input_shape != self.train.shape:
-            raise InputError(
-                "dataset.input_shape", list(self.input_shape), f"is {list(self.train.shape)} here"
-            )
+            raise InputError("dataset.input_shape", list(self.input_shape), f"is {list(self.train.shape)} here")
         classes = int(self.test.labels.max()) + 1
         if self.num_classes != classes:
             raise InputError("dataset.num_classes", self.num_classes, f"is {classes} here")
@@ -99,9 +97,7 @@ class Dataset:
         sampler = Sampler(len(self.validation), batch_size, rank=rank, world=world)
         return self.validation.loader(sampler, device=device, augment=None)
 
-    def test_loader(
-        self, batch_size: int, *, device: torch.device | str, rank: int = 0, world: int = 1
-    ) -> Loader:
+    def test_loader(self, batch_size: int, *, device: torch.device | str, rank: int = 0, world: int = 1) -> Loader:
         """Test batches: every image once over all ranks, in fixed order, without augmentation."""
         sampler = Sampler(len(self.test), batch_size, rank=rank, world=world)
         return self.test.loader(sampler, device=device, augment=None)

@@ -20,9 +20,7 @@ class Sampler:
         epoch: the epoch that the next iteration belongs to; see `set_epoch`.
     """
 
-    def __init__(
-        self, count: int, batch_size: int, *, seed: int | None = None, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, count: int, batch_size: int, *, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
         """Describe the batches.
 
         Args:

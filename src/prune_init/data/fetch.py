@@ -1,0 +1,73 @@
+"""One file over the network, checked; one archive unpacked, safely."""
+
+import gzip
+import hashlib
+import shutil
+import tarfile
+import urllib.request
+import zlib
+from http.client import HTTPException
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+from prune_init.errors import InputError
+
+TIMEOUT = 30  # seconds without a byte
+
+
+def fetch(url: str, md5: str, target: Path) -> None:
+    """Fetches a file and checks it.
+
+    Args:
+        url: http, https or file.
+        md5: checksum the file must have, as hexadecimal digits.
+        target: where to write it. After an error nothing is there.
+
+    Raises:
+        InputError: if it cannot be fetched, or is not the file with this checksum.
+    """
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+            shutil.copyfileobj(response, file, length=1 << 20)
+        with partial.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != md5:
+            raise InputError("url", url, f"what came is not the official file: md5 {found} instead of {md5}")
+        partial.rename(target)
+    except (OSError, HTTPException) as error:
+        # A URLError wraps the reason, and its own text is harder to read.
+        reason = getattr(error, "reason", error)
+        raise InputError("url", url, f"cannot be fetched: {reason}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks a .zip or .tar.gz into `folder`, or a single .gz as the file of the same name without it.
+
+    Raises:
+        InputError: if a member would land outside the folder, or the archive is damaged.
+    """
+    try:
+        if archive.suffix == ".zip":
+            _unzip(archive, folder)
+        elif archive.name.endswith(".tar.gz"):
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")  # refuses links and paths that lead outside
+        else:
+            with gzip.open(archive) as packed, (folder / archive.stem).open("wb") as file:
+                shutil.copyfileobj(packed, file)
+    except (BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError("archive", archive.name, f"cannot be unpacked: {error}") from error
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    """Unpacks a .zip none of whose members leaves the folder."""
+    inside = folder.resolve()
+    with ZipFile(archive) as packed:
+        for member in packed.namelist():
+            # `extractall` would quietly put such a member somewhere else.
+            if not (inside / member).resolve().is_relative_to(inside):
+                raise InputError("archive", archive.name, f"its member {member} leads out of the folder")
+        packed.extractall(folder)

@@ -1,0 +1,64 @@
+"""ImageNet, and any images in one folder per class."""
+
+from pathlib import Path
+
+import torch
+from torchvision.datasets import ImageFolder
+
+from prune_init.data.dataset import Dataset
+from prune_init.data.files import FileImages
+from prune_init.errors import InputError, MissingDataError
+
+LAYOUT = "{root}/train/<class>/* and {root}/val/<class>/*"
+IMAGENET = (
+    "needs an account at https://image-net.org and cannot be fetched from here; put the images of"
+    " ILSVRC2012 by hand into " + LAYOUT
+)
+
+Shape = tuple[int, int, int]
+
+
+def imagenet(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> Dataset:
+    """ImageNet with the published augmentation; arguments and errors as for `folder`."""
+    if not Path(root).is_dir():
+        raise MissingDataError("dataset.root", root, f"ImageNet is not there; it {IMAGENET.format(root=root)}")
+    return folder(root=root, workers=workers, num_classes=num_classes, input_shape=input_shape)
+
+
+def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> Dataset:
+    """Images in one folder per class, with ImageNet's published augmentation and normalisation.
+
+    Args:
+        root: a folder with `train` and `val`, each of one folder per class; `val` is what is tested on.
+        workers: processes that decode; 0 decodes in the main process.
+        num_classes: number of class folders.
+        input_shape: (3, size, size) that images are cut to.
+
+    Raises:
+        MissingDataError: if the folders are not there.
+        InputError: if they do not hold `num_classes` classes with an image in each, the same in both.
+    """
+    size = input_shape[1]
+    parts = {part: _scan(Path(root), part, num_classes) for part in ("train", "val")}
+    if parts["train"].classes != parts["val"].classes:
+        raise InputError("dataset.root", root, "train and val do not have the same class folders")
+    train, test = (
+        FileImages([path for path, _ in part.samples], torch.tensor(part.targets), size, workers)
+        for part in parts.values()
+    )
+    return Dataset(train, test, num_classes, input_shape)
+
+
+def _scan(root: Path, part: str, num_classes: int) -> ImageFolder:
+    """Lists the images of one part."""
+    if not (root / part).is_dir():
+        layout = LAYOUT.format(root=root)
+        raise MissingDataError("dataset.root", root, f"has no folder {part}; expected {layout}")
+    try:
+        found = ImageFolder(str(root / part))
+    except FileNotFoundError as error:  # no class folder, or one without an image
+        raise InputError("dataset.root", root, str(error).splitlines()[0]) from error
+    if len(found.classes) != num_classes:
+        folders = f"{root / part} has {len(found.classes)} class folders"
+        raise InputError("dataset.num_classes", num_classes, folders)
+    return found

@@ -1,0 +1,96 @@
+"""Where the official files of a data set come from, and where they are to lie."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torchvision.datasets.utils import check_integrity
+
+from prune_init.data.fetch import fetch, unpack
+from prune_init.errors import InputError, MissingDataError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set in its official files.
+
+    Attributes:
+        name: what `dataset=` calls it.
+        title: what people call it.
+        folder: where its files lie, under the root of all data sets.
+        url: of the official site's folder, with the slash at its end.
+        archives: file names under `url`, and the md5 of each.
+        arrange: puts the unpacked files into the layout wanted, given their folder.
+    """
+
+    name: str
+    title: str
+    folder: str
+    url: str
+    archives: Mapping[str, str]
+    arrange: Callable[[Path], None] | None = None
+
+    def command(self, root: Path | str) -> str:
+        """The command line that fetches the data set."""
+        return f"python -m prune_init.data.download {self.name} --root {root}"
+
+    def locate(self, root: Path | str, *, download: bool) -> Path:
+        """The folder of the files, fetched first if it is missing and `download` is set.
+
+        Raises:
+            MissingDataError: if it is missing; the message holds the command that fetches it.
+            InputError: if fetching fails.
+        """
+        folder = Path(root) / self.folder
+        if not folder.is_dir():
+            if not download:
+                message = f"{self.title} is not in {folder}; fetch it with: {self.command(root)}"
+                raise MissingDataError("dataset.root", root, message)
+            self.download(root)
+        return folder
+
+    def verify(self, root: Path | str, md5: Mapping[str, str]) -> None:
+        """Checks the files in the folder against their official checksums; a wrong file is left as it is.
+
+        Raises:
+            InputError: if a file is missing or is not the official one; the message names it.
+        """
+        folder = Path(root) / self.folder
+        for name, checksum in md5.items():
+            if not check_integrity(folder / name, checksum):
+                state = "is not the official file (wrong md5)" if (folder / name).exists() else "is missing"
+                remedy = f"remove {folder} and fetch it again with: {self.command(root)}"
+                raise InputError("dataset.root", root, f"{folder / name} {state}; {remedy}")
+
+    def download(self, root: Path | str) -> Path:
+        """Fetches, checks and unpacks the files; the folder appears when all of it is there, or not at all.
+
+        Raises:
+            InputError: if the folder exists, or a file cannot be fetched or is not the official one.
+        """
+        target = Path(root) / self.folder
+        if target.exists():
+            raise InputError("root", root, f"{target} is there already; remove it to fetch it again")
+        Path(root).mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=root, prefix=f".{self.name}-") as staging:
+            folder = Path(staging) / self.folder
+            folder.mkdir(parents=True)
+            for name, md5 in self.archives.items():
+                log.info("fetching %s", self.url + name)
+                archive = Path(staging) / name
+                fetch(self.url + name, md5, archive)
+                # Archives hold the folder itself; a single packed file belongs into it.
+                unpack(archive, Path(staging) if name.endswith((".zip", ".tar.gz")) else folder)
+            if self.arrange is not None:
+                self.arrange(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process was faster: it fetched the same files
+                    raise
+        return target

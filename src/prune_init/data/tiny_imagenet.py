@@ -1,0 +1,96 @@
+"""Tiny-ImageNet: 200 classes of 64x64, decoded once into memory."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.datasets import ImageFolder
+
+from prune_init.data.arrays import ArrayImages
+from prune_init.data.augmentation import CropFlip
+from prune_init.data.dataset import Dataset
+from prune_init.data.files import read_image
+from prune_init.data.source import Source
+from prune_init.errors import InputError, MissingDataError
+
+MEAN, STD = (0.480, 0.448, 0.397), (0.276, 0.269, 0.282)
+
+
+def read_annotations(val: Path) -> list[tuple[Path, str]]:
+    """The validation images still in `val/images`, each with the name of its class."""
+    if not (val / "images").is_dir():
+        return []
+    lines = (val / "val_annotations.txt").read_text().splitlines()
+    # File name, class and bounding box, parted by tabs.
+    return [(val / "images" / name, wnid) for name, wnid, *_ in (line.split("\t") for line in lines)]
+
+
+def sort_validation(folder: Path) -> None:
+    """Moves the validation images into one folder per class: val/images/x.JPEG to val/<class>/x.JPEG."""
+    val = folder / "val"
+    for path, wnid in read_annotations(val):
+        (val / wnid).mkdir(exist_ok=True)
+        path.rename(val / wnid / path.name)
+    if (val / "images").is_dir():
+        (val / "images").rmdir()
+
+
+TINY_IMAGENET = Source(
+    name="tiny_imagenet",
+    title="Tiny-ImageNet",
+    folder="tiny-imagenet-200",
+    url="http://cs231n.stanford.edu/",
+    archives={"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"},
+    arrange=sort_validation,
+)
+
+
+def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: tuple[int, int, int]) -> Dataset:
+    """Tiny-ImageNet with the published normalisation, crops and flips; tests on its validation images.
+
+    Both layouts are read: as unpacked, with `val/images` and `val/val_annotations.txt`, and with one folder
+    per class under `val`.
+
+    Args:
+        root: the folder of all data sets.
+        download: fetch the files if they are missing.
+        num_classes: 200; stated in the configuration for the architectures.
+        input_shape: (3, 64, 64); likewise.
+
+    Raises:
+        MissingDataError: if the files are not there.
+        InputError: if they are not as described.
+    """
+    folder = TINY_IMAGENET.locate(root, download=download)
+    for part in ("train", "val"):
+        if not (folder / part).is_dir():
+            remedy = f"remove {folder} and fetch it again with: {TINY_IMAGENET.command(root)}"
+            raise MissingDataError("dataset.root", root, f"{folder} has no folder {part}; {remedy}")
+    train = ImageFolder(str(folder / "train"))
+    annotated = read_annotations(folder / "val")
+    labelled = [(str(path), train.class_to_idx[name]) for path, name in annotated]
+    test = labelled or ImageFolder(str(folder / "val")).samples
+    return Dataset(_decode(train.samples, input_shape), _decode(test, input_shape), num_classes, input_shape)
+
+
+def _decode(samples: list[tuple[str, int]], shape: tuple[int, int, int]) -> ArrayImages:
+    """Decodes all images; threads help because decoding releases the interpreter."""
+    _, height, width = shape
+    pixels = np.empty((len(samples), height, width, 3), np.uint8)
+
+    def decode(index: int) -> None:
+        image = read_image(samples[index][0])
+        if image.size != (width, height):
+            raise InputError("dataset.root", samples[index][0], f"is {image.size}, not {width}x{height}")
+        pixels[index] = np.asarray(image)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(decode, range(len(samples))))  # the list lets errors through
+    return ArrayImages(
+        pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
+        labels=torch.tensor([label for _, label in samples]),
+        mean=MEAN,
+        std=STD,
+        augmentation=CropFlip(padding=4),
+    )

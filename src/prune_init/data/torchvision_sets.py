@@ -1,0 +1,142 @@
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, in the official layout that torchvision reads."""
+
+from pathlib import Path
+
+import torch
+from torchvision import datasets
+from torchvision.datasets.mnist import read_image_file, read_label_file
+
+from prune_init.data.arrays import ArrayImages
+from prune_init.data.augmentation import CropFlip
+from prune_init.data.dataset import Dataset
+from prune_init.data.fashion_small import AUGMENTATION, MEAN, STD
+from prune_init.data.source import Source
+
+MNIST = Source(
+    name="mnist",
+    title="MNIST",
+    folder="MNIST/raw",
+    url=datasets.MNIST.mirrors[0],
+    archives=dict(datasets.MNIST.resources),
+)
+FASHION_MNIST = Source(
+    name="fashion_mnist",
+    title="Fashion-MNIST",
+    folder="FashionMNIST/raw",
+    url=datasets.FashionMNIST.mirrors[0],
+    archives=dict(datasets.FashionMNIST.resources),
+)
+CIFAR10, CIFAR100 = (
+    Source(
+        name=name,
+        title=title,
+        folder=kind.base_folder,
+        url=kind.url.removesuffix(kind.filename),
+        archives={kind.filename: kind.tgz_md5},
+    )
+    for name, title, kind in (
+        ("cifar10", "CIFAR-10", datasets.CIFAR10),
+        ("cifar100", "CIFAR-100", datasets.CIFAR100),
+    )
+)
+
+# torchvision checks the packed files only while fetching them, and never these.
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+FASHION_MNIST_MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+
+Shape = tuple[int, int, int]
+Channels = tuple[float, ...]
+
+
+def mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
+    """MNIST, as published: no augmentation.
+
+    Args:
+        root: the folder of all data sets.
+        download: fetch the files if they are missing.
+        num_classes: 10; stated in the configuration for the architectures.
+        input_shape: (1, 28, 28); likewise.
+
+    Raises:
+        MissingDataError: if the files are not there.
+        InputError: if a file is not the official one, or a stated number not the true one.
+    """
+    train, test = _idx(MNIST, MNIST_MD5, root, download, (0.1307,), (0.3081,), None)
+    return Dataset(train, test, num_classes, input_shape)
+
+
+def fashion_mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
+    """Fashion-MNIST, augmented as `fashion_small` is; arguments and errors as for `mnist`."""
+    train, test = _idx(FASHION_MNIST, FASHION_MNIST_MD5, root, download, MEAN, STD, AUGMENTATION)
+    return Dataset(train, test, num_classes, input_shape)
+
+
+def cifar10(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
+    """CIFAR-10 with the published normalisation, crops and flips; arguments and errors as for `mnist`."""
+    mean, std = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
+    train, test = _cifar(CIFAR10, datasets.CIFAR10, root, download, mean, std)
+    return Dataset(train, test, num_classes, input_shape)
+
+
+def cifar100(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
+    """CIFAR-100 with the published normalisation, crops and flips; arguments and errors as for `mnist`."""
+    mean, std = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
+    train, test = _cifar(CIFAR100, datasets.CIFAR100, root, download, mean, std)
+    return Dataset(train, test, num_classes, input_shape)
+
+
+def _idx(
+    source: Source,
+    md5: dict[str, str],
+    root: str,
+    download: bool,
+    mean: Channels,
+    std: Channels,
+    augmentation: CropFlip | None,
+) -> list[ArrayImages]:
+    """Training and test images from files in the idx format."""
+    folder = source.locate(root, download=download)
+    source.verify(root, md5)
+    return [
+        ArrayImages(
+            pixels=read_image_file(str(folder / f"{part}-images-idx3-ubyte"))[:, None],
+            labels=read_label_file(str(folder / f"{part}-labels-idx1-ubyte")),
+            mean=mean,
+            std=std,
+            augmentation=augmentation,
+        )
+        for part in ("train", "t10k")
+    ]
+
+
+def _cifar(
+    source: Source, kind: type[datasets.CIFAR10], root: str, download: bool, mean: Channels, std: Channels
+) -> list[ArrayImages]:
+    """Training and test images from the pickles that torchvision unpickles once their checksums are right."""
+    source.locate(root, download=download)
+    try:
+        parts = [kind(Path(root), train=train) for train in (True, False)]
+    except RuntimeError:
+        # torchvision does not say which file is wrong.
+        source.verify(root, dict([*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]))
+        raise
+    return [
+        ArrayImages(
+            pixels=torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
+            labels=torch.tensor(part.targets),
+            mean=mean,
+            std=std,
+            augmentation=CropFlip(padding=4),
+        )
+        for part in parts
+    ]
