@@ -1,0 +1,99 @@
+"""What a run shows in the terminal: the plan, and what came of it."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.box import SIMPLE_HEAD
+from rich.console import Console as Rich
+from rich.table import Table
+
+
+class Console:
+    """Prints to the terminal, or plain lines to a log."""
+
+    def __init__(self) -> None:
+        self.rich = Rich(highlight=False)
+
+    def plan(self, cfg: DictConfig, folder: Path) -> None:
+        """The resolved configuration in brief."""
+        scorer = {key: value for key, value in cfg.scorer.items() if key not in ("name", "_target_", "dtype")}
+        iterations = scorer.pop("iterations", 1) if cfg.iterations is None else cfg.iterations
+        mode = scorer.pop("mode", "eval") if cfg.mode is None else cfg.mode
+        grid = Table.grid(padding=(0, 2))
+        for key, value in {
+            "data set": f"{cfg.dataset.name}, {cfg.dataset.num_classes} classes of {_shape(cfg.dataset.input_shape)}",
+            "architecture": cfg.architecture.name,
+            "scorer": f"{cfg.scorer.name}, {iterations} x {cfg.schedule.name}, {cfg.scope}, {mode} mode",
+            "sparsity": f"{100 * cfg.sparsity:.4g} % removed (exponent {cfg.exponent:.3g})",
+            "training": f"{cfg.recipe.epochs} epochs, batch {cfg.recipe.batch_size}" if cfg.train else "none",
+            "seed": cfg.seed,
+            "folder": folder,
+        }.items():
+            grid.add_row(f"[bold]{key}[/]", str(value))
+        self.rich.print(grid)
+        self.rich.print()
+
+    def already_done(self, row: dict[str, Any], folder: Path) -> None:
+        """Say that nothing had to be run."""
+        self.rich.print("This run is finished already (force=true runs it again).\n")
+        self.outcome(row, folder)
+
+    def outcome(self, row: dict[str, Any], folder: Path) -> None:
+        """Layers, cost, accuracies, seconds, and where the files are."""
+        self.rich.print(_layer_table(row))
+        cost, seconds = row["cost"], row["seconds"]
+        lines = {
+            "cost": f"{cost['passes']:,} passes ({cost['iterations']} iterations x {cost['examples_per_iteration']})",
+            "top-1": _accuracies(row["top1"]),
+            "top-5": _accuracies(row["top5"]),
+            "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
+            "results": f"{folder}/result.json",
+        }
+        grid = Table.grid(padding=(0, 2))
+        for key, value in lines.items():
+            grid.add_row(f"[bold]{key}[/]", value)
+        self.rich.print(grid)
+        if row["connected"] is False:
+            self.rich.print("\n[bold red]Layer collapse: no path leads from input to output.[/]")
+
+
+def _layer_table(row: dict[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_footer=True)
+    layers = row["layers"]
+    size, kept = (sum(layer[key] for layer in layers) for key in ("size", "kept"))
+    known = row["effective_sparsity"] is not None
+    effective = sum(layer["effective"] or 0 for layer in layers)
+    table.add_column("layer", "all")
+    table.add_column("shape")
+    table.add_column("size", f"{size:,}", justify="right")
+    table.add_column("kept", f"{kept:,}", justify="right")
+    table.add_column("density", _percent(kept / size), justify="right")
+    table.add_column("on a path", f"{effective:,}" if known else "unknown", justify="right")
+    for layer in layers:
+        table.add_row(
+            layer["name"].removesuffix(".weight"),
+            _shape(layer["shape"]),
+            f"{layer['size']:,}",
+            f"{layer['kept']:,}",
+            _percent(layer["density"]),
+            f"{layer['effective']:,}" if known else "",
+        )
+    return table
+
+
+def _accuracies(accuracy: dict[str, float | None]) -> str:
+    if accuracy["last"] is None:
+        return "not trained"
+    parts = [f"last {_percent(accuracy['last'])}", f"best epoch on the test set {_percent(accuracy['best'])}"]
+    if accuracy["at_best_validation"] is not None:
+        parts.append(f"at best validation {_percent(accuracy['at_best_validation'])}")
+    return ", ".join(parts)
+
+
+def _percent(fraction: float | None) -> str:
+    return f"{100 * (fraction or 0):.2f} %"
+
+
+def _shape(shape: Any) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,156 @@
+"""One run: prune at initialisation, train, record."""
+
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+from safetensors.torch import save_file
+
+from prune_init import results
+from prune_init.console import Console
+from prune_init.pruning import masks
+from prune_init.pruning.loop import prune
+from prune_init.settings import identity, resolved
+from prune_init.training.datamodule import DataModule
+from prune_init.training.history import History
+from prune_init.training.module import PruneThenTrain
+from prune_init.training.progress import ProgressBars
+
+
+def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
+    """Run what `cfg` says in `folder` and return the row that is written there as result.json.
+
+    A finished run of the same configuration is returned as it is, unless `force` is set.
+
+    Raises:
+        InputError: `folder` holds a run of another configuration.
+    """
+    done = results.read(folder)
+    if done is not None and not cfg.force:
+        if done["identity"] != identity(cfg):
+            raise results.InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
+        console.already_done(done, folder)
+        return done
+    (folder / "result.json").unlink(missing_ok=True)
+    console.plan(cfg, folder)
+    start = time.perf_counter()
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = DataModule(
+        build(cfg.dataset).split(cfg.validation, seed=cfg.seed), batch_size=cfg.recipe.batch_size, seed=cfg.seed
+    )
+    bars = ProgressBars(console.rich)
+    module = _module(cfg, data, bars)
+    history = History(folder / "metrics.csv")
+    trainer = _trainer(cfg, folder, [history, bars])
+    ready = time.perf_counter()
+    try:
+        trainer.fit(module, datamodule=data)
+    finally:
+        bars.stop()
+        _finish_loggers(trainer)
+    row = {
+        "status": "complete",
+        "identity": identity(cfg),
+        "config": resolved(cfg),
+        **{group: cfg[group].name for group in ("scorer", "architecture", "dataset")},
+        **{key: cfg[key] for key in ("seed", "sparsity", "exponent")},
+        **{key: module.pruning[key] for key in ("effective_sparsity", "connected", "layers", "cost")},
+        "top1": history.accuracy("top1"),
+        "top5": history.accuracy("top5"),
+        "seconds": {
+            "setup": ready - start,
+            "scoring": module.pruning["cost"]["seconds"],
+            "training": sum(epoch["seconds"] for epoch in history.rows),
+            "total": time.perf_counter() - start,
+        },
+        "versions": results.versions(),
+        "commit": results.commit(),
+    }
+    if trainer.is_global_zero:
+        _write(folder, row, module, keep_weights=not cfg.train)
+        console.outcome(row, folder)
+    return row
+
+
+def build(choice: DictConfig, **more: Any) -> Any:
+    """The object that a config group's choice describes; its `name` is a label, not an argument."""
+    return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key != "name"}, **more)
+
+
+def _module(cfg: DictConfig, data: DataModule, bars: ProgressBars) -> PruneThenTrain:
+    chosen = {key: OmegaConf.to_object(cfg[key]) if cfg[key] is not None else None for key in ("include", "exclude")}
+    return PruneThenTrain(
+        build(cfg.architecture),
+        prune=partial(
+            prune,
+            scorer=build(cfg.scorer),
+            sparsity=cfg.sparsity,
+            iterations=cfg.iterations,
+            schedule=build(cfg.schedule),
+            scope=cfg.scope,
+            mode=cfg.mode,
+            input_shape=tuple(cfg.dataset.input_shape),
+            generator=torch.Generator().manual_seed(cfg.seed),
+            progress=bars.scoring,
+            **chosen,
+        ),
+        sample=partial(data.sample, cfg.sample.per_class, batch_size=cfg.sample.batch_size, augment=cfg.sample.augment),
+        optimizer=instantiate(cfg.recipe.optimizer),
+        scheduler=instantiate(cfg.recipe.scheduler),
+        num_classes=cfg.dataset.num_classes,
+        **chosen,
+    )
+
+
+def _trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    if cfg.checkpoint:
+        keep = ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
+        callbacks = [*callbacks, keep]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*srun.*")  # says that SLURM is installed, on any login node
+        trainer: pl.Trainer = instantiate(
+            cfg.trainer,
+            max_epochs=cfg.recipe.epochs if cfg.train else 0,
+            callbacks=callbacks,
+            logger=_logger(cfg, folder),
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=cfg.checkpoint,
+            num_sanity_val_steps=0,
+        )
+    last = folder / "last.ckpt"
+    if cfg.checkpoint and last.exists() and not cfg.force:
+        trainer.ckpt_path = last
+    return trainer
+
+
+def _logger(cfg: DictConfig, folder: Path) -> Any:
+    if not cfg.logger:
+        return False
+    logger = instantiate(cfg.logger, save_dir=folder)
+    logger.log_hyperparams(resolved(cfg))
+    return logger
+
+
+def _finish_loggers(trainer: pl.Trainer) -> None:
+    """End the W&B run: it would otherwise swallow the next run of this process."""
+    for logger in trainer.loggers:
+        if type(logger).__name__ == "WandbLogger":
+            logger.experiment.finish()
+
+
+def _write(folder: Path, row: dict[str, Any], module: PruneThenTrain, *, keep_weights: bool) -> None:
+    masks.save(folder / "masks.safetensors", module.masks.tensors(), module.pruning["settings"])
+    if keep_weights:
+        partial_file = folder / "weights.safetensors.partial"
+        save_file({name: t.detach().cpu().contiguous() for name, t in module.net.state_dict().items()}, partial_file)
+        partial_file.replace(folder / "weights.safetensors")
+    results.write(folder, row)

@@ -1,0 +1,103 @@
+"""Checks before a run or a sweep begins: a mistake must not cost a folder, a job or an hour."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from prune_init import results, settings
+from prune_init.errors import InputError
+from prune_init.explain import one_line
+
+
+class Preflight(Callback):
+    """Hydra calls this after composing and before it makes a folder.
+
+    Hydra turns an Exception of a callback into a warning; SystemExit stops it.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check the one configuration, and that its network takes its images."""
+        folder = Path(config.hydra.run.dir)
+        try:
+            settings.check(config)
+            _writable(folder)
+            if config.force or results.read(folder) is None:
+                _try_network(config)
+        except Exception as error:
+            _refuse(error)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Check every value of every swept key, each once rather than in all combinations."""
+        try:
+            _writable(Path(config.hydra.sweep.dir))
+            for job in _one_job_per_value(config):
+                settings.check(job)
+        except Exception as error:
+            _refuse(error)
+
+
+def _refuse(error: Exception) -> None:
+    line = one_line(error)
+    if line is None:
+        import traceback
+
+        line = "".join(traceback.format_exception(error))
+    raise SystemExit(line) from None
+
+
+def _one_job_per_value(config: DictConfig) -> Iterator[DictConfig]:
+    """The first combination of a sweep, and then each further value with the others at their first."""
+    loader = GlobalHydra.instance().config_loader()
+    swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *config.hydra.overrides.task])
+    values: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        plain = [] if override.is_sweep_override() else [override.get_value_element_as_str()]
+        values[key] = plain or list(override.sweep_string_iterator())
+    first = {key: options[0] for key, options in values.items()}
+    yield _compose(loader, config, first)
+    for key, options in values.items():
+        for option in options[1:]:
+            yield _compose(loader, config, {**first, key: option})
+
+
+def _compose(loader: Any, config: DictConfig, choices: dict[str, str]) -> DictConfig:
+    job: DictConfig = loader.load_sweep_config(config, [f"{key}={value}" for key, value in choices.items()])
+    return job
+
+
+def _writable(folder: Path) -> None:
+    """Try the nearest folder that exists: permissions alone do not tell."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError("results", folder, f"cannot be written to ({error.strerror}); choose results=FOLDER") from None
+
+
+def _try_network(config: DictConfig) -> None:
+    """Build the network without memory and send one batch of shapes through it."""
+    import torch
+
+    from prune_init.experiment import build
+
+    bare = OmegaConf.masked_copy(config, ["architecture", "dataset"])
+    with torch.device("meta"):
+        net = build(bare.architecture)
+        images = torch.empty(2, *bare.dataset.input_shape)
+        try:
+            net(images)
+        except NotImplementedError:
+            return  # an operation without a shape rule: the run itself will tell
+        except (RuntimeError, ValueError) as error:
+            shape = "x".join(map(str, bare.dataset.input_shape))
+            reason = f"cannot take images of {shape} ({str(error).splitlines()[0]}); choose another data set or network"
+            raise InputError("architecture", bare.architecture.name, reason) from None

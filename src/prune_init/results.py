@@ -1,0 +1,61 @@
+"""The record of a run: `result.json`, written whole or not at all, and read back with care."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prune_init.errors import InputError
+
+SCHEMA = 1
+PACKAGES = ("prune_init", "torch", "torchvision", "pytorch-lightning", "hydra-core")
+
+
+def write(folder: Path, row: dict[str, Any]) -> None:
+    """Write `row` as the folder's result.json; it is there only when it is complete."""
+    partial = folder / "result.json.partial"
+    partial.write_text(json.dumps({"schema": SCHEMA, **row}, indent=1) + "\n")
+    partial.replace(folder / "result.json")
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The folder's result, or None if there is none yet.
+
+    Raises:
+        InputError: the file is torn or of another schema.
+    """
+    path = folder / "result.json"
+    try:
+        row = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError("results", path, f"unreadable ({error}); move the file away to run again") from None
+    if not isinstance(row, dict) or row.get("schema") != SCHEMA:
+        raise InputError("results", path, f"is not of schema {SCHEMA}; choose another folder")
+    return row
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def commit() -> str | None:
+    """The git commit of the source tree, marked `+` if it has uncommitted changes; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        return subprocess.run(
+            ["git", *arguments], cwd=here, env=quiet, check=True, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", __file__)
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

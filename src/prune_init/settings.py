@@ -1,0 +1,96 @@
+"""Root values of the configuration: resolvers that fill them in, checks, and the name of a run.
+
+OmegaConf calls the resolvers while Hydra composes; they are registered when this module is imported.
+"""
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prune_init.errors import InputError, one_of
+
+PLACE = ("hydra", "results", "trainer", "logger", "checkpoint", "force")
+"""Keys that say where and how a run happens, not what it computes; they are no part of its identity."""
+
+
+def sparsity(default: float, *, _parent_: DictConfig) -> float:
+    """The fraction removed: from `exponent` if that was given, else `default`."""
+    if OmegaConf.is_interpolation(_parent_, "exponent"):
+        return default
+    return 1 - 10.0 ** -number("exponent", _parent_.exponent)
+
+
+def exponent(*, _parent_: DictConfig) -> float:
+    """log10 of the compression ratio, the x axis of the published figures: -log10(1 - sparsity)."""
+    value = number("sparsity", _parent_.sparsity)
+    return -math.log10(1 - value) if value < 1 else math.inf
+
+
+def run_name(*, _root_: DictConfig) -> str:
+    """Folder of a run below `results`: what people look for, then a hash of everything that defines the result."""
+    what = f"{_root_.scorer.name}-x{number('exponent', _root_.exponent):.2f}-s{_root_.seed}"
+    return f"{_root_.dataset.name}/{_root_.architecture.name}/{what}-{identity(_root_)[:8]}"
+
+
+def identity(cfg: DictConfig) -> str:
+    """SHA-256 of the resolved configuration without the keys that only say where the run happens."""
+    plain = resolved(cfg)
+    for key in ("root", "download"):
+        plain["dataset"].pop(key, None)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """What defines a result, as plain values."""
+    kept = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in PLACE])
+    # Interpolations may point outside the copy: resolve them where they stand.
+    kept._set_parent(cfg)
+    plain = OmegaConf.to_container(kept, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse values that cannot work, before anything is written.
+
+    Raises:
+        InputError: naming the key, the value and what is allowed.
+    """
+    value = number("sparsity", cfg.sparsity)
+    if not 0 <= value < 1:
+        raise InputError("sparsity", cfg.sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
+    ratio = number("exponent", cfg.exponent)
+    if not math.isclose(ratio, -math.log10(1 - value), abs_tol=1e-6):
+        raise InputError("exponent", cfg.exponent, f"disagrees with sparsity={value}; give one of the two")
+    if cfg.iterations is not None:
+        _whole("iterations", cfg.iterations, least=1)
+    for key, allowed in {"scope": ("global", "layer"), "mode": ("train", "eval", None)}.items():
+        if cfg[key] not in allowed:
+            raise InputError(key, cfg[key], one_of(cfg[key], filter(None, allowed)))
+    _whole("seed", cfg.seed, least=0)
+    _whole("validation", cfg.validation, least=0)
+    _whole("recipe.epochs", cfg.recipe.epochs, least=1)
+    _whole("recipe.batch_size", cfg.recipe.batch_size, least=1)
+    for key in ("train", "checkpoint", "force"):
+        if not isinstance(cfg[key], bool):
+            raise InputError(key, cfg[key], "allowed: true, false")
+
+
+def number(key: str, value: Any) -> float:
+    """A finite number, or an error that names the key."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(key, value, "allowed: a finite number")
+    return float(value)
+
+
+def _whole(key: str, value: Any, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(key, value, f"allowed: whole numbers from {least}")
+
+
+OmegaConf.register_new_resolver("sparsity", sparsity, replace=True)
+OmegaConf.register_new_resolver("exponent", exponent, replace=True)
+OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -1,0 +1,47 @@
+"""Batches for Lightning, made by a data set of `prune_init.data`."""
+
+import pytorch_lightning as pl
+import torch
+
+from prune_init.data.dataset import Dataset
+from prune_init.data.images import Batch, Loader
+
+
+class DataModule(pl.LightningDataModule):
+    """Train on the training images; test, and validate if asked to, after each epoch.
+
+    Args:
+        dataset: images and labels.
+        batch_size: training images per step, over all devices.
+        seed: of order and augmentation.
+        test_batch_size: images per forward pass without gradients.
+    """
+
+    def __init__(self, dataset: Dataset, *, batch_size: int, seed: int, test_batch_size: int = 512) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self._batch_size, self._seed, self._test_batch_size = batch_size, seed, test_batch_size
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled and augmented, a pure function of seed and epoch; each rank its own part."""
+        device, rank, world = self._place()
+        return self.dataset.train_loader(
+            max(1, self._batch_size // world), seed=self._seed, device=device, rank=rank, world=world
+        )
+
+    def val_dataloader(self) -> list[Loader]:
+        """The test set and, if images were held back, the validation set."""
+        device, rank, world = self._place()
+        test = self.dataset.test_loader(self._test_batch_size, device=device, rank=rank, world=world)
+        held_back = self.dataset.validation_loader(self._test_batch_size, device=device, rank=rank, world=world)
+        return [test] if held_back is None else [test, held_back]
+
+    def sample(self, per_class: int, *, device: torch.device, augment: bool, batch_size: int) -> list[Batch]:
+        """The pruning sample: training images, the same on every rank."""
+        return self.dataset.sample(
+            per_class, seed=self._seed, augment=augment, batch_size=batch_size, device=device
+        )
+
+    def _place(self) -> tuple[torch.device, int, int]:
+        assert self.trainer is not None
+        return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size

@@ -1,0 +1,146 @@
+"""The Lightning module: prune at initialisation, then train with the masks kept."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+
+from prune_init.pruning.result import PruneResult
+from prune_init.pruning.scored_net import Batch, Loss
+from prune_init.pruning.weights import Patterns, prunable
+from prune_init.training.mask_buffers import MaskBuffers
+
+TOP = {"top1": 1, "top5": 5}
+"""Accuracies that are reported: the label is among the k most likely classes."""
+
+
+class PruneThenTrain(pl.LightningModule):
+    """Wraps a net, its loss and metrics, and the life of a pruned net.
+
+    In `setup("fit")` it prunes: before DDP wraps the net, whose first broadcast makes rank 0 authoritative, and after
+    nothing else has touched the weights. A run resumed from a checkpoint takes masks and `pruning` from there and
+    does not prune again. While training, gradients are masked before clipping and weights after each step: the same
+    trajectory as masking in the forward pass.
+
+    Args:
+        net: the network; its `state_dict` stays its own.
+        prune: maps (net, data=batches) to a `PruneResult`: `prune_init.prune` with everything else filled in.
+        sample: makes the pruning sample, a list of batches, for a device; called only if the scorer asks for data.
+        optimizer: makes the optimiser from parameters.
+        scheduler: makes a learning-rate schedule, stepped once per epoch, from the optimiser.
+        num_classes: classes of the labels.
+        include, exclude: which weights `prune` prunes.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        prune: Callable[..., PruneResult],
+        sample: Callable[[torch.device], list[Batch]],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
+        loss: Loss = F.cross_entropy,
+        num_classes: int,
+        include: Patterns = None,
+        exclude: Patterns = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.masks = MaskBuffers(prunable(net, include=include, exclude=exclude))
+        self.pruning: dict[str, Any] = {}  # what pruning found, as plain values; empty until it is done
+        self._prune, self._sample, self._loss = prune, sample, loss
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self._metrics = nn.ModuleDict(
+            {
+                f"{stage}_{name}": MulticlassAccuracy(num_classes, top_k=min(k, num_classes), average="micro")
+                for stage in ("train", "test", "validation")
+                for name, k in TOP.items()
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The net's output."""
+        return self.net(x)
+
+    def setup(self, stage: str) -> None:
+        """Prune once, before training."""
+        if stage == "fit" and not self.pruning and self.trainer.ckpt_path is None:
+            self.prune(self.trainer.strategy.root_device)
+
+    def prune(self, device: torch.device) -> None:
+        """Prune the net on `device` and remember the masks."""
+        self.to(device)
+        result = self._prune(self.net, data=_Lazy(lambda: self._sample(device)))
+        self.masks.fill(result.masks)
+        self.pruning = {
+            "settings": result.settings,
+            "sparsity": result.sparsity,
+            "effective_sparsity": result.effective_sparsity,
+            "connected": result.connected,
+            "layers": [layer.as_dict() for layer in result.layers],
+            "cost": result.cost.as_dict(),
+        }
+
+    def on_fit_start(self) -> None:
+        """Train in train mode: Lightning keeps the mode that it finds."""
+        self.net.train()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one training batch."""
+        return self._step("train", batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Test set (loader 0) and, if one is held back, validation set (loader 1), every epoch."""
+        self._step(("test", "validation")[dataloader_idx], batch)
+
+    def _step(self, stage: str, batch: Batch) -> Tensor:
+        x, y = batch
+        logits = self.net(x)
+        loss = self._loss(logits, y)
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "add_dataloader_idx": False}
+        self.log(f"{stage}/loss", loss, batch_size=len(y), sync_dist=stage != "train", **options)
+        for name in TOP:
+            accuracy = self._metrics[f"{stage}_{name}"]
+            accuracy.update(logits, y)
+            self.log(f"{stage}/{name}", accuracy, **options)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Mask gradients; Lightning clips after this."""
+        self.masks.clear_gradients()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then re-apply the masks."""
+        super().optimizer_step(*args, **kwargs)
+        self.masks.clear_weights()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and, if there is one, learning-rate schedule."""
+        optimizer = self._optimizer(self.net.parameters())
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "epoch"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Masks are buffers; what is known about them goes beside."""
+        checkpoint["pruning"] = self.pruning
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A resumed run knows how it was pruned."""
+        self.pruning = checkpoint["pruning"]
+
+
+class _Lazy(Iterable[Batch]):
+    """Batches that are made when first asked for: a data-free scorer must not cost reading data."""
+
+    def __init__(self, make: Callable[[], list[Batch]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._make())
