@@ -20,6 +20,8 @@ class Loader(ABC):
         sampler: decides on the images of each batch. Lightning finds it under this name and sets its epoch.
     """
 
+    batch_sampler = None  # Lightning looks here too wherever it finds a `sampler`
+
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
 
