@@ -41,16 +41,12 @@ def choose(labels: NDArray[np.uint8], per_class: int) -> list[int]:
     whose generators promise no such thing.
     """
     order = sorted(range(len(labels)), key=lambda index: sha256(str(index).encode()).digest())
-    return sorted(
-        index for label in range(10) for index in [i for i in order if labels[i] == label][:per_class]
-    )
+    return sorted(index for label in range(10) for index in [i for i in order if labels[i] == label][:per_class])
 
 
 def main() -> None:
     """Read, choose, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the four official .gz files")
     parser.add_argument("--target", type=Path, default=TARGET, help="file to write")
     arguments = parser.parse_args()
