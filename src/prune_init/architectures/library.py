@@ -1,0 +1,104 @@
+"""Any image classifier of torchvision or timm, by its name there."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from prune_init.architectures.inputs import image_shape, positive, with_input_shape
+from prune_init.errors import InputError, one_of
+
+
+def torchvision_model(
+    model: str, num_classes: int, input_shape: Sequence[int], pretrained: bool = False, **options: Any
+) -> nn.Module:
+    """A classifier of `torchvision.models`, its initial weights as torchvision draws them.
+
+    Prunable on ImageNet: vgg16 138,344,128, vgg19 143,652,544, resnet18 11,678,912, resnet50 25,502,912.
+
+    Args:
+        model: A name of `torchvision.models.list_models(module=torchvision.models)`.
+        num_classes: Outputs; with pretrained weights only their own number fits.
+        input_shape: (C, H, W); C must be 3.
+        pretrained: Download torchvision's default weights; otherwise nothing is downloaded.
+        options: Further arguments of the model, such as `image_size` of vit_b_16 or `aux_logits` of googlenet.
+
+    Returns:
+        A network from (N, 3, H, W) to (N, num_classes).
+
+    Raises:
+        InputError: No such model, another number of channels, an image the model cannot take, or pretrained
+            weights for another number of classes.
+    """
+    names = torchvision.models.list_models(module=torchvision.models)
+    if model not in names:
+        raise InputError("architecture.model", model, one_of(model, names))
+    shape = image_shape(input_shape)
+    if shape[0] != 3:
+        allowed = "torchvision's models take 3 channels; architecture=timm takes any number"
+        raise InputError("architecture.input_shape", list(shape), allowed)
+    weights = "DEFAULT" if pretrained else None
+    try:
+        network = torchvision.models.get_model(
+            model, weights=weights, num_classes=positive("num_classes", num_classes), **options
+        )
+    except ValueError as error:
+        raise InputError("architecture.model", model, _first_line(error)) from error
+    return _checked(network, model, shape)
+
+
+def timm_model(
+    model: str, num_classes: int, input_shape: Sequence[int], pretrained: bool = False, **options: Any
+) -> nn.Module:
+    """A classifier of timm (an optional dependency), its initial weights as timm draws them.
+
+    Args:
+        model: A name of `timm.list_models()`, with a weight tag (`resnet18.a1_in1k`) if wanted.
+        num_classes: Outputs; with pretrained weights timm makes a new last layer for another number.
+        input_shape: (C, H, W) with any C.
+        pretrained: Download timm's weights; otherwise nothing is downloaded.
+        options: Further arguments of the model, such as `img_size` of a vision transformer.
+
+    Returns:
+        A network from (N, C, H, W) to (N, num_classes).
+
+    Raises:
+        InputError: timm is not installed, there is no such model or weight tag, or an image the model
+            cannot take.
+    """
+    try:
+        import timm  # here, so that everything else works without it
+    except ModuleNotFoundError as error:
+        raise InputError("architecture", "timm", "needs timm: pip install 'prune_init[timm]'") from error
+    if not timm.is_model(model):
+        names = timm.list_models()  # more than a thousand: too many for one line
+        near = get_close_matches(model, names, n=5, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        raise InputError("architecture.model", model, f"{hint}allowed: the {len(names)} names of timm.list_models()")
+    shape = image_shape(input_shape)
+    try:
+        network = timm.create_model(
+            model, pretrained=pretrained, num_classes=positive("num_classes", num_classes), in_chans=shape[0], **options
+        )
+    except RuntimeError as error:  # such as an unknown weight tag
+        raise InputError("architecture.model", model, _first_line(error)) from error
+    return _checked(network, model, shape)
+
+
+def _checked(network: nn.Module, model: str, shape: tuple[int, int, int]) -> nn.Module:
+    """Run one blank image through: only the model itself knows which sizes it can take."""
+    network.eval()  # no random numbers, no change of batch norm statistics
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, *shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        allowed = f"{model} cannot take such images: {_first_line(error)}"
+        raise InputError("architecture.input_shape", list(shape), allowed) from error
+    return with_input_shape(network.train(), shape)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
