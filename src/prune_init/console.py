@@ -28,7 +28,7 @@ class Console:
             "sparsity": f"{100 * cfg.sparsity:.4g} % removed (exponent {cfg.exponent:.3g})",
             "training": f"{cfg.recipe.epochs} epochs, batch {cfg.recipe.batch_size}" if cfg.train else "none",
             "seed": cfg.seed,
-            "folder": folder,
+            "folder": _short(folder),
         }.items():
             grid.add_row(f"[bold]{key}[/]", str(value))
         self.rich.print(grid)
@@ -48,7 +48,7 @@ class Console:
             "top-1": _accuracies(row["top1"]),
             "top-5": _accuracies(row["top5"]),
             "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
-            "results": f"{folder}/result.json",
+            "results": _short(folder),
         }
         grid = Table.grid(padding=(0, 2))
         for key, value in lines.items():
@@ -97,3 +97,8 @@ def _percent(fraction: float | None) -> str:
 
 def _shape(shape: Any) -> str:
     return "x".join(map(str, shape))
+
+
+def _short(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

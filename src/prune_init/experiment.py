@@ -1,5 +1,6 @@
 """One run: prune at initialisation, train, record."""
 
+import logging
 import time
 import warnings
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
 from safetensors.torch import save_file
 
 from prune_init import results
@@ -39,7 +41,6 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
         console.already_done(done, folder)
         return done
     (folder / "result.json").unlink(missing_ok=True)
-    console.plan(cfg, folder)
     start = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = DataModule(
@@ -49,6 +50,7 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     module = _module(cfg, data, bars)
     history = History(folder / "metrics.csv")
     trainer = _trainer(cfg, folder, [history, bars])
+    console.plan(cfg, folder)
     ready = time.perf_counter()
     try:
         trainer.fit(module, datamodule=data)
@@ -85,7 +87,9 @@ def build(choice: DictConfig, **more: Any) -> Any:
 
 
 def _module(cfg: DictConfig, data: DataModule, bars: ProgressBars) -> PruneThenTrain:
-    chosen = {key: OmegaConf.to_object(cfg[key]) if cfg[key] is not None else None for key in ("include", "exclude")}
+    chosen: dict[str, Any] = {
+        key: OmegaConf.to_object(cfg[key]) if cfg[key] is not None else None for key in ("include", "exclude")
+    }
     return PruneThenTrain(
         build(cfg.architecture),
         prune=partial(
@@ -113,23 +117,29 @@ def _trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.
     if cfg.checkpoint:
         keep = ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
         callbacks = [*callbacks, keep]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*srun.*")  # says that SLURM is installed, on any login node
-        trainer: pl.Trainer = instantiate(
-            cfg.trainer,
-            max_epochs=cfg.recipe.epochs if cfg.train else 0,
-            callbacks=callbacks,
-            logger=_logger(cfg, folder),
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=cfg.checkpoint,
-            num_sanity_val_steps=0,
-        )
+    _quiet()
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer,
+        max_epochs=cfg.recipe.epochs if cfg.train else 0,
+        callbacks=callbacks,
+        logger=_logger(cfg, folder),
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=cfg.checkpoint,
+        num_sanity_val_steps=0,
+    )
     last = folder / "last.ckpt"
     if cfg.checkpoint and last.exists() and not cfg.force:
         trainer.ckpt_path = last
     return trainer
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says of every run: which devices are absent, and what else one could install."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (".*LeafSpec.*", ".*srun.*", ".*does not have many workers.*"):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def _logger(cfg: DictConfig, folder: Path) -> Any:
@@ -143,7 +153,7 @@ def _logger(cfg: DictConfig, folder: Path) -> Any:
 def _finish_loggers(trainer: pl.Trainer) -> None:
     """End the W&B run: it would otherwise swallow the next run of this process."""
     for logger in trainer.loggers:
-        if type(logger).__name__ == "WandbLogger":
+        if isinstance(logger, WandbLogger):
             logger.experiment.finish()
 
 

@@ -1,6 +1,7 @@
 """Checks before a run or a sweep begins: a mistake must not cost a folder, a job or an hour."""
 
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init import results, settings
@@ -23,32 +25,28 @@ class Preflight(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check the one configuration, and that its network takes its images."""
-        folder = Path(config.hydra.run.dir)
         try:
             settings.check(config)
+            folder = Path(config.hydra.run.dir)
             _writable(folder)
             if config.force or results.read(folder) is None:
                 _try_network(config)
+                _try_optimizer(config)
         except Exception as error:
             _refuse(error)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value of every swept key, each once rather than in all combinations."""
         try:
-            _writable(Path(config.hydra.sweep.dir))
             for job in _one_job_per_value(config):
                 settings.check(job)
+            _writable(Path(config.hydra.sweep.dir))
         except Exception as error:
             _refuse(error)
 
 
 def _refuse(error: Exception) -> None:
-    line = one_line(error)
-    if line is None:
-        import traceback
-
-        line = "".join(traceback.format_exception(error))
-    raise SystemExit(line) from None
+    raise SystemExit(one_line(error) or "".join(traceback.format_exception(error))) from None
 
 
 def _one_job_per_value(config: DictConfig) -> Iterator[DictConfig]:
@@ -80,7 +78,9 @@ def _writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise InputError("results", folder, f"cannot be written to ({error.strerror}); choose results=FOLDER") from None
+        raise InputError(
+            "hydra.run.dir", folder, f"cannot be written to ({error.strerror}); choose results=FOLDER"
+        ) from None
 
 
 def _try_network(config: DictConfig) -> None:
@@ -101,3 +101,14 @@ def _try_network(config: DictConfig) -> None:
             shape = "x".join(map(str, bare.dataset.input_shape))
             reason = f"cannot take images of {shape} ({str(error).splitlines()[0]}); choose another data set or network"
             raise InputError("architecture", bare.architecture.name, reason) from None
+
+
+def _try_optimizer(config: DictConfig) -> None:
+    """Build optimiser and schedule on one parameter: wrong values show here rather than after scoring."""
+    import torch
+
+    try:
+        optimizer = instantiate(config.recipe.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+        instantiate(config.recipe.scheduler)(optimizer)
+    except (TypeError, ValueError) as error:
+        raise InputError("recipe", config.recipe.optimizer._target_, f"refuses its settings: {error}") from None

@@ -17,21 +17,22 @@ PLACE = ("hydra", "results", "trainer", "logger", "checkpoint", "force")
 
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
-    """The fraction removed: from `exponent` if that was given, else `default`."""
+    """The fraction removed: from `exponent` if that was given, else `default`. Never fails: `check` judges."""
     if OmegaConf.is_interpolation(_parent_, "exponent"):
         return default
-    return 1 - 10.0 ** -number("exponent", _parent_.exponent)
+    given = _parent_.exponent
+    return 1 - 10.0**-given if isinstance(given, (int, float)) else math.nan
 
 
 def exponent(*, _parent_: DictConfig) -> float:
     """log10 of the compression ratio, the x axis of the published figures: -log10(1 - sparsity)."""
-    value = number("sparsity", _parent_.sparsity)
-    return -math.log10(1 - value) if value < 1 else math.inf
+    given = _parent_.sparsity
+    return -math.log10(1 - given) if isinstance(given, (int, float)) and given < 1 else math.nan
 
 
 def run_name(*, _root_: DictConfig) -> str:
     """Folder of a run below `results`: what people look for, then a hash of everything that defines the result."""
-    what = f"{_root_.scorer.name}-x{number('exponent', _root_.exponent):.2f}-s{_root_.seed}"
+    what = f"{_root_.scorer.name}-x{_root_.exponent:.2f}-s{_root_.seed}"
     return f"{_root_.dataset.name}/{_root_.architecture.name}/{what}-{identity(_root_)[:8]}"
 
 
@@ -59,12 +60,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         InputError: naming the key, the value and what is allowed.
     """
-    value = number("sparsity", cfg.sparsity)
-    if not 0 <= value < 1:
-        raise InputError("sparsity", cfg.sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
-    ratio = number("exponent", cfg.exponent)
-    if not math.isclose(ratio, -math.log10(1 - value), abs_tol=1e-6):
-        raise InputError("exponent", cfg.exponent, f"disagrees with sparsity={value}; give one of the two")
+    _check_sparsity(cfg)
     if cfg.iterations is not None:
         _whole("iterations", cfg.iterations, least=1)
     for key, allowed in {"scope": ("global", "layer"), "mode": ("train", "eval", None)}.items():
@@ -79,11 +75,16 @@ def check(cfg: DictConfig) -> None:
             raise InputError(key, cfg[key], "allowed: true, false")
 
 
-def number(key: str, value: Any) -> float:
-    """A finite number, or an error that names the key."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(key, value, "allowed: a finite number")
-    return float(value)
+def _check_sparsity(cfg: DictConfig) -> None:
+    if not OmegaConf.is_interpolation(cfg, "exponent"):
+        given = cfg.exponent
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < math.inf:
+            raise InputError("exponent", given, "allowed: 0 and larger, log10 of the compression ratio")
+    value = cfg.sparsity
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise InputError("sparsity", value, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
+    if not math.isclose(cfg.exponent, -math.log10(1 - value), abs_tol=1e-6):
+        raise InputError("exponent", cfg.exponent, f"disagrees with sparsity={value}; give one of the two")
 
 
 def _whole(key: str, value: Any, *, least: int) -> None:

@@ -38,9 +38,7 @@ class DataModule(pl.LightningDataModule):
 
     def sample(self, per_class: int, *, device: torch.device, augment: bool, batch_size: int) -> list[Batch]:
         """The pruning sample: training images, the same on every rank."""
-        return self.dataset.sample(
-            per_class, seed=self._seed, augment=augment, batch_size=batch_size, device=device
-        )
+        return self.dataset.sample(per_class, seed=self._seed, augment=augment, batch_size=batch_size, device=device)
 
     def _place(self) -> tuple[torch.device, int, int]:
         assert self.trainer is not None

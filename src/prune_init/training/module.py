@@ -1,7 +1,7 @@
 """The Lightning module: prune at initialisation, then train with the masks kept."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -106,7 +106,7 @@ class PruneThenTrain(pl.LightningModule):
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "add_dataloader_idx": False}
         self.log(f"{stage}/loss", loss, batch_size=len(y), sync_dist=stage != "train", **options)
         for name in TOP:
-            accuracy = self._metrics[f"{stage}_{name}"]
+            accuracy = cast(MulticlassAccuracy, self._metrics[f"{stage}_{name}"])
             accuracy.update(logits, y)
             self.log(f"{stage}/{name}", accuracy, **options)
         return loss
