@@ -44,7 +44,7 @@ def cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for part, count in (("train", 300), ("test", 200)):
         labels = [i % 100 for i in range(count)]
         data = np.repeat(np.arange(count) % 256, 3072).astype(np.uint8).reshape(count, 3072)
-        data[:, 1024] = 7  # the first pixel of the green plane
+        data[:, 1024 + 2 * 32 + 3] = 7  # row 2, column 3 of the green plane
         content = pickle.dumps({"data": data, "fine_labels": labels, "coarse_labels": [0] * count})
         (base / part).write_bytes(content)
         lists[part] = [[part, md5(content)]]
@@ -65,7 +65,7 @@ def test_cifar100_is_read_from_its_official_layout(cifar100: Path) -> None:
     assert len(data.train) == 300 and len(data.test) == 200
     x, y = next(iter(data.test_loader(200, device="cpu")))
     assert y.tolist() == [i % 100 for i in range(200)]
-    pixel = (x[30, :, 0, 0] * torch.tensor([0.267, 0.256, 0.276]) + torch.tensor([0.507, 0.487, 0.441])) * 255
+    pixel = (x[30, :, 2, 3] * torch.tensor([0.267, 0.256, 0.276]) + torch.tensor([0.507, 0.487, 0.441])) * 255
     torch.testing.assert_close(pixel, torch.tensor([30.0, 7.0, 30.0]))
     assert isinstance(data.train, ArrayImages) and data.train.augmentation == CropFlip(4, flip=True)
 
