@@ -210,6 +210,21 @@ def test_tiny_imagenet_names_a_broken_image(tiny_site: str, tmp_path: Path) -> N
         load_tiny(tmp_path / "raw")
 
 
+def test_what_is_wrong_with_the_folders_of_tiny_imagenet_is_told(tiny_site: str, tmp_path: Path) -> None:
+    assert tiny_site
+    base = tmp_path / "raw/tiny-imagenet-200"
+    notes = base / "val/val_annotations.txt"
+    notes.write_text(notes.read_text().replace(WNIDS[2], "n99999999"))
+    with pytest.raises(InputError, match="has images of classes not in train: n99999999"):
+        load_tiny(tmp_path / "raw")
+    notes.unlink()
+    with pytest.raises(InputError, match=r"val_annotations\.txt: is missing"):
+        load_tiny(tmp_path / "raw")
+    (base / "val/images").rename(base / f"val/{WNIDS[0]}")
+    with pytest.raises(InputError, match="val has 1 class folders"):
+        load_tiny(tmp_path / "raw")
+
+
 # --- folders of images
 
 

@@ -39,18 +39,23 @@ def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> 
         InputError: if they do not hold `num_classes` classes with an image in each, the same in both.
     """
     size = input_shape[1]
-    parts = {part: _scan(Path(root), part, num_classes) for part in ("train", "val")}
-    if parts["train"].classes != parts["val"].classes:
-        raise InputError("dataset.root", root, "train and val do not have the same class folders")
     train, test = (
         FileImages([path for path, _ in part.samples], torch.tensor(part.targets), size, workers)
-        for part in parts.values()
+        for part in scan_both(Path(root), num_classes)
     )
     return Dataset(train, test, num_classes, input_shape)
 
 
-def _scan(root: Path, part: str, num_classes: int) -> ImageFolder:
-    """Lists the images of one part."""
+def scan_both(root: Path, num_classes: int) -> tuple[ImageFolder, ImageFolder]:
+    """Lists the images of `train` and of `val`; errors as for `folder`."""
+    train, val = (scan(root, part, num_classes) for part in ("train", "val"))
+    if train.classes != val.classes:
+        raise InputError("dataset.root", root, "train and val do not have the same class folders")
+    return train, val
+
+
+def scan(root: Path, part: str, num_classes: int) -> ImageFolder:
+    """Lists the images of one part; errors as for `folder`."""
     if not (root / part).is_dir():
         layout = LAYOUT.format(root=root)
         raise MissingDataError("dataset.root", root, f"has no folder {part}; expected {layout}")

@@ -1,7 +1,5 @@
 """Which images make up each batch."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -13,8 +11,8 @@ class Sampler:
     """Cuts the images 0..count-1 into batches, anew each epoch: a pure function of arguments and epoch.
 
     With several ranks, each takes every `world`-th image of one common order: together they see every image
-    exactly once, in the same number of batches, and the union of their k-th batches is what a single process
-    with `world` times the batch size would see.
+    exactly once, in the same number of batches, and their k-th batches together are what a single process with
+    `world` times the batch size would see (but for fewer left over than ranks, which join the last batches).
 
     Attributes:
         epoch: the epoch that the next iteration belongs to; see `set_epoch`.
@@ -47,7 +45,7 @@ class Sampler:
 
     def __len__(self) -> int:
         full, rest = divmod(self.count, self.batch_size * self.world)
-        # A rest that cannot give every rank an image joins the last full batches.
+        # A rest that cannot give every rank an image joins the last full batches: a rank without a batch would hang.
         return full + (rest >= self.world)
 
     def indices(self) -> Tensor:
@@ -63,7 +61,3 @@ class Sampler:
         starts = [k * self.batch_size for k in range(1, len(self))]
         # One copy for the whole epoch: a copy per batch would stall an accelerator each time.
         return list(self.indices().to(device).tensor_split(starts))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Batches as lists, for torch's DataLoader."""
-        return (batch.tolist() for batch in self.batches())

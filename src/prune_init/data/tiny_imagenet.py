@@ -5,25 +5,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import ImageFolder
 
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 from prune_init.data.files import read_image
+from prune_init.data.folder import scan, scan_both
 from prune_init.data.source import Source
-from prune_init.errors import InputError, MissingDataError
+from prune_init.errors import InputError
 
 MEAN, STD = (0.480, 0.448, 0.397), (0.276, 0.269, 0.282)
 
 
 def read_annotations(val: Path) -> list[tuple[Path, str]]:
-    """The validation images still in `val/images`, each with the name of its class."""
-    if not (val / "images").is_dir():
-        return []
-    lines = (val / "val_annotations.txt").read_text().splitlines()
+    """The validation images in `val/images`, each with the name of its class.
+
+    Raises:
+        InputError: if the list of their classes is missing.
+    """
+    notes = val / "val_annotations.txt"
+    if not notes.is_file():
+        raise InputError("dataset.root", notes, "is missing: it names the classes of the images in val/images")
     # File name, class and bounding box, parted by tabs.
-    return [(val / "images" / name, wnid) for name, wnid, *_ in (line.split("\t") for line in lines)]
+    fields = [line.split("\t") for line in notes.read_text().splitlines()]
+    return [(val / "images" / name, wnid) for name, wnid, *_ in fields]
 
 
 def sort_validation(folder: Path) -> None:
@@ -32,8 +37,7 @@ def sort_validation(folder: Path) -> None:
     for path, wnid in read_annotations(val):
         (val / wnid).mkdir(exist_ok=True)
         path.rename(val / wnid / path.name)
-    if (val / "images").is_dir():
-        (val / "images").rmdir()
+    (val / "images").rmdir()
 
 
 TINY_IMAGENET = Source(
@@ -63,15 +67,21 @@ def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: t
         InputError: if they are not as described.
     """
     folder = TINY_IMAGENET.locate(root, download=download)
-    for part in ("train", "val"):
-        if not (folder / part).is_dir():
-            remedy = f"remove {folder} and fetch it again with: {TINY_IMAGENET.command(root)}"
-            raise MissingDataError("dataset.root", root, f"{folder} has no folder {part}; {remedy}")
-    train = ImageFolder(str(folder / "train"))
-    annotated = read_annotations(folder / "val")
-    labelled = [(str(path), train.class_to_idx[name]) for path, name in annotated]
-    test = labelled or ImageFolder(str(folder / "val")).samples
+    if (folder / "val/images").is_dir():
+        train = scan(folder, "train", num_classes)
+        test = _labelled(read_annotations(folder / "val"), train.class_to_idx)
+    else:
+        train, val = scan_both(folder, num_classes)
+        test = val.samples
     return Dataset(_decode(train.samples, input_shape), _decode(test, input_shape), num_classes, input_shape)
+
+
+def _labelled(annotated: list[tuple[Path, str]], classes: dict[str, int]) -> list[tuple[str, int]]:
+    """Numbers the classes as the training images do."""
+    unknown = {wnid for _, wnid in annotated} - classes.keys()
+    if unknown:
+        raise InputError("dataset.root", annotated[0][0].parent, f"has images of classes not in train: {min(unknown)}")
+    return [(str(path), classes[wnid]) for path, wnid in annotated]
 
 
 def _decode(samples: list[tuple[str, int]], shape: tuple[int, int, int]) -> ArrayImages:
