@@ -36,7 +36,7 @@ class DataModule(pl.LightningDataModule):
         held_back = self.dataset.validation_loader(self._test_batch_size, device=device, rank=rank, world=world)
         return [test] if held_back is None else [test, held_back]
 
-    def sample(self, per_class: int, *, device: torch.device, augment: bool, batch_size: int) -> list[Batch]:
+    def sample(self, per_class: int, device: torch.device, *, augment: bool, batch_size: int) -> list[Batch]:
         """The pruning sample: training images, the same on every rank."""
         return self.dataset.sample(per_class, seed=self._seed, augment=augment, batch_size=batch_size, device=device)
 
