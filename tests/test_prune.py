@@ -1,0 +1,237 @@
+"""`prune_init.prune` as a user meets it."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import prune_init
+from prune_init import InputError
+
+
+def small_cnn() -> nn.Sequential:
+    """Convolution, batch norm, dropout, classifier: everything that scoring could disturb."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.5),
+        nn.Conv2d(6, 8, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32, 3),
+    )
+
+
+def batches():
+    x = torch.randn(9, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    return [(x[:6], torch.arange(6) % 3), (x[6:], torch.arange(3))]
+
+
+def run(model, scorer, sparsity=0.9, **options):
+    return prune_init.prune(model, scorer, sparsity, input_shape=(2, 8, 8), data=batches(), **options)
+
+
+ALL = prune_init.scorers()
+
+
+@pytest.mark.parametrize("scorer", ALL)
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("iterations", [1, 4])
+def test_exactly_k_weights_stay_and_the_rest_is_zero(scorer, scope, iterations):
+    model = small_cnn()
+    result = run(model, scorer, 0.93, scope=scope, iterations=iterations)
+    total = 6 * 2 * 9 + 8 * 6 * 9 + 32 * 3
+    kept = round((1 - 0.93) * total)
+    weights = dict(model.named_parameters())
+    assert list(result.masks) == ["0.weight", "5.weight", "8.weight"]
+    assert sum(int(m.sum()) for m in result.masks.values()) == kept
+    assert result.sparsity == pytest.approx(1 - kept / total)
+    assert all((weights[name][~mask] == 0).all() for name, mask in result.masks.items())
+    assert all((weights[name][mask] != 0).all() for name, mask in result.masks.items())
+    assert [layer.kept for layer in result.layers] == [int(m.sum()) for m in result.masks.values()]
+
+
+@pytest.mark.parametrize("scorer", ALL)
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("training", [True, False])
+def test_scoring_changes_nothing_but_the_masks(scorer, mode, training):
+    model = small_cnn().train(training)
+    model[1].eval()  # flags need not agree
+    model[0].weight.requires_grad_(False)
+    model[8].weight.grad = torch.ones_like(model[8].weight)
+    before = copy.deepcopy(model.state_dict())
+    flags = [m.training for m in model.modules()]
+    random = torch.get_rng_state()
+    result = run(model, scorer, 0.5, mode=mode, iterations=2)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [m.training for m in model.modules()] == flags
+    assert not model[0].weight.requires_grad and (model[8].weight.grad == 1).all()
+    assert all(p.grad is None for name, p in model.named_parameters() if name != "8.weight")
+    for name, tensor in model.state_dict().items():
+        expected = before[name] * result.masks[name] if name in result.masks else before[name]
+        assert torch.equal(tensor, expected), name
+
+
+def test_flags_and_weights_survive_a_scorer_that_fails():
+    model = small_cnn().train()
+    before = copy.deepcopy(model.state_dict())
+
+    def broken(net):
+        net(net.masked_weights(), net.batches[0][0])
+        raise ZeroDivisionError
+
+    random = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError):
+        run(model, broken, mode="eval")
+    assert all(m.training for m in model.modules()) and torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("scorer", ALL)
+def test_same_seed_same_masks(scorer):
+    found = [
+        run(small_cnn(), scorer, iterations=2, generator=torch.Generator().manual_seed(seed)).masks
+        for seed in (3, 3, 4)
+    ]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    if scorer.startswith("random"):
+        assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
+
+
+def test_train_and_eval_mode_give_different_snip_masks():
+    model = small_cnn()
+    with torch.no_grad():
+        model[1].running_mean.uniform_(-1, 1)
+        model[1].running_var.uniform_(0.2, 5)
+    found = [run(copy.deepcopy(model), "snip", 0.8, mode=mode).masks for mode in ("train", "eval")]
+    assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_passes_are_iterations_times_examples():
+    costs = {s: run(small_cnn(), s, iterations=3).cost for s in ("synflow", "snip", "grasp", "magnitude")}
+    assert {s: c.passes for s, c in costs.items()} == {"synflow": 3, "snip": 27, "grasp": 27, "magnitude": 0}
+    assert {s: c.examples_per_iteration for s, c in costs.items()} == {
+        "synflow": 1,
+        "snip": 9,
+        "grasp": 9,
+        "magnitude": 0,
+    }
+
+
+def test_published_defaults():
+    model = small_cnn()
+    assert prune_init.prune(model, input_shape=(2, 8, 8)).cost.passes == 100
+    assert prune_init.prune(small_cnn(), "snip", data=batches()).cost.iterations == 1
+
+
+def test_data_free_scorers_never_touch_the_data():
+    def forbidden():
+        raise AssertionError("touched")
+        yield
+
+    for scorer in ("synflow", "magnitude", "random"):
+        prune_init.prune(small_cnn(), scorer, 0.5, input_shape=(2, 8, 8), data=forbidden())
+
+
+def test_pruned_weights_do_not_come_back_in_later_iterations():
+    seen = []
+
+    def noisy(net):
+        seen.append({name: mask.clone() for name, mask in net.masks.items()})
+        return {name: torch.randn(w.shape) for name, w in net.weights.items()}
+
+    result = run(small_cnn(), noisy, 0.9, iterations=6)
+    for earlier, later in zip(seen, [*seen[1:], result.masks], strict=True):
+        assert all((later[name] <= earlier[name]).all() for name in later)
+
+
+def test_include_and_exclude():
+    result = run(small_cnn(), "magnitude", 0.5, exclude="8.*")
+    assert list(result.masks) == ["0.weight", "5.weight"]
+    assert list(run(small_cnn(), "magnitude", 0.5, include=["5.*", "8.weight"]).masks) == ["5.weight", "8.weight"]
+
+
+def test_a_tied_weight_is_scored_and_masked_once():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
+    model[2].weight = model[0].weight
+    result = prune_init.prune(model, "synflow", 0.5, iterations=2, input_shape=(4,))
+    assert list(result.masks) == ["0.weight"] and (model[2].weight == 0).sum() == 8
+
+
+def test_the_models_own_input_shape_is_used():
+    model = small_cnn()
+    model.input_shape = (2, 8, 8)
+    assert prune_init.prune(model).connected
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"sparsity": 1.0}, "sparsity=1.0"),
+        ({"sparsity": -0.1}, "sparsity=-0.1"),
+        ({"sparsity": float("nan")}, "sparsity=nan"),
+        ({"iterations": 0}, "iterations=0"),
+        ({"scorer": "synflo"}, "did you mean synflow"),
+        ({"schedule": "exponentail"}, "did you mean exponential"),
+        ({"scope": "locall"}, "scope=locall"),
+        ({"mode": "test"}, "mode=test"),
+        ({"include": "nothing.*"}, r"include=nothing.\*"),
+        ({"exclude": "*"}, "leaves no weight"),
+        ({"scorer": "snip", "data": None}, "data=None"),
+        ({"scorer": "snip", "data": []}, "at least one"),
+        ({"input_shape": None}, "input_shape=None"),
+    ],
+)
+def test_bad_arguments_are_named_and_change_nothing(options, said):
+    model = small_cnn()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(InputError, match=said) as caught:
+        prune_init.prune(model, **{"input_shape": (2, 8, 8), "data": batches(), **options})
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_models_that_cannot_be_pruned():
+    with pytest.raises(InputError, match="no Conv or Linear"):
+        prune_init.prune(nn.Sequential(nn.BatchNorm2d(3)), input_shape=(3, 2, 2))
+    with pytest.raises(InputError, match="no shape yet"):
+        prune_init.prune(nn.Sequential(nn.LazyLinear(3)), input_shape=(3,))
+
+
+def test_scores_that_are_not_finite_name_their_layer():
+    model = small_cnn()
+    with torch.no_grad():
+        model[5].weight[0, 0, 0, 0] = float("inf")
+    with pytest.raises(InputError, match=r"scores=5\.weight"):
+        run(model, "magnitude")
+
+
+def test_fewer_weights_than_layers_is_a_warning():
+    with pytest.warns(UserWarning, match="2 weights for 3 layers"):
+        run(small_cnn(), "magnitude", 1 - 2 / 636)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(small_cnn(), "magnitude", 1 - 3 / 636)
+
+
+def test_masks_and_settings_are_saved_together(tmp_path):
+    from safetensors import safe_open
+
+    result = run(small_cnn(), "synflow", 0.9, iterations=7)
+    result.save(tmp_path / "masks.safetensors")
+    stored = prune_init.load_masks(tmp_path / "masks.safetensors")
+    assert all(torch.equal(stored[name], mask) for name, mask in result.masks.items())
+    with safe_open(tmp_path / "masks.safetensors", "pt") as file:
+        assert file.metadata()["iterations"] == "7" and file.metadata()["sparsity"] == "0.9"
+
+
+def test_float64_scores_leave_a_float32_model():
+    model = small_cnn()
+    result = run(model, "synflow", 0.9, iterations=2)
+    assert {s.dtype for s in result.scores.values()} == {torch.float64}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
