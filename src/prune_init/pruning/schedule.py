@@ -21,9 +21,14 @@ def linear(density: float, iterations: int) -> list[float]:
     return [1 - (1 - density) * t / iterations for t in range(1, iterations)] + [density]
 
 
+def halving(density: float, iterations: int) -> list[float]:
+    """1/2, 1/4, ... of the weights, but never fewer than s, and s at last (SNIP-it, Verdenius et al. 2020)."""
+    return [max(0.5**t, density) for t in range(1, iterations)] + [density]
+
+
 def named(name: str) -> Schedule:
     """The schedule of this name."""
-    schedules: dict[str, Schedule] = {"exponential": exponential, "linear": linear}
+    schedules: dict[str, Schedule] = {"exponential": exponential, "linear": linear, "halving": halving}
     if name not in schedules:
         raise InputError("schedule", name, one_of(name, schedules))
     return schedules[name]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prune_init.pruning.masks import Tensors, rank_in_layer
 from prune_init.pruning.scored_net import ScoredNet
-from prune_init.scorers.random import Random
+from prune_init.scorers import random
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RandomErk:
     def __call__(self, net: ScoredNet) -> Tensors:
         """-(rank + 1/2) / (n d) in random order: the global cut at -1 leaves n d weights of a layer of n."""
         densities = erk_densities({name: w.shape for name, w in net.weights.items()}, net.density)
-        ranked = rank_in_layer(Random()(net), net.masks)
+        ranked = rank_in_layer(random.Random()(net), net.masks)
         return {name: rank / densities[name] for name, rank in ranked.items()}
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from prune_init.pruning.masks import Tensors, rank_in_layer
 from prune_init.pruning.scored_net import ScoredNet
-from prune_init.scorers.random import Random
+from prune_init.scorers import random
 
 
 @dataclass(frozen=True)
@@ -16,4 +16,4 @@ class RandomUniform:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """-(rank + 1/2) / n of each weight among the n of its layer, in random order."""
-        return rank_in_layer(Random()(net), net.masks)
+        return rank_in_layer(random.Random()(net), net.masks)

@@ -29,12 +29,15 @@ class SynFlow:
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w| dR/d|w| of the masked net; needs `input_shape`."""
         weights = {name: w.detach().abs_().requires_grad_() for name, w in net.masked_weights().items()}
-        others = {name: self._positive(name, tensor) for name, tensor in net.others.items()}
-        flow = net(weights, net.ones, others).sum()
+        flow = net(weights, net.ones, self.positive(net.others)).sum()
         return {name: weights[name] * g for name, g in net.gradient(flow, weights, 1).items()}
 
+    def positive(self, others: Tensors) -> Tensors:
+        """Biases, norm parameters and buffers as the flow sees them."""
+        return {name: self._positive(name, tensor) for name, tensor in others.items()}
+
     def _positive(self, name: str, tensor: Tensor) -> Tensor:
-        # Integer buffers count batches; they have no sign to lose.
         if not self.biases and name.endswith(("bias", "running_mean")):
             return torch.zeros_like(tensor)
+        # Integer buffers count batches; they have no sign to lose.
         return tensor.abs() if tensor.is_floating_point() else tensor

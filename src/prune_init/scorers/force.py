@@ -1,0 +1,24 @@
+"""FORCE: foresight connection sensitivity (de Jorge et al. 2021, section 4)."""
+
+from dataclasses import dataclass
+
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import ScoredNet
+
+
+@dataclass(frozen=True)
+class Force:
+    """|w * dL/dw~| with w dense and the gradient taken at the masked weights w~ = w * m.
+
+    The gradient itself is not masked, so a pruned weight has a score and can return. Train mode, as published.
+    """
+
+    iterations: int = 60
+    mode: str = "train"
+    examples_per_class: int = 10
+    revives: bool = True
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """|w g| of every weight, pruned ones included; needs `data`."""
+        gradient = net.loss_gradient(net.masked_weights())
+        return {name: (w * gradient[name]).abs() for name, w in net.weights.items()}

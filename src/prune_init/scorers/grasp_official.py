@@ -1,0 +1,40 @@
+"""GraSP as its authors published it (repository alecwangcq/GraSP)."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import Batch, ScoredNet
+from prune_init.scorers import grasp
+
+
+@dataclass(frozen=True)
+class GraspOfficial(grasp.Grasp):
+    """GraSP with the two habits of the published code.
+
+    The sample is sorted by class and passed in two halves, so that batch statistics are those of half the classes;
+    and the linear layers of the copy that is scored start anew (Xavier), so that the classifier's scores are not
+    those of the weights it keeps.
+    """
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """w * (H g) of the masked copy; needs `data`."""
+        return super().__call__(replace(net, weights=_anew(net), _batches=_halves_by_class(net.batches)))
+
+
+def _anew(net: ScoredNet) -> Tensors:
+    linear = {f"{name}.weight" for name, module in net.model.named_modules() if isinstance(module, nn.Linear)}
+    fresh = dict(net.weights)
+    for name in linear & fresh.keys():
+        drawn = torch.empty_like(fresh[name], device=net.generator.device)
+        fresh[name] = nn.init.xavier_normal_(drawn, generator=net.generator).to(fresh[name].device)
+    return fresh
+
+
+def _halves_by_class(batches: list[Batch]) -> list[Batch]:
+    x, y = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+    order = y.argsort(stable=True)
+    halves = order.tensor_split([len(order) // 2])
+    return [(x[half], y[half]) for half in halves if len(half)]

@@ -1,0 +1,32 @@
+"""GraSP as first submitted with the SynFlow paper: the discrepancy that its rebuttal reports."""
+
+from dataclasses import dataclass
+
+import torch
+
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import ScoredNet, total
+
+
+@dataclass(frozen=True)
+class GraspSubmission:
+    """-w * (H g), the wrong sign: it keeps what GraSP removes. Kept to redraw the published figures.
+
+    Further from GraSP: |g|^2 / 2 of each batch by itself rather than of the whole sample, no temperature, eval mode.
+    """
+
+    iterations: int = 1
+    mode: str = "eval"
+    examples_per_class: int = 10
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """-w times the gradient of the summed |g|^2 / 2 of the batches; needs `data`."""
+        weights = net.masked_weights()
+        products = total(self._half_norm_gradient(net, weights, x, y) for x, y in net.batches)
+        return {name: -weights[name] * product for name, product in products.items()}
+
+    def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
+        slopes = net.gradient(net.loss(net(weights, x), y), weights, len(x), twice=True)
+        norm = torch.stack([(slope * net.masks[name]).square().sum() for name, slope in slopes.items()]).sum() / 2
+        net.passes.hessian += len(x)
+        return net.gradient(norm, weights, 0)

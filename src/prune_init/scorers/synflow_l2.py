@@ -1,0 +1,25 @@
+"""SynFlow with squared weights: paths weighted by the product of squares."""
+
+from dataclasses import dataclass
+
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import ScoredNet
+from prune_init.scorers import synflow
+
+
+@dataclass(frozen=True)
+class SynFlowL2(synflow.SynFlow):
+    """|w|^power * dR/d(w^2), with R the summed output of the net of squared weights on an all-ones input.
+
+    `power=2` is conserved, as SynFlow is. `power=1` is the form of PHEW (Patil and Dovrolis 2021) and PX
+    (Iurada et al. 2024), which is not. Biases, norm parameters and buffers are made non-negative as in SynFlow.
+    """
+
+    power: int = 2
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """|w|^power dR/d(w^2) of the masked net; needs `input_shape`."""
+        magnitudes = {name: w.detach().abs() for name, w in net.masked_weights().items()}
+        squares = {name: w.square().requires_grad_() for name, w in magnitudes.items()}
+        flow = net(squares, net.ones, self.positive(net.others)).sum()
+        return {name: magnitudes[name] ** self.power * g for name, g in net.gradient(flow, squares, 1).items()}
