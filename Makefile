@@ -1,0 +1,41 @@
+# make run: one pruned and trained network.  make test: all tests.  Both install what they need, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint format clean
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo 'Installing (PyTorch is large: a few minutes, once) ...'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(READY)  ## Make .venv and install everything; done once
+
+run: $(READY)  ## Prune at initialisation with SynFlow, then train, on the embedded data
+	$(BIN)/python -m prune_init scorer=synflow sparsity=0.98
+
+test: $(READY)  ## All tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)  ## Format, lint and types, nothing changed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint  ## What must hold before a commit: format, lint, types, fast tests
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+format: $(READY)  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove what was built (not .venv, not runs)
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
