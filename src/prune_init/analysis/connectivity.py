@@ -1,5 +1,7 @@
 """Which weights lie on a path from input to output, and what that makes of sparsity."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -9,8 +11,6 @@ from torch.func import functional_call
 from prune_init.analysis.paths import PathMode, UnsupportedOperationError
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
-
-__all__ = ["Connectivity", "Layer", "UnsupportedOperationError", "connectivity", "effective_weights"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,17 @@ def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
     """
     masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
     return census(masks, effective_weights(model, masks, example_input))
+
+
+def assess(model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None) -> Connectivity:
+    """Rows for these masks; paths stay unknown, with a warning, where the model cannot be followed."""
+    if input_shape is None:
+        return census(masks, None)
+    try:
+        return census(masks, effective_weights(model, masks, torch.empty((1, *input_shape))))
+    except UnsupportedOperationError as error:
+        warnings.warn(f"effective sparsity is unknown: {error}", stacklevel=3)
+        return census(masks, None)
 
 
 def census(masks: Tensors, effective: Tensors | None) -> Connectivity:

@@ -11,12 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_init import scorers
-from prune_init.analysis.connectivity import (
-    Connectivity,
-    UnsupportedOperationError,
-    census,
-    effective_weights,
-)
+from prune_init.analysis.connectivity import assess
 from prune_init.errors import InputError, one_of
 from prune_init.pruning import masks as masking
 from prune_init.pruning.masks import Tensors
@@ -96,7 +91,7 @@ def prune(
     return PruneResult(
         masks=net.masks,
         scores=scores,
-        connectivity=_connectivity(model, net.masks, input_shape),
+        connectivity=assess(model, net.masks, input_shape),
         cost=Cost(len(densities), net.examples, seconds),
         settings={**settings, "sparsity": sparsity},
         weights=dict(weights),
@@ -199,13 +194,3 @@ def _check(scores: Tensors, weights: Tensors) -> None:
 def _warn_if_starved(keep: int, layers: int) -> None:
     if keep < layers:
         warnings.warn(f"sparsity leaves {keep} weights for {layers} layers: some layers must be empty", stacklevel=4)
-
-
-def _connectivity(model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None) -> Connectivity:
-    if input_shape is None:
-        return census(masks, None)
-    try:
-        return census(masks, effective_weights(model, masks, torch.ones((1, *input_shape))))
-    except UnsupportedOperationError as error:
-        warnings.warn(f"effective sparsity is unknown: {error}", stacklevel=3)
-        return census(masks, None)
