@@ -1,0 +1,79 @@
+"""Ablations: does it matter which weights a mask keeps, and with what values? (Frankle et al. 2021, section 4)
+
+Each takes a `prune` with everything filled in but model and data, and does the same with one thing changed. Each
+checks what it changed and what it kept. "Layer ratios only" is `shuffle`: random places, the same counts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_init.analysis.connectivity import assess
+from prune_init.pruning import masks as masking
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.result import PruneResult
+from prune_init.pruning.scored_net import ScoredNet
+
+
+def shuffle(
+    prune: "partial[PruneResult]", model: nn.Module, *, generator: torch.Generator, **options: Any
+) -> PruneResult:
+    """Move the kept weights of each layer to random places; layers keep their counts, weights their values."""
+    dense = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    result = prune(model, **options)
+    shuffled = {name: _permuted(mask, generator) for name, mask in result.masks.items()}
+    _restore(result.weights, dense)
+    masking.apply(shuffled, result.weights)
+    for name, mask in shuffled.items():
+        assert mask.sum() == result.masks[name].sum(), name
+        assert torch.equal(result.weights[name][mask], dense[name][mask]), name
+    shape = prune.keywords.get("input_shape", getattr(model, "input_shape", None))
+    return replace(result, masks=shuffled, connectivity=assess(model, shuffled, shape))
+
+
+def reinitialise(
+    prune: "partial[PruneResult]", model: nn.Module, *, fresh: Callable[[], nn.Module], **options: Any
+) -> PruneResult:
+    """Keep the mask and draw every parameter anew: `fresh` makes another net of the same shape."""
+    result = prune(model, **options)
+    drawn = fresh().to(next(model.parameters()).device)
+    model.load_state_dict(drawn.state_dict())
+    masking.apply(result.masks, result.weights)
+    for name, mask in result.masks.items():
+        assert not result.weights[name][~mask].any(), name
+        assert torch.equal(result.weights[name][mask], drawn.get_parameter(name)[mask]), name
+    return result
+
+
+def invert(prune: "partial[PruneResult]", model: nn.Module, **options: Any) -> PruneResult:
+    """Keep the weights with the lowest scores of those that are left."""
+    return prune(model, scorer=Inverted(prune.keywords["scorer"]), **options)
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A scorer with the opposite order; everything else of its protocol is the original's."""
+
+    scorer: Callable[[ScoredNet], Tensors]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scorer, name)
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """Negated scores: unlike reciprocals, they exist for scores of zero."""
+        return {name: -score for name, score in self.scorer(net).items()}
+
+
+def _permuted(mask: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(mask.numel(), generator=generator, device=generator.device).to(mask.device)
+    return mask.flatten()[order].view_as(mask)
+
+
+@torch.no_grad()
+def _restore(weights: dict[str, Tensor], dense: Tensors) -> None:
+    for name, weight in weights.items():
+        weight.copy_(dense[name])

@@ -1,0 +1,92 @@
+"""Ablations, effective targets and critical compression on small nets."""
+
+import copy
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import prune_init
+from prune_init.analysis.collapse import critical_compression
+from prune_init.pruning.ablation import invert, reinitialise, shuffle
+from prune_init.pruning.effective import to_effective_sparsity
+
+
+def net(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Linear(20, 30, bias=False), nn.ReLU(), nn.Linear(30, 30, bias=False), nn.ReLU(), nn.Linear(30, 5, bias=False)
+    )
+
+
+def pruner(**options):
+    return partial(prune_init.prune, **{"scorer": "synflow", "sparsity": 0.9, "input_shape": (20,), **options})
+
+
+def test_shuffling_moves_weights_within_their_layers():
+    plain, shuffled = net(), net()
+    before = pruner()(plain)
+    after = shuffle(pruner(), shuffled, generator=torch.Generator().manual_seed(0))
+    assert [row.kept for row in after.layers] == [row.kept for row in before.layers]
+    for name, mask in after.masks.items():
+        assert not torch.equal(mask, before.masks[name])
+        assert torch.equal(shuffled.get_parameter(name), net().get_parameter(name) * mask)
+    assert before.effective_sparsity < after.effective_sparsity  # SynFlow leaves no weight off a path, chance does
+
+
+def test_reinitialising_keeps_the_mask_and_nothing_else():
+    model = net()
+    result = reinitialise(pruner(), model, fresh=lambda: net(seed=1))
+    assert all(torch.equal(mask, pruner()(net()).masks[name]) for name, mask in result.masks.items())
+    for name, mask in result.masks.items():
+        assert torch.equal(model.get_parameter(name), net(seed=1).get_parameter(name) * mask)
+
+
+def test_inverting_keeps_what_would_go_first():
+    kept = invert(pruner(scorer=prune_init.scorers.named("magnitude"), sparsity=0.5), net()).masks
+    plain = pruner(scorer="magnitude", sparsity=0.5)(net()).masks
+    assert all(torch.equal(kept[name], ~plain[name]) for name in kept)
+
+
+def test_inverted_scorers_keep_their_protocol():
+    result = invert(pruner(scorer=prune_init.scorers.named("synflow", iterations=7)), net())
+    assert result.cost.passes == 7 and {s.dtype for s in result.scores.values()} == {torch.float64}
+
+
+@pytest.mark.parametrize("target", [0.8, 0.9, 0.95])
+def test_effective_sparsity_meets_the_target_exactly_or_with_the_fewest_removals(target):
+    prune = pruner(scorer="magnitude", sparsity=target)
+    result = to_effective_sparsity(prune, net())
+    total = sum(row.size for row in result.layers)
+    assert result.effective_sparsity >= target > result.sparsity
+    kept = sum(row.kept for row in result.layers)
+    one_more = prune(net(), sparsity=1 - (kept + 1) / total)
+    assert result.effective_sparsity == target or one_more.effective_sparsity < target
+
+
+def test_a_target_that_needs_no_correction_is_met_at_once():
+    result = to_effective_sparsity(pruner(), net())
+    assert result.sparsity == pytest.approx(0.9, abs=1e-3) and result.effective_sparsity == result.sparsity
+
+
+def test_synflow_reaches_maximal_critical_compression_and_magnitude_does_not():
+    model = net()
+    before = copy.deepcopy(model.state_dict())
+    found = critical_compression(model, "synflow", input_shape=(20,))
+    assert found.kept == 3 and found.critical == found.maximal == (600 + 900 + 150) / 3
+    assert found.maximal_exponent == pytest.approx(math.log10(550))
+    assert critical_compression(model, "magnitude", input_shape=(20,)).critical < found.critical
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_critical_compression_agrees_with_a_scan():
+    model = net()
+    connected = [
+        prune_init.prune(copy.deepcopy(model), "magnitude", 1 - k / 1650, input_shape=(20,)).connected
+        for k in range(4, 1651)
+    ]
+    least = connected.index(True) + 4
+    found = critical_compression(model, "magnitude", input_shape=(20,), resolution=1.0)
+    assert found.kept == least
