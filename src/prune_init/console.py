@@ -1,5 +1,6 @@
 """What a run shows in the terminal: the plan, and what came of it."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ class Console:
 
     def __init__(self) -> None:
         self.rich = Rich(highlight=False)
+        # A user's warning is a sentence, not a place in our code.
+        warnings.showwarning = lambda message, *_, **__: self.rich.print(f"[yellow]warning:[/] {message}")
 
     def plan(self, cfg: DictConfig, folder: Path) -> None:
         """The resolved configuration in brief."""
@@ -25,12 +28,14 @@ class Console:
             "data set": f"{cfg.dataset.name}, {cfg.dataset.num_classes} classes of {_shape(cfg.dataset.input_shape)}",
             "architecture": cfg.architecture.name,
             "scorer": f"{cfg.scorer.name}, {iterations} x {cfg.schedule.name}, {cfg.scope}, {mode} mode",
-            "sparsity": f"{100 * cfg.sparsity:.4g} % removed (exponent {cfg.exponent:.3g})",
+            "ablation": None if cfg.ablation.name == "none" else cfg.ablation.name,
+            "sparsity": f"{100 * cfg.sparsity:.6g} %, {cfg.target} (exponent {cfg.exponent:.3g})",
             "training": f"{cfg.recipe.epochs} epochs, batch {cfg.recipe.batch_size}" if cfg.train else "none",
             "seed": cfg.seed,
             "folder": _short(folder),
         }.items():
-            grid.add_row(f"[bold]{key}[/]", str(value))
+            if value is not None:
+                grid.add_row(f"[bold]{key}[/]", str(value))
         self.rich.print(grid)
         self.rich.print()
 
@@ -55,7 +60,7 @@ class Console:
             grid.add_row(f"[bold]{key}[/]", value)
         self.rich.print(grid)
         if row["connected"] is False:
-            self.rich.print("\n[bold red]Layer collapse: no path leads from input to output.[/]")
+            self.rich.print("\n[bold red]layer collapse: no path leads from input to output[/]")
 
 
 def _layer_table(row: dict[str, Any]) -> Table:

@@ -18,7 +18,9 @@ from safetensors.torch import save_file
 from prune_init import results
 from prune_init.console import Console
 from prune_init.pruning import masks
+from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.loop import prune
+from prune_init.pruning.result import PruneResult
 from prune_init.settings import identity, resolved
 from prune_init.training.datamodule import DataModule
 from prune_init.training.history import History
@@ -87,30 +89,42 @@ def build(choice: DictConfig, **more: Any) -> Any:
 
 
 def _module(cfg: DictConfig, data: DataModule, bars: ProgressBars) -> PruneThenTrain:
-    chosen: dict[str, Any] = {
-        key: OmegaConf.to_object(cfg[key]) if cfg[key] is not None else None for key in ("include", "exclude")
-    }
     return PruneThenTrain(
         build(cfg.architecture),
-        prune=partial(
-            prune,
-            scorer=build(cfg.scorer),
-            sparsity=cfg.sparsity,
-            iterations=cfg.iterations,
-            schedule=build(cfg.schedule),
-            scope=cfg.scope,
-            mode=cfg.mode,
-            input_shape=tuple(cfg.dataset.input_shape),
-            generator=torch.Generator().manual_seed(cfg.seed),
-            progress=bars.scoring,
-            **chosen,
-        ),
+        prune=_pruner(cfg, bars),
         sample=partial(data.sample, cfg.sample.per_class, batch_size=cfg.sample.batch_size, augment=cfg.sample.augment),
         optimizer=instantiate(cfg.recipe.optimizer),
         scheduler=instantiate(cfg.recipe.scheduler),
         num_classes=cfg.dataset.num_classes,
-        **chosen,
+        **_chosen(cfg),
     )
+
+
+def _pruner(cfg: DictConfig, bars: ProgressBars) -> "partial[PruneResult]":
+    generator = torch.Generator().manual_seed(cfg.seed)
+    pruner = partial(
+        prune,
+        scorer=build(cfg.scorer),
+        sparsity=cfg.sparsity,
+        iterations=cfg.iterations,
+        schedule=build(cfg.schedule),
+        scope=cfg.scope,
+        mode=cfg.mode,
+        input_shape=tuple(cfg.dataset.input_shape),
+        generator=generator,
+        progress=bars.scoring,
+        **_chosen(cfg),
+    )
+    if cfg.target == "effective":
+        return partial(to_effective_sparsity, pruner)
+    if cfg.ablation.name != "none":
+        return partial(build(cfg.ablation), pruner, generator=generator, fresh=partial(build, cfg.architecture))
+    return pruner
+
+
+def _chosen(cfg: DictConfig) -> dict[str, Any]:
+    """Which weights to prune, as plain values."""
+    return {key: OmegaConf.to_object(cfg[key]) if cfg[key] is not None else None for key in ("include", "exclude")}
 
 
 def _trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:

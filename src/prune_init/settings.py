@@ -15,6 +15,9 @@ from prune_init.errors import InputError, one_of
 PLACE = ("hydra", "results", "trainer", "logger", "checkpoint", "force")
 """Keys that say where and how a run happens, not what it computes; they are no part of its identity."""
 
+CHOICES = {"scope": ("global", "layer"), "mode": ("train", "eval", None), "target": ("nominal", "effective")}
+"""Root values that take one of a few words; None leaves it to the scorer."""
+
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
     """The fraction removed: from `exponent` if that was given, else `default`. Never fails: `check` judges."""
@@ -63,9 +66,11 @@ def check(cfg: DictConfig) -> None:
     _check_sparsity(cfg)
     if cfg.iterations is not None:
         _whole("iterations", cfg.iterations, least=1)
-    for key, allowed in {"scope": ("global", "layer"), "mode": ("train", "eval", None)}.items():
+    for key, allowed in CHOICES.items():
         if cfg[key] not in allowed:
             raise InputError(key, cfg[key], one_of(cfg[key], filter(None, allowed)))
+    if cfg.target == "effective" and cfg.ablation.name != "none":
+        raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")
     _whole("seed", cfg.seed, least=0)
     _whole("validation", cfg.validation, least=0)
     _whole("recipe.epochs", cfg.recipe.epochs, least=1)

@@ -1,10 +1,11 @@
 """Ablations: does it matter which weights a mask keeps, and with what values? (Frankle et al. 2021, section 4)
 
-Each takes a `prune` with everything filled in but model and data, and does the same with one thing changed. Each
-checks what it changed and what it kept. "Layer ratios only" is `shuffle`: random places, the same counts.
+Each takes a `prune` with everything filled in but model and data, and does the same with one thing changed, and
+checks what it changed and what it kept. `generator` is the source of chance, `fresh` makes another net of the same
+shape. "Layer ratios only" is `shuffle`: random places, the same counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,15 +17,20 @@ from prune_init.analysis.connectivity import assess
 from prune_init.pruning import masks as masking
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
-from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.scored_net import Batch, ScoredNet
 
 
 def shuffle(
-    prune: "partial[PruneResult]", model: nn.Module, *, generator: torch.Generator, **options: Any
+    prune: "partial[PruneResult]",
+    model: nn.Module,
+    *,
+    data: Iterable[Batch] | None = None,
+    generator: torch.Generator,
+    fresh: Callable[[], nn.Module],
 ) -> PruneResult:
     """Move the kept weights of each layer to random places; layers keep their counts, weights their values."""
     dense = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    result = prune(model, **options)
+    result = prune(model, data=data)
     shuffled = {name: _permuted(mask, generator) for name, mask in result.masks.items()}
     _restore(result.weights, dense)
     masking.apply(shuffled, result.weights)
@@ -36,10 +42,15 @@ def shuffle(
 
 
 def reinitialise(
-    prune: "partial[PruneResult]", model: nn.Module, *, fresh: Callable[[], nn.Module], **options: Any
+    prune: "partial[PruneResult]",
+    model: nn.Module,
+    *,
+    data: Iterable[Batch] | None = None,
+    generator: torch.Generator,
+    fresh: Callable[[], nn.Module],
 ) -> PruneResult:
-    """Keep the mask and draw every parameter anew: `fresh` makes another net of the same shape."""
-    result = prune(model, **options)
+    """Keep the mask and draw every parameter anew."""
+    result = prune(model, data=data)
     drawn = fresh().to(next(model.parameters()).device)
     model.load_state_dict(drawn.state_dict())
     masking.apply(result.masks, result.weights)
@@ -49,9 +60,16 @@ def reinitialise(
     return result
 
 
-def invert(prune: "partial[PruneResult]", model: nn.Module, **options: Any) -> PruneResult:
+def invert(
+    prune: "partial[PruneResult]",
+    model: nn.Module,
+    *,
+    data: Iterable[Batch] | None = None,
+    generator: torch.Generator,
+    fresh: Callable[[], nn.Module],
+) -> PruneResult:
     """Keep the weights with the lowest scores of those that are left."""
-    return prune(model, scorer=Inverted(prune.keywords["scorer"]), **options)
+    return prune(model, scorer=Inverted(prune.keywords["scorer"]), data=data)
 
 
 @dataclass(frozen=True)

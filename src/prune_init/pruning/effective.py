@@ -2,7 +2,7 @@
 
 import copy
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -11,12 +11,12 @@ from prune_init.pruning.result import PruneResult
 
 
 def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **options: Any) -> PruneResult:
-    """Mask `model` so that its effective sparsity reaches the target: exactly, or with the fewest direct removals.
+    """Mask `model` so that its effective sparsity is the target, or as near to it as the scorer can come.
 
     Removing weights disconnects others, which are then as good as removed: the nominal sparsity has to be lower. It
     is found by bisection on copies, over the number of weights kept, which ends early where the target is met
-    exactly. Effective sparsity need not rise with every weight of every iterative scorer; what is returned is the
-    last candidate that reached the target.
+    exactly. Effective sparsity can jump over the target where one weight carries many paths; of the two sides the
+    nearer one is taken, and one that collapses only if there is no other.
 
     Args:
         prune: `prune_init.prune` with at least `sparsity`, the target, and what the scorer needs.
@@ -27,22 +27,24 @@ def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **opt
         InputError: paths cannot be followed in this model.
     """
     target = prune.keywords["sparsity"]
-    best = _on_a_copy(prune, model, target, **options)
-    if best.effective_sparsity is None:
+    least, most = _try(prune, model, target, **options), _try(prune, model, 0.0, **options)
+    while most.kept - least.kept > 1 and least.effective != target:
+        middle = _try(prune, model, 1 - (least.kept + most.kept) // 2 / most.size, **options)
+        least, most = (middle, most) if middle.effective >= target else (least, middle)
+    nearest = min((least, most), key=lambda t: (t.effective == 1, abs(t.effective - target)))
+    return prune(model, sparsity=nearest.sparsity, **options)
+
+
+class _Trial(NamedTuple):
+    sparsity: float
+    effective: float
+    kept: int
+    size: int
+
+
+def _try(prune: "partial[PruneResult]", model: nn.Module, sparsity: float, **options: Any) -> _Trial:
+    result = prune(copy.deepcopy(model), sparsity=sparsity, **options)
+    if result.effective_sparsity is None:
         raise InputError("target", "effective", "paths of this model cannot be followed; allowed here: nominal")
-    total = sum(layer.size for layer in best.layers)
-    least, most = round((1 - target) * total), total  # weights kept: `least` reaches the target, `most` may not
-    nominal = target
-    while most - least > 1 and best.effective_sparsity != target:
-        middle = (least + most) // 2
-        candidate = _on_a_copy(prune, model, 1 - middle / total, **options)
-        assert candidate.effective_sparsity is not None
-        if candidate.effective_sparsity >= target:
-            least, nominal, best = middle, 1 - middle / total, candidate
-        else:
-            most = middle
-    return prune(model, sparsity=nominal, **options)
-
-
-def _on_a_copy(prune: "partial[PruneResult]", model: nn.Module, sparsity: float, **options: Any) -> PruneResult:
-    return prune(copy.deepcopy(model), sparsity=sparsity, **options)
+    kept, size = (sum(getattr(layer, count) for layer in result.layers) for count in ("kept", "size"))
+    return _Trial(sparsity, result.effective_sparsity, kept, size)

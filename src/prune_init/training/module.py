@@ -1,5 +1,6 @@
 """The Lightning module: prune at initialisation, then train with the masks kept."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -77,6 +78,10 @@ class PruneThenTrain(pl.LightningModule):
         """Prune the net on `device` and remember the masks."""
         self.to(device)
         result = self._prune(self.net, data=_Lazy(lambda: self._sample(device)))
+        if result.connected is False:
+            warnings.warn(
+                "layer collapse: no path leads from input to output, so there is nothing to train", stacklevel=2
+            )
         self.masks.fill(result.masks)
         self.pruning = {
             "settings": result.settings,
