@@ -235,3 +235,24 @@ def test_float64_scores_leave_a_float32_model():
     result = run(model, "synflow", 0.9, iterations=2)
     assert {s.dtype for s in result.scores.values()} == {torch.float64}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_the_ledger_counts_passes_and_operations():
+    x, y = torch.randn(5, 4), torch.arange(5) % 2
+
+    def cost(scorer, **options):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU(), nn.Linear(3, 2, bias=False))
+        return prune_init.prune(model, scorer, 0.5, input_shape=(4,), data=[(x, y)], **options).cost.as_dict()
+
+    def counts(scorer, **options):
+        return {key: cost(scorer, **options)[key] for key in ("passes", "forward", "backward", "hessian")}
+
+    assert counts("snip") == {"passes": 5, "forward": 5, "backward": 5, "hessian": 0}
+    assert counts("grasp") == {"passes": 5, "forward": 10, "backward": 10, "hessian": 5}
+    assert counts("synflow") == {"passes": 100, "forward": 100, "backward": 100, "hessian": 0}
+    assert counts("magnitude") == {"passes": 0, "forward": 0, "backward": 0, "hessian": 0}
+    # A multiply-add is two; forward 12 + 6, back 12 for the first weights, 6 + 6 for the second and what lies below.
+    assert cost("snip")["flops"] == 2 * 5 * ((12 + 6) + (12 + 6 + 6))
+    assert cost("synflow", iterations=10)["flops"] == 10 * 2 * ((12 + 6) + (12 + 6 + 6))
+    assert cost("magnitude")["flops"] == 0

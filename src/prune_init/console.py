@@ -16,7 +16,9 @@ class Console:
     def __init__(self) -> None:
         self.rich = Rich(highlight=False)
         # A user's warning is a sentence, not a place in our code.
-        warnings.showwarning = lambda message, *_, **__: self.rich.print(f"[yellow]warning:[/] {message}")
+        warnings.showwarning = lambda message, *_, **__: self.rich.print(
+            f"[yellow]warning:[/] {message}", soft_wrap=True
+        )
 
     def plan(self, cfg: DictConfig, folder: Path) -> None:
         """The resolved configuration in brief."""
@@ -49,7 +51,8 @@ class Console:
         self.rich.print(_layer_table(row))
         cost, seconds = row["cost"], row["seconds"]
         lines = {
-            "cost": f"{cost['passes']:,} passes ({cost['iterations']} iterations x {cost['examples_per_iteration']})",
+            "cost": f"{cost['passes']:,} passes ({cost['iterations']} iterations of {cost['examples_per_iteration']:,}"
+            f" examples), {cost['flops'] / 1e9:.3g} GFLOP",
             "top-1": _accuracies(row["top1"]),
             "top-5": _accuracies(row["top5"]),
             "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),

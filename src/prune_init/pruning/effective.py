@@ -1,6 +1,7 @@
 """Prune until the effective sparsity meets the target (Vysogorets and Kempe 2023, 'effective correction')."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,11 +29,15 @@ def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **opt
     """
     target = prune.keywords["sparsity"]
     least, most = _try(prune, model, target, **options), _try(prune, model, 0.0, **options)
+    iterations = least.iterations + most.iterations
     while most.kept - least.kept > 1 and least.effective != target:
         middle = _try(prune, model, 1 - (least.kept + most.kept) // 2 / most.size, **options)
+        iterations += middle.iterations
         least, most = (middle, most) if middle.effective >= target else (least, middle)
     nearest = min((least, most), key=lambda t: (t.effective == 1, abs(t.effective - target)))
-    return prune(model, sparsity=nearest.sparsity, **options)
+    result = prune(model, sparsity=nearest.sparsity, **options)
+    # The search is part of the bill.
+    return replace(result, cost=replace(result.cost, iterations=iterations + result.cost.iterations))
 
 
 class _Trial(NamedTuple):
@@ -40,6 +45,7 @@ class _Trial(NamedTuple):
     effective: float
     kept: int
     size: int
+    iterations: int
 
 
 def _try(prune: "partial[PruneResult]", model: nn.Module, sparsity: float, **options: Any) -> _Trial:
@@ -47,4 +53,4 @@ def _try(prune: "partial[PruneResult]", model: nn.Module, sparsity: float, **opt
     if result.effective_sparsity is None:
         raise InputError("target", "effective", "paths of this model cannot be followed; allowed here: nominal")
     kept, size = (sum(getattr(layer, count) for layer in result.layers) for count in ("kept", "size"))
-    return _Trial(sparsity, result.effective_sparsity, kept, size)
+    return _Trial(sparsity, result.effective_sparsity, kept, size, result.cost.iterations)

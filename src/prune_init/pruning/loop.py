@@ -1,9 +1,8 @@
 """`prune`: score, keep the best, repeat."""
 
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ from prune_init import scorers
 from prune_init.analysis.connectivity import assess
 from prune_init.errors import InputError, one_of
 from prune_init.pruning import masks as masking
+from prune_init.pruning.cost import Cost
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.result import Cost, PruneResult
+from prune_init.pruning.result import PruneResult
 from prune_init.pruning.schedule import Schedule, named
 from prune_init.pruning.scored_net import Batch, Loss, ScoredNet
 from prune_init.pruning.weights import Patterns, prunable
@@ -82,17 +82,16 @@ def prune(
     )
     find_densities = named(schedule) if isinstance(schedule, str) else schedule
     densities = find_densities(1 - sparsity, settings["iterations"])
-    start = time.perf_counter()
-    with undisturbed(model, settings["mode"], net.generator):
+    device = next(iter(weights.values())).device
+    with net.ledger.measure(device), undisturbed(model, settings["mode"], net.generator):
         scores = _iterate(net, scorer, densities, scope, progress)
-    seconds = time.perf_counter() - start
 
     masking.apply(net.masks, weights)
     return PruneResult(
         masks=net.masks,
         scores=scores,
         connectivity=assess(model, net.masks, input_shape),
-        cost=Cost(len(densities), net.examples, seconds),
+        cost=Cost(len(densities), net.examples, net.ledger),
         settings={**settings, "sparsity": sparsity},
         weights=dict(weights),
     )
@@ -112,7 +111,8 @@ def _iterate(
     scores: Tensors = {}
     for iteration, density in enumerate(densities, start=1):
         net.density = density
-        scores = {name: score.detach() for name, score in scorer(net).items()}
+        with net.ledger.count_flops() if iteration == 1 else nullcontext():
+            scores = {name: score.detach() for name, score in scorer(net).items()}
         _check(scores, net.weights)
         candidates = everything if getattr(scorer, "revives", False) else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores

@@ -1,7 +1,7 @@
 """What pruning found: masks, scores, the state of each layer, and the cost."""
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,25 +9,8 @@ from torch.utils.hooks import RemovableHandle
 
 from prune_init.analysis.connectivity import Connectivity, Layer
 from prune_init.pruning import masks as mask_files
+from prune_init.pruning.cost import Cost
 from prune_init.pruning.masks import Tensors
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What scoring cost. `passes` = `iterations` x `examples_per_iteration`, the paper's unit (Tanaka et al. 2020)."""
-
-    iterations: int
-    examples_per_iteration: int
-    seconds: float
-
-    @property
-    def passes(self) -> int:
-        """Forward/backward passes of single examples."""
-        return self.iterations * self.examples_per_iteration
-
-    def as_dict(self) -> dict[str, float]:
-        """All four numbers by name."""
-        return {"passes": self.passes, **asdict(self)}
 
 
 @dataclass(frozen=True)

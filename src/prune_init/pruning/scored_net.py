@@ -8,19 +8,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prune_init.errors import InputError
+from prune_init.pruning.cost import Ledger
 from prune_init.pruning.masks import Tensors
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass
-class Passes:
-    """Examples sent through the net: `forward`, `backward`, and `hessian` (backward through a backward)."""
-
-    forward: int = 0
-    backward: int = 0
-    hessian: int = 0
 
 
 @dataclass
@@ -35,7 +27,7 @@ class ScoredNet:
         input_shape: (C, H, W) of one example, if known.
         loss: maps (output, target) to the mean loss of the batch.
         generator: the source of all randomness while scoring.
-        passes: examples sent through the net so far.
+        ledger: counts what scoring costs.
     """
 
     model: nn.Module
@@ -47,7 +39,7 @@ class ScoredNet:
     data: Iterable[Batch] | None = None
     input_shape: Sequence[int] | None = None
     density: float = 1.0
-    passes: Passes = field(default_factory=Passes)
+    ledger: Ledger = field(default_factory=Ledger)
     _batches: list[Batch] | None = None
     _ones: Tensor | None = None
 
@@ -57,12 +49,12 @@ class ScoredNet:
 
     def __call__(self, weights: Tensors, x: Tensor, others: Tensors | None = None) -> Tensor:
         """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors)."""
-        self.passes.forward += len(x)
+        self.ledger.forward += len(x)
         return functional_call(self.model, {**(self.others if others is None else others), **weights}, (x,))
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
         """d scalar / d weights by name; `twice` keeps the graph for a second derivative."""
-        self.passes.backward += examples
+        self.ledger.backward += examples
         found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
         return dict(zip(weights, found, strict=True))
 
@@ -86,7 +78,7 @@ class ScoredNet:
             for loss, n in self.losses(weights, temperature):
                 slopes = self.gradient(loss, weights, n, twice=True)
                 yield self.gradient(torch.stack([(slopes[k] * v).sum() for k, v in vector.items()]).sum(), weights, 0)
-                self.passes.hessian += n
+                self.ledger.hessian += n
 
         return total(products())
 

@@ -28,5 +28,5 @@ class GraspSubmission:
     def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
         slopes = net.gradient(net.loss(net(weights, x), y), weights, len(x), twice=True)
         norm = torch.stack([(slope * net.masks[name]).square().sum() for name, slope in slopes.items()]).sum() / 2
-        net.passes.hessian += len(x)
+        net.ledger.hessian += len(x)
         return net.gradient(norm, weights, 0)
