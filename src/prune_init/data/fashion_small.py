@@ -6,14 +6,10 @@ import numpy as np
 import torch
 
 from prune_init.data.arrays import ArrayImages
-from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 
 MEAN, STD = (0.2860,), (0.3530,)
 """Of all 60,000 training images of Fashion-MNIST."""
-
-AUGMENTATION = CropFlip(padding=2)
-"""Gentler than CIFAR's: clothes fill the 28x28 frame."""
 
 
 def fashion_small(*, num_classes: int, input_shape: tuple[int, int, int]) -> Dataset:
@@ -21,6 +17,10 @@ def fashion_small(*, num_classes: int, input_shape: tuple[int, int, int]) -> Dat
 
     The images are a random choice from the official training and test sets, made by
     scripts/make_fashion_small.py. Nothing is fetched.
+
+    Not augmented, as it does not help in runs this short: a convolutional net of 70,000 parameters reached
+    82.6 % in 6 epochs (3 seeds) and 88.1 % in 20 (2 seeds), with flips 81.6 and 87.3 %, with flips and crops
+    padded by 2 pixels 79.2 % in 6.
 
     Args:
         num_classes: 10; stated in the configuration for the architectures.
@@ -41,7 +41,6 @@ def fashion_small(*, num_classes: int, input_shape: tuple[int, int, int]) -> Dat
                 labels=torch.from_numpy(data[f"{part}_labels"]).long(),
                 mean=MEAN,
                 std=STD,
-                augmentation=AUGMENTATION,
             )
             for part in ("train", "test")
         }

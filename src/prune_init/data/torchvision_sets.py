@@ -9,7 +9,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
-from prune_init.data.fashion_small import AUGMENTATION, MEAN, STD
+from prune_init.data.fashion_small import MEAN, STD
 from prune_init.data.source import Source
 
 MNIST = Source(
@@ -71,13 +71,13 @@ def mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) ->
         MissingDataError: if the files are not there.
         InputError: if a file is not the official one, or a stated number not the true one.
     """
-    train, test = _idx(MNIST, MNIST_MD5, root, download, (0.1307,), (0.3081,), None)
+    train, test = _idx(MNIST, MNIST_MD5, root, download, (0.1307,), (0.3081,))
     return Dataset(train, test, num_classes, input_shape)
 
 
 def fashion_mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
-    """Fashion-MNIST, augmented as `fashion_small` is; arguments and errors as for `mnist`."""
-    train, test = _idx(FASHION_MNIST, FASHION_MNIST_MD5, root, download, MEAN, STD, AUGMENTATION)
+    """Fashion-MNIST, without augmentation; arguments and errors as for `mnist`."""
+    train, test = _idx(FASHION_MNIST, FASHION_MNIST_MD5, root, download, MEAN, STD)
     return Dataset(train, test, num_classes, input_shape)
 
 
@@ -96,13 +96,7 @@ def cifar100(*, root: str, download: bool, num_classes: int, input_shape: Shape)
 
 
 def _idx(
-    source: Source,
-    md5: dict[str, str],
-    root: str,
-    download: bool,
-    mean: Channels,
-    std: Channels,
-    augmentation: CropFlip | None,
+    source: Source, md5: dict[str, str], root: str, download: bool, mean: Channels, std: Channels
 ) -> list[ArrayImages]:
     """Training and test images from files in the idx format."""
     folder = source.locate(root, download=download)
@@ -113,7 +107,6 @@ def _idx(
             labels=read_label_file(str(folder / f"{part}-labels-idx1-ubyte")),
             mean=mean,
             std=std,
-            augmentation=augmentation,
         )
         for part in ("train", "t10k")
     ]
