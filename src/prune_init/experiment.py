@@ -1,6 +1,7 @@
 """One run: prune at initialisation, train, record."""
 
 import logging
+import os
 import time
 import warnings
 from functools import partial
@@ -9,14 +10,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from safetensors.torch import save_file
 
 from prune_init import results
 from prune_init.console import Console
+from prune_init.errors import InputError
+from prune_init.explain import refusal, refused
 from prune_init.pruning import masks
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.loop import prune
@@ -36,13 +41,10 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     Raises:
         InputError: `folder` holds a run of another configuration.
     """
-    done = results.read(folder)
+    done = results.read(folder, identity(cfg))
     if done is not None and not cfg.force:
-        if done["identity"] != identity(cfg):
-            raise results.InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
         console.already_done(done, folder)
         return done
-    (folder / "result.json").unlink(missing_ok=True)
     start = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = DataModule(
@@ -52,6 +54,7 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     module = _module(cfg, data, bars)
     history = History(folder / "metrics.csv")
     trainer = _trainer(cfg, folder, [history, bars])
+    (folder / "result.json").unlink(missing_ok=True)
     console.plan(cfg, folder)
     ready = time.perf_counter()
     try:
@@ -84,8 +87,18 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
 
 
 def build(choice: DictConfig, **more: Any) -> Any:
-    """The object that a config group's choice describes; its `name` is a label, not an argument."""
-    return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key != "name"}, **more)
+    """The object that a config group's choice describes; its `name` is a label, not an argument.
+
+    Raises:
+        InputError: the target is not there or refuses the arguments.
+    """
+    try:
+        return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key != "name"}, **more)
+    except InstantiationException as error:
+        why = refusal(error)
+        if why is None or isinstance(error.__cause__, InputError):
+            raise
+        raise refused(str(choice._get_full_key(None)), choice.name, why) from error
 
 
 def _module(cfg: DictConfig, data: DataModule, bars: ProgressBars) -> PruneThenTrain:
@@ -124,7 +137,10 @@ def _pruner(cfg: DictConfig, bars: ProgressBars) -> "partial[PruneResult]":
 
 def _chosen(cfg: DictConfig) -> dict[str, Any]:
     """Which weights to prune, as plain values."""
-    return {key: OmegaConf.to_object(cfg[key]) if cfg[key] is not None else None for key in ("include", "exclude")}
+    return {
+        key: OmegaConf.to_object(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
+        for key in ("include", "exclude")
+    }
 
 
 def _trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -132,17 +148,26 @@ def _trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.
         keep = ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
         callbacks = [*callbacks, keep]
     _quiet()
-    trainer: pl.Trainer = instantiate(
-        cfg.trainer,
-        max_epochs=cfg.recipe.epochs if cfg.train else 0,
-        callbacks=callbacks,
-        logger=_logger(cfg, folder),
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=cfg.checkpoint,
-        num_sanity_val_steps=0,
-    )
+    try:
+        trainer: pl.Trainer = instantiate(
+            cfg.trainer,
+            max_epochs=cfg.recipe.epochs if cfg.train else 0,
+            callbacks=callbacks,
+            logger=_logger(cfg, folder),
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=cfg.checkpoint,
+            num_sanity_val_steps=0,
+        )
+    except InstantiationException as error:
+        why = refusal(error)
+        if why is None:
+            raise
+        raise refused("trainer", cfg.trainer._target_, why) from error
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+        raise refused("trainer", f"{trainer.num_devices} devices", f"there is no GPU; allowed: 1 to {cores} processes")
     last = folder / "last.ckpt"
     if cfg.checkpoint and last.exists() and not cfg.force:
         trainer.ckpt_path = last

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune_init.errors import InputError, one_of
 
@@ -18,23 +18,35 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, MissingConfigException) and cause.options is not None and cause.missing_cfg_file:
             group, _, name = str(cause.missing_cfg_file).rpartition("/")
             return f"{group}={name}: {one_of(name, cause.options)}"
+        if isinstance(cause, MissingMandatoryValue) and cause.full_key:
+            return f"{cause.full_key}=???: has no default; must be given"
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(error, ConfigCompositionException):
             allowed = [str(key) for key in cause.parent_node] if cause.parent_node is not None else []
             return f"{_as_given(str(cause.full_key))}: unknown key; {one_of(cause.key, allowed)}"
     if isinstance(error, InstantiationException):
-        return _instantiation(error)
+        return refusal(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return " ".join(str(error).split())
     return None
 
 
-def _instantiation(error: InstantiationException) -> str | None:
-    # Wrong arguments are the user's; anything else that went wrong inside the target is not explained by one line.
-    if not isinstance(error.__cause__, (TypeError, ValueError, ImportError, type(None))):
-        return None
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
-    return f"{key}: {lines[-2] if key and len(lines) > 1 else lines[-1]}".removeprefix(": ")
+def refusal(error: InstantiationException) -> str | None:
+    """Why a `_target_` could not be called; None if something else than its arguments is wrong."""
+    cause = error.__cause__
+    if isinstance(cause, InputError):
+        return str(cause)
+    if isinstance(cause, (TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
+        return " ".join(str(cause).split())
+    if isinstance(cause, (ImportError, InstantiationException, type(None))):
+        return str(error).splitlines()[0].split(", set env var")[0]
+    return None
+
+
+def refused(key: str, value: object, why: str) -> InputError:
+    """An error of the settings at or below `key`, named as the command line gave them, else `key=value`."""
+    given = " ".join(a for a in sys.argv[1:] if f"{a.lstrip('+~').split('=')[0]}.".startswith(f"{key}."))
+    name, _, setting = (given or f"{key}={value}").partition("=")
+    return InputError(name, setting, why)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,19 +2,20 @@
 
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init import results, settings
 from prune_init.errors import InputError
-from prune_init.explain import one_line
+from prune_init.explain import one_line, refusal, refused
 
 
 class Preflight(Callback):
@@ -29,7 +30,7 @@ class Preflight(Callback):
             settings.check(config)
             folder = Path(config.hydra.run.dir)
             _writable(folder)
-            if config.force or results.read(folder) is None:
+            if results.read(folder, settings.identity(config)) is None or config.force:
                 _try_network(config)
                 _try_optimizer(config)
         except Exception as error:
@@ -38,8 +39,14 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value of every swept key, each once rather than in all combinations."""
         try:
+            tried: set[str] = set()
             for job in _one_job_per_value(config):
                 settings.check(job)
+                for attempt, groups in ((_try_network, ["architecture", "dataset"]), (_try_optimizer, ["recipe"])):
+                    what = str([OmegaConf.to_container(job[group], resolve=True) for group in groups])
+                    if what not in tried:
+                        attempt(job)
+                        tried.add(what)
             _writable(Path(config.hydra.sweep.dir))
         except Exception as error:
             _refuse(error)
@@ -107,8 +114,19 @@ def _try_optimizer(config: DictConfig) -> None:
     """Build optimiser and schedule on one parameter: wrong values show here rather than after scoring."""
     import torch
 
-    try:
-        optimizer = instantiate(config.recipe.optimizer)([torch.nn.Parameter(torch.zeros(1))])
-        instantiate(config.recipe.scheduler)(optimizer)
-    except (TypeError, ValueError) as error:
-        raise InputError("recipe", config.recipe.optimizer._target_, f"refuses its settings: {error}") from None
+    def attempt(key: str, act: Callable[[], Any]) -> Any:
+        target = config.recipe[key]._target_
+        try:
+            return act()
+        except (TypeError, ValueError) as error:
+            raise refused(f"recipe.{key}", target, f"{target} refuses it ({error})") from None
+        except InstantiationException as error:
+            raise refused(f"recipe.{key}", target, refusal(error) or str(error)) from None
+
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = attempt("optimizer", lambda: instantiate(config.recipe.optimizer)([weight]))
+    if config.recipe.scheduler is None:
+        return
+    scheduler = attempt("scheduler", lambda: instantiate(config.recipe.scheduler)(optimizer))
+    attempt("optimizer", optimizer.step)
+    attempt("scheduler", scheduler.step)

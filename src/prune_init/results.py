@@ -21,11 +21,11 @@ def write(folder: Path, row: dict[str, Any]) -> None:
     partial.replace(folder / "result.json")
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path, identity: str | None = None) -> dict[str, Any] | None:
     """The folder's result, or None if there is none yet.
 
     Raises:
-        InputError: the file is torn or of another schema.
+        InputError: the file is torn, of another schema, or (if `identity` is given) of another configuration.
     """
     path = folder / "result.json"
     try:
@@ -36,6 +36,8 @@ def read(folder: Path) -> dict[str, Any] | None:
         raise InputError("results", path, f"unreadable ({error}); move the file away to run again") from None
     if not isinstance(row, dict) or row.get("schema") != SCHEMA:
         raise InputError("results", path, f"is not of schema {SCHEMA}; choose another folder")
+    if identity is not None and row["identity"] != identity:
+        raise InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
     return row
 
 

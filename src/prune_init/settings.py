@@ -15,7 +15,12 @@ from prune_init.errors import InputError, one_of
 PLACE = ("hydra", "results", "trainer", "logger", "checkpoint", "force")
 """Keys that say where and how a run happens, not what it computes; they are no part of its identity."""
 
-CHOICES = {"scope": ("global", "layer"), "mode": ("train", "eval", None), "target": ("nominal", "effective")}
+CHOICES = {
+    "scope": ("global", "layer"),
+    "mode": ("train", "eval", None),
+    "target": ("nominal", "effective"),
+    "precision": ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
+}
 """Root values that take one of a few words; None leaves it to the scorer."""
 
 
@@ -71,13 +76,19 @@ def check(cfg: DictConfig) -> None:
             raise InputError(key, cfg[key], one_of(cfg[key], filter(None, allowed)))
     if cfg.target == "effective" and cfg.ablation.name != "none":
         raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")
-    _whole("seed", cfg.seed, least=0)
+    _whole("seed", cfg.seed, least=0, most=2**32 - 1)
     _whole("validation", cfg.validation, least=0)
     _whole("recipe.epochs", cfg.recipe.epochs, least=1)
     _whole("recipe.batch_size", cfg.recipe.batch_size, least=1)
-    for key in ("train", "checkpoint", "force"):
-        if not isinstance(cfg[key], bool):
-            raise InputError(key, cfg[key], "allowed: true, false")
+    clip = cfg.recipe.gradient_clip
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 < clip < math.inf):
+        raise InputError("recipe.gradient_clip", clip, "allowed: a norm above 0, or null for none")
+    _whole("sample.per_class", cfg.sample.per_class, least=int("examples_per_class" in cfg.scorer))
+    _whole("sample.batch_size", cfg.sample.batch_size, least=1)
+    for key in ("train", "checkpoint", "force", "sample.augment"):
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, bool):
+            raise InputError(key, value, "allowed: true, false")
 
 
 def _check_sparsity(cfg: DictConfig) -> None:
@@ -92,9 +103,9 @@ def _check_sparsity(cfg: DictConfig) -> None:
         raise InputError("exponent", cfg.exponent, f"disagrees with sparsity={value}; give one of the two")
 
 
-def _whole(key: str, value: Any, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(key, value, f"allowed: whole numbers from {least}")
+def _whole(key: str, value: Any, *, least: int, most: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        raise InputError(key, value, f"allowed: whole numbers from {least}" + (f" to {most}" if most else ""))
 
 
 OmegaConf.register_new_resolver("sparsity", sparsity, replace=True)
