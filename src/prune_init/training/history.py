@@ -17,17 +17,18 @@ class History(pl.Callback):
         self.rows: list[Row] = []
         self._path = path
         self._start = 0.0
+        self._rate = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the epoch's clock."""
+        """Start the epoch's clock and note its learning rate: at its end the schedule has moved on already."""
         self._start = time.perf_counter()
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row; tests ran before this."""
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.perf_counter() - self._start
-        self.rows.append({"epoch": trainer.current_epoch + 1, "lr": rate, **metrics, "seconds": seconds})
+        self.rows.append({"epoch": trainer.current_epoch + 1, "lr": self._rate, **metrics, "seconds": seconds})
         if trainer.is_global_zero:
             write_csv(self._path, self.rows)
 
