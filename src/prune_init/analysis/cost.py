@@ -1,0 +1,48 @@
+"""The rebuttal's table: what scoring costs in passes, measured by really scoring.
+
+    python -m prune_init.analysis.cost
+
+Passes depend on the number of classes and iterations, not on the network or the size of the images, so each case
+runs on a small network and small random images, with the real number of examples.
+"""
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from prune_init.pruning.loop import prune
+from prune_init.pruning.scored_net import Batch
+from prune_init.scorers import named
+
+CLASSES = {"CIFAR-10": 10, "CIFAR-100": 100, "Tiny-ImageNet": 200, "ImageNet": 1000}
+CASES = {"SynFlow": "synflow", "SNIP": "snip", "GraSP": "grasp", "SNIP x 100": "iter_snip"}
+
+
+def passes(scorer: str, classes: int) -> int:
+    """Forward/backward passes of one pruning with the scorer's published defaults, 10 examples per class."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, classes))
+    per_class = getattr(named(scorer), "examples_per_class", 0)
+    return prune(model, scorer, 0.5, input_shape=(3, 4, 4), data=_sample(per_class, classes)).cost.passes
+
+
+def _sample(per_class: int, classes: int) -> list[Batch]:
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    return list(zip(torch.randn(len(labels), 3, 4, 4).split(256), labels.split(256), strict=True))
+
+
+def main() -> None:
+    """Print the table."""
+    table = Table(box=SIMPLE_HEAD, title="Passes to prune (iterations x examples per iteration)")
+    table.add_column("scorer")
+    for name in CLASSES:
+        table.add_column(name, justify="right")
+    for label, scorer in CASES.items():
+        table.add_row(label, *[f"{passes(scorer, classes):,}" for classes in CLASSES.values()])
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Our layer densities beside the authors': VGG-16 on CIFAR-100, per exponent and layer.
+
+    python -m prune_init.analysis.published --exponents 1 2 3
+
+SynFlow, magnitude and random need no data, so the published numbers can be checked anywhere. Source: result files of
+ganguli-lab/Synaptic-Flow, commit 9dfa57a, `Results/data` (three runs each; facts, tabulated in the CSV beside this).
+"""
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from statistics import mean
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from prune_init.architectures.vgg import vgg
+from prune_init.pruning.loop import prune
+
+SCORERS = ("synflow", "magnitude", "random")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Weights kept in one layer of `size`, means over runs: `ours` and `theirs`."""
+
+    exponent: float
+    layer: int
+    size: int
+    ours: float
+    theirs: float
+
+    @property
+    def difference(self) -> float:
+        """Relative difference of ours from theirs."""
+        return self.ours / self.theirs - 1 if self.theirs else 0.0
+
+
+def published(scorer: str) -> dict[tuple[float, int], list[int]]:
+    """Weights kept in each published run, by exponent and layer."""
+    kept = defaultdict(list)
+    with files("prune_init.analysis").joinpath("published_vgg16_cifar100.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["scorer"] == scorer:
+                kept[float(row["exponent"]), int(row["layer"])].append(int(row["kept"]))
+    return dict(kept)
+
+
+def compare(
+    scorer: str, exponents: list[float], seeds: int, progress: Callable[[list[int]], object] = iter
+) -> list[Comparison]:
+    """Prune VGG-16 for CIFAR-100 with our defaults at each exponent, `seeds` times, and set the means side by side."""
+    theirs = published(scorer)
+    jobs = [(exponent, seed) for exponent in exponents for seed in range(seeds)]
+    kept: dict[tuple[float, int], list[int]] = defaultdict(list)
+    sizes: dict[int, int] = {}
+    for job in progress(range(len(jobs))):  # type: ignore[arg-type, attr-defined]
+        exponent, seed = jobs[job]
+        torch.manual_seed(seed)
+        model = vgg(16, num_classes=100, input_shape=(3, 32, 32))
+        for layer, row in enumerate(prune(model, scorer, 1 - 10**-exponent).layers):
+            kept[exponent, layer].append(row.kept)
+            sizes[layer] = row.size
+    return [
+        Comparison(exponent, layer, sizes[layer], mean(ours), mean(theirs[exponent, layer]))
+        for (exponent, layer), ours in kept.items()
+    ]
+
+
+def main() -> None:
+    """Print the comparison."""
+    available = sorted({exponent for exponent, _ in published("synflow")})
+    parser = argparse.ArgumentParser(prog="python -m prune_init.analysis.published", description=__doc__)
+    parser.add_argument("--scorer", default="synflow", choices=SCORERS)
+    parser.add_argument("--exponents", type=float, nargs="+", default=[1.0, 2.0, 3.0], choices=available)
+    parser.add_argument("--seeds", type=int, default=3, help="runs per exponent (3 were published)")
+    chosen = parser.parse_args()
+    console = Console()
+    rows = compare(chosen.scorer, chosen.exponents, chosen.seeds, lambda jobs: track(jobs, "pruning", console=console))
+    table = Table(box=SIMPLE_HEAD, title=f"Weights kept per layer, {chosen.scorer}, VGG-16 on CIFAR-100")
+    for column in ("exponent", "layer", "size", "ours", "theirs", "difference"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        difference = f"{100 * row.difference:+.1f} %"
+        table.add_row(
+            f"{row.exponent:g}", str(row.layer), f"{row.size:,}", f"{row.ours:,.1f}", f"{row.theirs:,.1f}", difference
+        )
+    console.print(table)
+    worst = max((abs(row.difference) for row in rows if row.theirs > 100), default=0.0)
+    console.print(f"largest difference in layers with more than 100 weights kept: {100 * worst:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
