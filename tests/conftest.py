@@ -1,0 +1,50 @@
+"""The command line in this process: as the shell sees it, without the seconds that a new interpreter costs."""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+import pytest
+
+from prune_init.__main__ import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a shell sees of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the project's own defaults, whatever the shell that starts them has set."""
+    for name in list(os.environ):
+        if name.startswith(("WANDB_", "HYDRA_", "PRUNE_INIT_", "PL_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """`command("scorer=snip", ...)` does what `python -m prune_init scorer=snip ...` does, on the processor."""
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # Lightning sets these two: remembered here, restored afterwards
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+
+    def run(*arguments: str) -> Outcome:
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        monkeypatch.setattr(sys, "argv", ["prune-init", *arguments])
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as stop:  # what the interpreter does with it
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+                if isinstance(stop.code, str):
+                    print(stop.code, file=sys.stderr)
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return run

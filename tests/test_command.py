@@ -1,0 +1,390 @@
+"""The command line: one line for every mistake, and exactly the promised files for a run."""
+
+import csv
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prune_init import load_masks
+
+QUICK = ("architecture=mlp", "scorer=random", "recipe.epochs=1", "recipe.batch_size=500", "trainer=cpu")
+WEIGHTS = 119_400  # of architecture=mlp on 28x28 images
+FILES = {"result.json", "masks.safetensors", "metrics.csv"}
+HYDRA = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
+
+
+def no_weights(**_: Any) -> torch.nn.Module:
+    """An architecture of a user: nothing in it can be pruned."""
+    return torch.nn.Flatten()
+
+
+def inside(folder: Path) -> set[str]:
+    """Every file below `folder`, by relative path."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in inside(folder)}
+
+
+def result(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def runs(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.rglob("result.json"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every command starts in an empty folder, far from the source tree."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+NAMES_AND_VALUES = [
+    ("sparsity=1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
+    ("sparsity=-0.1", "sparsity=-0.1: allowed: 0 <= sparsity < 1"),
+    ("sparsity=nan", "sparsity=nan: allowed: 0 <= sparsity < 1"),
+    ("sparsity=foo", "sparsity=foo: allowed: 0 <= sparsity < 1"),
+    ("sparsity=null", "sparsity=None: allowed: 0 <= sparsity < 1"),
+    ("sparsity=true", "sparsity=True: allowed: 0 <= sparsity < 1"),
+    ("exponent=-1", "exponent=-1: allowed: 0 and larger"),
+    ("exponent=foo", "exponent=foo: allowed: 0 and larger"),
+    ("exponent=inf", "exponent=inf: allowed: 0 and larger"),
+    ("exponent=400", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
+    ("exponent=2 sparsity=0.5", "exponent=2: disagrees with sparsity=0.5"),
+    ("iterations=0", "iterations=0: allowed: whole numbers from 1"),
+    ("iterations=-3", "iterations=-3: allowed: whole numbers from 1"),
+    ("iterations=1.5", "iterations=1.5: allowed: whole numbers from 1"),
+    ("iterations=foo", "iterations=foo: allowed: whole numbers from 1"),
+    ("scorer=snip scorer.iterations=0", "iterations=0: allowed: whole numbers from 1"),
+    ("mode=traim", "mode=traim: did you mean train? allowed: eval, train"),
+    ("scope=globl", "scope=globl: did you mean global? allowed: global, layer"),
+    ("target=effectiv", "target=effectiv: did you mean effective? allowed: effective, nominal"),
+    ("precision=nonsense", "precision=nonsense: allowed: 16-mixed, 16-true, 32-true"),
+    ("seed=-1", "seed=-1: allowed: whole numbers from 0"),
+    ("seed=4294967296", "seed=4294967296: allowed: whole numbers from 0 to 4294967295"),
+    ("train=foo", "train=foo: allowed: true, false"),
+    ("validation=-1", "validation=-1: allowed: whole numbers from 0"),
+    ("validation=99999", "validation="),
+    ("recipe.epochs=0", "recipe.epochs=0: allowed: whole numbers from 1"),
+    ("recipe.batch_size=64.5", "recipe.batch_size=64.5: allowed: whole numbers from 1"),
+    ("recipe.gradient_clip=-1", "recipe.gradient_clip=-1: allowed: a norm above 0"),
+    ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: torch.optim.SGD refuses it"),
+    ("recipe.optimizer.momentum=-1", "recipe.optimizer.momentum=-1: torch.optim.SGD refuses it"),
+    ("recipe.optimizer._target_=torch.optim.SGDD", "recipe.optimizer._target_=torch.optim.SGDD: Error locating target"),
+    ("recipe.scheduler.T_max=foo", "recipe.scheduler.T_max=foo: torch.optim.lr_scheduler.CosineAnnealingLR refuses it"),
+    ("scorer=snip sample.per_class=0", "sample.per_class=0: allowed: whole numbers from 1"),
+    ("scorer=snip sample.per_class=501", "per_class=501: class 0 has only 500 training images"),
+    ("scorer=snip sample.batch_size=0", "sample.batch_size=0: allowed: whole numbers from 1"),
+    ("trainer.devices=99", "trainer.devices=99: "),
+    ("trainer.devices=foo", "trainer.devices=foo: "),
+    ("trainer.accelerator=foo", "trainer.accelerator=foo: "),
+]
+
+UNKNOWN_NAMES = [
+    ("scorer=synflo", "scorer=synflo: did you mean synflow? allowed: "),
+    ("dataset=cifar1O", "dataset=cifar1O: did you mean cifar10? allowed: "),
+    ("architecture=resnet81", "architecture=resnet81: did you mean resnet18? allowed: "),
+    ("schedule=exponentail", "schedule=exponentail: did you mean exponential? allowed: "),
+    ("recipe=cifar_vg", "recipe=cifar_vg: did you mean cifar_vgg? allowed: "),
+    ("experiment=compar", "experiment=compar: did you mean compare? allowed: "),
+    ("logger=wandbb", "logger=wandbb: did you mean wandb? allowed: csv, tensorboard, wandb"),
+    ("sparcity=0.9", "sparcity=0.9: unknown key; did you mean sparsity? allowed: "),
+    ("recipe.epoch=3", "recipe.epoch=3: unknown key; did you mean epochs? allowed: "),
+    ("scorer.iteration=3", "scorer.iteration=3: unknown key; did you mean iterations? allowed: "),
+    ("+scorer.nonsense=3", "+scorer.nonsense=3: "),
+    ("architecture._target_=nowhere.net", "architecture._target_=nowhere.net: Error locating target"),
+    (
+        "architecture=torchvision dataset=cifar10 architecture.model=resnet81",
+        "architecture.model=resnet81: did you mean resnet18? allowed: ",
+    ),
+]
+
+MISFITS = [
+    ("exclude=[nonsense.*]", "exclude=nonsense.*: matches no prunable weight; allowed: patterns of "),
+    ("exclude=nonsense", "exclude=nonsense: matches no prunable weight; allowed: patterns of "),
+    ("architecture=mlp exclude=[*.weight]", "exclude=['*.weight']: leaves no weight to prune"),
+    ("architecture._target_=test_command.no_weights", "model=Flatten: has no Conv or Linear weight to prune"),
+    ("architecture=vgg16_tiny", "architecture.input_shape=[1, 28, 28]: "),
+    ("architecture=torchvision", "architecture.input_shape=[1, 28, 28]: torchvision's models take 3 channels"),
+    ("architecture=mlp architecture.input_shape=[1,32,32]", "architecture=mlp: cannot take images of 1x28x28"),
+    ("dataset.num_classes=7", "dataset.num_classes=7: is 10 here"),
+    ("dataset=cifar10 dataset.root=none", "dataset.root=none: "),
+    ("dataset=folder", "dataset.root=???: has no default"),
+]
+
+SWEEPS = [
+    ("-m scorer=random,synflo", "scorer=synflo: did you mean synflow? allowed: "),
+    ("-m sparsity=0.5,1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
+    ("-m scorer=random,snip seed=0,foo", "seed=foo: allowed: whole numbers from 0"),
+    ("-m recipe.optimizer.lr=0.1,foo", "recipe.optimizer.lr=0.1,foo: torch.optim.SGD refuses it"),
+    ("-m architecture=mlp,vgg16_tiny", "architecture.input_shape=[1, 28, 28]: "),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [pytest.param(*case, id=case[0]) for case in NAMES_AND_VALUES + UNKNOWN_NAMES + MISFITS + SWEEPS],
+)
+def test_a_mistake_costs_one_line_and_no_file(command, tmp_path, arguments, line):
+    outcome = command(*arguments.split())
+    assert outcome.code == 1
+    assert outcome.err.startswith(line)
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("sparsity=1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
+        ("scorer=synflo", "scorer=synflo: did you mean synflow? allowed: "),
+        ("architecture=mlp exclude=[nonsense]", "exclude=nonsense: matches no prunable weight"),
+        ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: torch.optim.SGD refuses it"),
+        ("-m architecture=mlp seed=0,-1", "seed=-1: allowed: whole numbers from 0"),
+    ],
+)
+def test_a_shell_sees_one_line_and_a_failure(tmp_path, arguments, line):
+    done = subprocess.run(
+        [sys.executable, "-m", "prune_init", *arguments.split()], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_below_a_file_is_refused(command, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    outcome = command(f"results={tmp_path}/file/below")
+    assert outcome.code == 1
+    assert f"{tmp_path}/file/below" in outcome.err and "results=FOLDER" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert contents(tmp_path) == {"file": hashlib.sha256(b"mine").hexdigest()}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that refuses folders, also to root")
+def test_a_folder_that_cannot_be_made_is_refused(command):
+    outcome = command("results=/proc/nowhere")
+    assert outcome.code == 1
+    assert "/proc/nowhere" in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_fewer_weights_than_layers_is_a_warning(command, tmp_path):
+    outcome = command(*QUICK, "sparsity=0.99998", "train=false")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "warning: sparsity leaves 2 weights for 6 layers" in outcome.out
+    (folder,) = runs(tmp_path)
+    row = result(folder)
+    assert sum(layer["kept"] for layer in row["layers"]) == 2
+    assert row["connected"] is False and row["effective_sparsity"] == 1.0
+
+
+def test_a_run_leaves_exactly_its_record(command, tmp_path):
+    outcome = command(*QUICK, "sparsity=0.9", "seed=3")
+    assert (outcome.code, outcome.err) == (0, "")
+    (folder,) = runs(tmp_path)
+    assert inside(folder) == FILES | HYDRA
+    assert folder.relative_to(tmp_path).as_posix().startswith("runs/fashion_small/mlp/random-x1.00-s3-")
+
+    row = result(folder)
+    told = ("status", "scorer", "architecture", "dataset", "seed", "sparsity", "connected")
+    assert [row[key] for key in told] == ["complete", "random", "mlp", "fashion_small", 3, 0.9, True]
+    assert row["schema"] == 1 and row["exponent"] == pytest.approx(1.0) and 0.9 < row["effective_sparsity"] < 1
+    assert row["config"]["recipe"]["batch_size"] == 500 and row["config"]["exponent"] == pytest.approx(1.0)
+    assert [layer["size"] for layer in row["layers"]] == [78_400, 10_000, 10_000, 10_000, 10_000, 1_000]
+    assert sum(layer["kept"] for layer in row["layers"]) == round(0.1 * WEIGHTS)
+    assert (row["cost"]["passes"], row["cost"]["iterations"], row["cost"]["examples_per_iteration"]) == (0, 1, 0)
+    assert row["seconds"].keys() == {"setup", "scoring", "training", "total"}
+    assert 0 <= row["cost"]["seconds"] == row["seconds"]["scoring"] < row["seconds"]["total"]
+    assert {"torch", "python", "prune_init"} <= row["versions"].keys() and "commit" in row
+
+    (epoch,) = metrics(folder)
+    assert epoch["epoch"] == 1 and epoch["lr"] == 0.05
+    for name in ("top1", "top5"):
+        assert row[name] == {"last": epoch[f"test/{name}"], "best": epoch[f"test/{name}"], "at_best_validation": None}
+    assert 0 < row["top1"]["last"] <= row["top5"]["last"] <= 1
+
+    masks = load_masks(folder / "masks.safetensors")
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {
+        layer["name"]: layer["kept"] for layer in row["layers"]
+    }
+
+
+def test_snip_pays_for_ten_images_of_each_class(command, tmp_path):
+    assert command(*QUICK, "scorer=snip", "train=false").code == 0
+    cost = result(runs(tmp_path)[0])["cost"]
+    assert (cost["passes"], cost["iterations"], cost["examples_per_iteration"]) == (100, 1, 100)
+
+
+def test_a_finished_run_is_not_repeated(command, tmp_path):
+    command(*QUICK)
+    (folder,) = runs(tmp_path)
+    before, times = contents(tmp_path), {name: (folder / name).stat().st_mtime_ns for name in FILES}
+    outcome = command(*QUICK)
+    assert outcome.code == 0 and "finished already" in outcome.out
+    assert contents(tmp_path) == before
+    assert {name: (folder / name).stat().st_mtime_ns for name in FILES} == times
+
+
+def test_force_repeats_a_run_with_the_same_numbers(command, tmp_path):
+    command(*QUICK)
+    (folder,) = runs(tmp_path)
+    masks, time = load_masks(folder / "masks.safetensors"), (folder / "result.json").stat().st_mtime_ns
+    numbers = [{key: value for key, value in row.items() if key != "seconds"} for row in metrics(folder)]
+    outcome = command(*QUICK, "force=true")
+    assert outcome.code == 0 and "finished already" not in outcome.out
+    assert runs(tmp_path) == [folder] and (folder / "result.json").stat().st_mtime_ns > time
+    assert [{key: value for key, value in row.items() if key != "seconds"} for row in metrics(folder)] == numbers
+    for name, mask in load_masks(folder / "masks.safetensors").items():
+        assert torch.equal(mask, masks[name])
+
+
+@pytest.mark.parametrize("force", ["force=false", "force=true"])
+def test_a_folder_belongs_to_one_configuration(command, tmp_path, force):
+    command(*QUICK, "hydra.run.dir=mine")
+    before = contents(tmp_path)
+    outcome = command(*QUICK, "hydra.run.dir=mine", "seed=1", force)
+    assert outcome.code == 1
+    assert outcome.err.startswith("hydra.run.dir=mine: holds a run of another configuration")
+    assert outcome.err.count("\n") == 1
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("left", ["", '{"schema": 1, "sta', "[]", '{"schema": 999}'])
+def test_a_torn_record_is_named_and_left_alone(command, tmp_path, left):
+    record = tmp_path / "mine/result.json"
+    record.parent.mkdir()
+    record.write_text(left)
+    outcome = command(*QUICK, "hydra.run.dir=mine")
+    assert outcome.code == 1
+    assert outcome.err.startswith("results=") and "mine/result.json: " in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert inside(tmp_path) == {"mine/result.json"} and record.read_text() == left
+
+
+def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
+    assert command("-m", *QUICK, "scorer=random,magnitude").code == 0
+    folders = runs(tmp_path)
+    assert [result(folder)["scorer"] for folder in folders] == ["magnitude", "random"]
+    assert all(inside(folder) == FILES | HYDRA for folder in folders)
+    again = command("-m", *QUICK, "scorer=random,magnitude")
+    assert again.out.count("finished already") == 2
+
+
+def test_a_sweep_goes_on_after_a_job_without_data(command, tmp_path):
+    outcome = command("-m", *QUICK, "dataset=mnist,fashion_small")
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1].startswith("dataset.root=data: MNIST is not in ")
+    assert [result(folder)["dataset"] for folder in runs(tmp_path)] == ["fashion_small"]
+    assert not (tmp_path / "runs/mnist").exists()
+
+
+def test_without_training_the_sparse_weights_are_left(command, tmp_path):
+    assert command(*QUICK, "train=false").code == 0
+    (folder,) = runs(tmp_path)
+    assert inside(folder) == {"result.json", "masks.safetensors", "weights.safetensors"} | HYDRA
+    assert result(folder)["top1"] == {"last": None, "best": None, "at_best_validation": None}
+
+
+def test_tensorboard_gets_the_metrics(command, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert command(*QUICK, "logger=tensorboard").code == 0
+    (folder,) = runs(tmp_path)
+    events = accumulator.EventAccumulator(str(folder / "tensorboard")).Reload()
+    (accuracy,) = events.Scalars("test/top1")
+    assert accuracy.value == pytest.approx(result(folder)["top1"]["last"])
+
+
+@pytest.fixture
+def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """W&B without an account and with everything it writes below `tmp_path`."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(home / name))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    import wandb
+
+    wandb.teardown()
+    yield wandb
+    wandb.teardown()
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """The records of an offline run: LevelDB's log framing around W&B's own messages."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, position, part = path.read_bytes(), 7, b""
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:  # the padded end of a block
+            position += left
+            continue
+        _, size, kind = struct.unpack("<IHB", data[position : position + 7])
+        piece = data[position + 7 : position + 7 + size]
+        part = piece if kind in (1, 2) else part + piece
+        position += 7 + size
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(part)
+            yield record
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_process_are_two_wandb_runs(command, tmp_path, wandb):
+    outcome = command("-m", *QUICK, "logger=wandb", "seed=0,1")
+    wandb.teardown()  # waits until the files are whole
+    assert outcome.code == 0
+    folders = runs(tmp_path)
+    assert [result(folder)["seed"] for folder in folders] == [0, 1]
+    for folder in folders:
+        (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+        config, history, ends = {}, {}, []
+        for record in wandb_records(path):
+            for item in (*record.run.config.update, *record.config.update):
+                config[item.key or item.nested_key[0]] = json.loads(item.value_json)
+            for item in record.history.item:
+                history[item.key or item.nested_key[0]] = json.loads(item.value_json)
+            if record.WhichOneof("record_type") == "exit":
+                ends.append(record.exit.exit_code)
+        row = result(folder)
+        assert config["seed"] == row["seed"] and config["sparsity"] == 0.98
+        assert history["test/top1"] == pytest.approx(row["top1"]["last"])
+        assert ends == [0]
+    assert "WANDB_MODE" not in os.environ
+
+
+def test_help_names_the_groups(command):
+    outcome = command("--help")
+    assert outcome.code == 0
+    assert "scorer: " in outcome.out and "synflow" in outcome.out
+
+
+@pytest.mark.slow
+def test_the_console_script_runs_in_any_folder(tmp_path):
+    script = Path(sys.executable).with_name("prune-init")
+    done = subprocess.run([script, "experiment=smoke", "trainer=cpu"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    (folder,) = runs(tmp_path)
+    assert inside(folder) == FILES | HYDRA
+    assert folder.relative_to(tmp_path).as_posix() in done.stdout.replace("\n", "")
