@@ -35,7 +35,8 @@ def sparsity(default: float, *, _parent_: DictConfig) -> float:
 def exponent(*, _parent_: DictConfig) -> float:
     """log10 of the compression ratio, the x axis of the published figures: -log10(1 - sparsity)."""
     given = _parent_.sparsity
-    return -math.log10(1 - given) if isinstance(given, (int, float)) and given < 1 else math.nan
+    # The 0.0 makes a dense net's exponent 0, not -0.
+    return 0.0 - math.log10(1 - given) if isinstance(given, (int, float)) and given < 1 else math.nan
 
 
 def run_name(*, _root_: DictConfig) -> str:
@@ -45,10 +46,15 @@ def run_name(*, _root_: DictConfig) -> str:
 
 
 def identity(cfg: DictConfig) -> str:
-    """SHA-256 of the resolved configuration without the keys that only say where the run happens."""
+    """SHA-256 of the resolved configuration without the keys that only say where the run happens.
+
+    Sparsity and exponent are one number: its rounding must not depend on which of the two was given.
+    """
     plain = resolved(cfg)
-    for key in ("root", "download"):
+    for key in ("root", "download", "workers"):
         plain["dataset"].pop(key, None)
+    del plain["exponent"]
+    plain["sparsity"] = f"{1 - plain['sparsity']:.9g}"
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
