@@ -52,6 +52,6 @@ def test_library_example(tmp_path, monkeypatch):
 
 def test_every_choice_of_every_group_is_named():
     conf = Path(__file__).parent.parent / "conf"
-    for group in ("dataset", "recipe", "ablation", "logger", "scorer"):
+    for group in ("dataset", "recipe", "lifecycle", "ablation", "logger", "scorer"):
         for choice in (conf / group).glob("*.yaml"):
             assert f"`{choice.stem}`" in README, f"{group}={choice.stem}"

@@ -33,6 +33,9 @@ class Console:
             "ablation": None if cfg.ablation.name == "none" else cfg.ablation.name,
             "sparsity": f"{100 * cfg.sparsity:.6g} %, {cfg.target} (exponent {cfg.exponent:.3g})",
             "training": f"{cfg.recipe.epochs} epochs, batch {cfg.recipe.batch_size}" if cfg.train else "none",
+            "lifecycle": None
+            if "_target_" not in cfg.lifecycle
+            else f"{cfg.lifecycle.name}, {cfg.lifecycle.levels} levels",
             "seed": cfg.seed,
             "folder": _short(folder),
         }.items():

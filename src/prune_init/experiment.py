@@ -53,7 +53,10 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     bars = ProgressBars(console.rich)
     module = _module(cfg, data, bars)
     history = History(folder / "metrics.csv")
-    trainer = _trainer(cfg, folder, [history, bars])
+    cycles = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
+    trainer = _trainer(cfg, folder, [*([cycles] if cycles else []), history, bars])
+    if cycles is not None:
+        trainer.fit_loop.max_epochs = cycles.max_epochs
     (folder / "result.json").unlink(missing_ok=True)
     console.plan(cfg, folder)
     ready = time.perf_counter()
@@ -128,6 +131,8 @@ def _pruner(cfg: DictConfig, bars: ProgressBars) -> "partial[PruneResult]":
         progress=bars.scoring,
         **_chosen(cfg),
     )
+    if cfg.lifecycle.name == "lottery_ticket":
+        return partial(pruner, sparsity=0.0)  # level 0 is dense
     if cfg.target == "effective":
         return partial(to_effective_sparsity, pruner)
     if cfg.ablation.name != "none":
@@ -177,7 +182,7 @@ def _trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.
 def _quiet() -> None:
     """Leave out what Lightning says of every run: which devices are absent, and what else one could install."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", ".*srun.*", ".*does not have many workers.*"):
+    for message in (".*LeafSpec.*", ".*srun.*", ".*does not have many workers.*", ".*exists and is not empty.*"):
         warnings.filterwarnings("ignore", message=message)
 
 

@@ -80,6 +80,8 @@ def check(cfg: DictConfig) -> None:
     for key, allowed in CHOICES.items():
         if cfg[key] not in allowed:
             raise InputError(key, cfg[key], one_of(cfg[key], filter(None, allowed)))
+    if cfg.lifecycle.name == "lottery_ticket":
+        _check_lottery_ticket(cfg)
     if cfg.target == "effective" and cfg.ablation.name != "none":
         raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")
     _whole("seed", cfg.seed, least=0, most=2**32 - 1)
@@ -107,6 +109,17 @@ def _check_sparsity(cfg: DictConfig) -> None:
         raise InputError("sparsity", value, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
     if not math.isclose(cfg.exponent, -math.log10(1 - value), abs_tol=1e-6):
         raise InputError("exponent", cfg.exponent, f"disagrees with sparsity={value}; give one of the two")
+
+
+def _check_lottery_ticket(cfg: DictConfig) -> None:
+    _whole("lifecycle.levels", cfg.lifecycle.levels, least=1)
+    _whole("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, least=0)
+    if cfg.lifecycle.rewind_epoch >= cfg.recipe.epochs:
+        raise InputError("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs")
+    for key, allowed in {"target": "nominal", "ablation": "none", "train": True}.items():
+        value = cfg[key].name if key == "ablation" else cfg[key]
+        if value != allowed:
+            raise InputError(key, value, f"lifecycle=lottery_ticket works with {key}={str(allowed).lower()} only")
 
 
 def _whole(key: str, value: Any, *, least: int, most: int | None = None) -> None:

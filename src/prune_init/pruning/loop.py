@@ -1,7 +1,7 @@
 """`prune`: score, keep the best, repeat."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -39,6 +39,7 @@ def prune(
     include: Patterns = None,
     exclude: Patterns = None,
     dtype: torch.dtype | None = None,
+    masks: Tensors | None = None,
     progress: Progress | None = None,
 ) -> PruneResult:
     """Mask `model` in place: all but round((1 - sparsity) N) of its N prunable weights become 0.0.
@@ -61,6 +62,7 @@ def prune(
         generator: source of randomness; default: seeded with `torch.initial_seed()`.
         include, exclude: patterns of parameter names to restrict pruning to, or to leave dense.
         dtype: arithmetic of the scores, on copies.
+        masks: where to go on from: weights that are pruned here already are so from the start.
         progress: called with (iteration, iterations) after each one.
 
     Raises:
@@ -79,6 +81,7 @@ def prune(
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
         data=data,
         input_shape=input_shape,
+        masks=_from(masks, weights),
     )
     find_densities = named(schedule) if isinstance(schedule, str) else schedule
     densities = find_densities(1 - sparsity, settings["iterations"])
@@ -153,9 +156,18 @@ def _scored_net(model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | 
         model=model,
         weights={name: copy(w) for name, w in weights.items()},
         others={name: copy(tensor) for name, tensor in every.items() if name not in weights},
-        masks={name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()},
         **context,
     )
+
+
+def _from(masks: Tensors | None, weights: Mapping[str, Tensor]) -> Tensors:
+    """Masks to begin with: everything is kept, or what was kept before."""
+    start = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    for name, mask in (masks or {}).items():
+        if name not in start or mask.shape != start[name].shape or mask.dtype != torch.bool:
+            raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")
+        start[name].copy_(mask)
+    return start
 
 
 def _settings(

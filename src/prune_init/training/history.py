@@ -45,14 +45,15 @@ class History(pl.Callback):
 
         `last` chooses nothing. `best` is the maximum over epochs of test accuracy, as published: it selects on the
         test set. `at_best_validation` is test accuracy where validation top-1 was highest; None without a
-        validation split.
+        validation split. Where a run has levels, only the epochs of the last one count: before, the net was denser.
         """
-        if not self.rows:
+        rows = [row for row in self.rows if row.get("level") == self.rows[-1].get("level")]
+        if not rows:
             return {"last": None, "best": None, "at_best_validation": None}
-        test = [row[f"test/{name}"] for row in self.rows]
+        test = [row[f"test/{name}"] for row in rows]
         chosen = None
-        if "validation/top1" in self.rows[0]:
-            chosen = max(self.rows, key=lambda row: row["validation/top1"])[f"test/{name}"]
+        if "validation/top1" in rows[0]:
+            chosen = max(rows, key=lambda row: row["validation/top1"])[f"test/{name}"]
         return {"last": test[-1], "best": max(test), "at_best_validation": chosen}
 
 

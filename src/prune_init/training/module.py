@@ -74,10 +74,10 @@ class PruneThenTrain(pl.LightningModule):
         if stage == "fit" and not self.pruning and self.trainer.ckpt_path is None:
             self.prune(self.trainer.strategy.root_device)
 
-    def prune(self, device: torch.device) -> None:
-        """Prune the net on `device` and remember the masks."""
+    def prune(self, device: torch.device, **options: Any) -> None:
+        """Prune the net on `device` and remember the masks; `options` override those that `prune` was given."""
         self.to(device)
-        result = self._prune(self.net, data=_Lazy(lambda: self._sample(device)))
+        result = self._prune(self.net, data=_Lazy(lambda: self._sample(device)), **options)
         if result.connected is False:
             warnings.warn(
                 "layer collapse: no path leads from input to output, so there is nothing to train", stacklevel=2
