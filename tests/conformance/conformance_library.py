@@ -1,0 +1,32 @@
+"""The library as the conformance tests call it."""
+
+import copy
+
+import conformance_nets as nets
+import torch
+
+import prune_init
+from prune_init.scorers import named
+
+
+def scored(scorer, **options):
+    """The scorer of a name such as "synflow_l2 power=1"."""
+    name, _, power = scorer.partition(" power=")
+    return named(name, **({"power": int(power)} if power else {}), **options)
+
+
+def pruned(model, scorer, sparsity=0.8, **options):
+    """The result of pruning a copy, with `model` left for the next comparison."""
+    scorer = scored(scorer) if isinstance(scorer, str) else scorer
+    return prune_init.prune(copy.deepcopy(model), scorer, sparsity, input_shape=nets.input_shape(model), **options)
+
+
+def same(found, expected, where=None):
+    """Equal bit for bit, by name (and only at the weights of `where`)."""
+    assert list(found) == list(expected)
+    return all(
+        torch.equal(found[name], expected[name])
+        if where is None
+        else torch.equal(found[name][where[name]], expected[name][where[name]])
+        for name in expected
+    )

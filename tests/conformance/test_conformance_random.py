@@ -1,0 +1,121 @@
+"""Random pruning: nothing to derive weight by weight, but exact totals, layer densities and fair draws."""
+
+from itertools import pairwise
+
+import conformance_nets as nets
+import conformance_reference as reference
+import pytest
+import torch
+from conformance_library import pruned
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+drawn = {
+    "seed": st.integers(0, 2**30),
+    "kind": st.sampled_from(list(nets.KINDS)),
+    "iterations": st.integers(1, 5),
+    "schedule": st.sampled_from(list(reference.SCHEDULES)),
+    "sparsity": st.floats(0.05, 0.95),
+}
+properties = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def kept(model, scorer, sparsity, seed, **options):
+    masks = pruned(model, scorer, sparsity, generator=torch.Generator().manual_seed(seed), **options).masks
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
+def shapes(model):
+    return {name: tuple(w.shape) for name, w in reference.Net(model, "eval", [], ()).weights.items()}
+
+
+def sizes(model):
+    return {name: w.numel() for name, w in reference.Net(model, "eval", [], ()).weights.items()}
+
+
+@properties
+@given(scorer=st.sampled_from(["random", "random_uniform", "random_erk", "random_uniform_plus"]), **drawn)
+def test_layer_scope_and_uniform_keep_the_same_fraction_of_every_layer(
+    scorer, seed, kind, iterations, schedule, sparsity
+):
+    model = nets.drawn(kind, seed)
+    keep = round((1 - sparsity) * sum(sizes(model).values()))
+    scope = "global" if scorer == "random_uniform" else "layer"
+    found = kept(model, scorer, sparsity, seed, iterations=iterations, schedule=schedule, scope=scope)
+    assert found == reference.apportioned(sizes(model), keep)
+
+
+@properties
+@given(**drawn)
+def test_erk_densities(seed, kind, iterations, schedule, sparsity):
+    model = nets.drawn(kind, seed)
+    keep = round((1 - sparsity) * sum(sizes(model).values()))
+    found = kept(model, "random_erk", sparsity, seed, iterations=iterations, schedule=schedule)
+    assert sum(found.values()) == keep
+    for name, share in reference.erk(shapes(model), keep).items():
+        assert abs(found[name] - share) <= 1, name
+
+
+@properties
+@given(**drawn)
+def test_uniform_plus_densities(seed, kind, iterations, schedule, sparsity):
+    """First layer dense, last at least 20 % and at least as dense as the whole, the others alike; to one weight."""
+    model = nets.drawn(kind, seed)
+    first, *middle, last = sizes(model).items()
+    total = sum(sizes(model).values())
+    keep = round((1 - sparsity) * total)
+    found = kept(model, "random_uniform_plus", sparsity, seed, iterations=iterations, schedule=schedule)
+    assert sum(found.values()) == keep
+    left = keep - first[1] - max(0.2, keep / total) * last[1]
+    if not middle or left < 0:
+        return  # the budget does not reach
+    assert found[first[0]] >= first[1] - 1
+    assert found[last[0]] >= 0.2 * last[1] - 1
+    for name, size in middle:
+        assert abs(found[name] - left * size / sum(size for _, size in middle)) <= 1, name
+
+
+def layers(*widths):
+    return nn.Sequential(*(nn.Linear(*pair) for pair in pairwise(widths)))
+
+
+@pytest.mark.xfail(strict=True, reason="the middle layers go first, all of them")
+def test_uniform_plus_prunes_all_layers_alike_where_the_budget_does_not_reach():
+    found = kept(layers(6, 40, 40, 3), "random_uniform_plus", 0.9, 0)  # 196 weights; the first layer alone has 240
+    assert min(found.values()) > 0
+
+
+@pytest.mark.xfail(strict=True, reason="the last layer claims the overall density and the first pays for it")
+def test_uniform_plus_keeps_the_first_layer_dense_where_the_budget_reaches():
+    assert list(kept(layers(10, 10, 10), "random_uniform_plus", 0.1, 0).values()) == [100, 80]
+
+
+@pytest.mark.xfail(strict=True, reason="rounding the total takes a weight from the dense layer")
+def test_uniform_plus_keeps_every_weight_of_the_first_layer():
+    model = nets.drawn("residual", 1)
+    assert kept(model, "random_uniform_plus", 0.7563480083603166, 1)["0.weight"] == model[0].weight.numel()
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="first and last layer are taken to be two")
+def test_uniform_plus_of_a_single_layer():
+    assert kept(layers(6, 3), "random_uniform_plus", 0.5, 0) == {"0.weight": 9}
+
+
+@pytest.mark.parametrize("scorer", ["random", "random_uniform", "random_erk", "random_uniform_plus"])
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_every_weight_of_a_layer_has_the_same_chance(scorer, iterations):
+    """200 draws: each frequency within five standard deviations of its layer's density."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    draws = 200
+    counts = {name: torch.zeros(shape) for name, shape in shapes(model).items()}
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+        for name, mask in pruned(model, scorer, 0.4, iterations=iterations, generator=generator).masks.items():
+            counts[name] += mask
+    for count in counts.values():
+        density = float(count.mean()) / draws
+        deviation = (density * (1 - density) / draws) ** 0.5
+        assert ((count / draws - density).abs() <= 5 * deviation + 1e-6).all()
+    if scorer == "random":
+        assert {round(float(count.mean()) / draws, 1) for count in counts.values()} == {0.6}
