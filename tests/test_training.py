@@ -1,0 +1,438 @@
+"""Training a pruned net: masks hold, nothing else changes, and an interrupted run ends as an uninterrupted one."""
+
+import csv
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning.loggers.logger import Logger
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+import prune_init
+from prune_init import load_masks
+from prune_init.experiment import build
+from prune_init.pruning.weights import prunable
+from prune_init.scorers.random import Random
+from prune_init.training.history import History, write_csv
+from prune_init.training.module import PruneThenTrain
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*")  # between Lightning and torch
+
+CLASSES = 5
+OPTIMIZERS = {
+    "sgd": partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True, weight_decay=1e-2),
+    "adam": partial(torch.optim.Adam, lr=1e-2, weight_decay=1e-2),
+    "adamw": partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1),
+}
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def network() -> nn.Module:
+    """Convolutions, batch norm and a shortcut's worth of parameters, in double precision."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 4 * 4, CLASSES),
+    ).double()
+
+
+def batches(count: int = 6) -> Batches:
+    random = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randn(8, 1, 6, 6, generator=random, dtype=torch.float64),
+            torch.randint(CLASSES, (8,), generator=random),
+        )
+        for _ in range(count)
+    ]
+
+
+def wrapped(net: nn.Module, optimizer: Callable[..., Any], **options: Any) -> PruneThenTrain:
+    options = {"scorer": "random", "sparsity": 0.7, "generator": torch.Generator().manual_seed(2), **options}
+    return PruneThenTrain(
+        net,
+        prune=partial(prune_init.prune, **options),
+        sample=lambda device: batches(2),
+        optimizer=optimizer,
+        num_classes=CLASSES,
+    )
+
+
+class Watch(pl.Callback):
+    """After every optimiser step: the loss, and how far any pruned weight is from 0.0."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.leaks: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, PruneThenTrain)
+        self.losses.append(float(outputs["loss"]))
+        self.leaks.append(leak(pl_module.net, pl_module.masks.tensors()))
+
+
+def leak(net: nn.Module, masks: dict[str, Tensor]) -> float:
+    weights = prunable(net)
+    return max(float(weights[name][~mask].detach().abs().max()) for name, mask in masks.items())
+
+
+def fit(module: PruneThenTrain, *, epochs: int, clip: float | None = None) -> Watch:
+    watch = Watch()
+    pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        gradient_clip_val=clip,
+        callbacks=[watch],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    ).fit(module, DataLoader(batches(), batch_size=None), DataLoader(batches(1), batch_size=None))
+    return watch
+
+
+class Restless(torch.optim.SGD):
+    """Moves every weight at every step, whatever its gradient: an optimiser that only masking can hold."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter += 0.01
+        return loss
+
+
+@pytest.mark.parametrize("clip", [None, 0.05], ids=["unclipped", "clipped"])
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "restless"])
+def test_no_pruned_weight_returns_under_lightning(name, clip):
+    optimizer = partial(Restless, lr=0.1) if name == "restless" else OPTIMIZERS[name]
+    module = wrapped(network(), optimizer)
+    watch = fit(module, epochs=4, clip=clip)
+    assert watch.leaks == [0.0] * 24
+    assert sum(int(mask.sum()) for mask in module.masks.tensors().values()) == round(0.3 * (54 + 324 + 480))
+    assert all((weight != 0).sum() == module.masks.tensors()[key].sum() for key, weight in prunable(module.net).items())
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "restless"])
+def test_no_pruned_weight_returns_in_a_loop_of_ones_own(name):
+    net = network()
+    result = prune_init.prune(net, "random", 0.7)
+    optimizer = (
+        partial(Restless, lr=0.1)(net.parameters()) if name == "restless" else OPTIMIZERS[name](net.parameters())
+    )
+    result.keep(optimizer)
+    for _ in range(4):
+        for x, y in batches():
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+            assert leak(net, result.masks) == 0.0
+    for key, weight in prunable(net).items():
+        moments = [moment for moment in optimizer.state[weight].values() if moment is not None and moment.ndim]
+        assert all(not moment[~result.masks[key]].any() for moment in moments)
+    assert all((weight != 0).sum() == result.masks[key].sum() for key, weight in prunable(net).items())
+
+
+def masked_in_forward(
+    masks: dict[str, Tensor], make_optimizer: Callable[..., Any], *, epochs: int, clip: float | None
+) -> tuple[list[float], dict[str, Tensor]]:
+    """The definition of a masked net: dense weights, multiplied by the masks in every forward pass."""
+    net = network()
+    optimizer = make_optimizer(net.parameters())
+    losses = []
+    for _ in range(epochs):
+        for x, y in batches():
+            masked = {name: weight * masks[name] for name, weight in prunable(net).items()}
+            loss = F.cross_entropy(functional_call(net, masked, (x,)), y)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip is not None:
+                norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
+                assert norm > clip  # else clipping is not tested
+            optimizer.step()
+            losses.append(loss.item())
+    return losses, {name: t * masks[name] if name in masks else t for name, t in net.state_dict().items()}
+
+
+def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [None, 0.05], ids=["unclipped", "clipped"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_lightning_trains_as_masks_in_the_forward_pass_do(name, clip):
+    module = wrapped(network(), OPTIMIZERS[name])
+    watch = fit(module, epochs=5, clip=clip)
+    losses, state = masked_in_forward(module.masks.tensors(), OPTIMIZERS[name], epochs=5, clip=clip)
+    assert len(losses) == 30 and losses[0] != pytest.approx(losses[-1], rel=1e-3)
+    assert watch.losses == pytest.approx(losses, rel=1e-10)
+    assert_close(module.net.state_dict(), state)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_loop_of_ones_own_trains_as_masks_in_the_forward_pass_do(name):
+    net = network()
+    result = prune_init.prune(net, "random", 0.7)
+    optimizer = OPTIMIZERS[name](net.parameters())
+    result.keep(optimizer)
+    found = []
+    for _ in range(4):
+        for x, y in batches():
+            loss = F.cross_entropy(net(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+    losses, state = masked_in_forward(result.masks, OPTIMIZERS[name], epochs=4, clip=None)
+    assert found == pytest.approx(losses, rel=1e-10)
+    assert_close(net.state_dict(), state)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_net_left_in_eval_mode_is_trained_in_train_mode(mode):
+    net = network().eval()
+    module = wrapped(net, OPTIMIZERS["sgd"], scorer="snip", mode=mode)
+    fit(module, epochs=3)
+    assert net[1].training
+    assert net[1].num_batches_tracked == 18  # 3 x 6 training batches: neither scoring nor testing counted
+    assert (net[1].running_mean != 0).all()
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("scorer", ["synflow", "snip", "grasp", "random"])
+def test_pruning_changes_the_weights_it_removes_and_nothing_else(scorer, mode):
+    net = network()
+    net[1].eval()  # one layer's mode differs from the others'
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    flags = [module.training for module in net.modules()]
+    state = torch.get_rng_state()
+    module = wrapped(net, OPTIMIZERS["sgd"], scorer=scorer, mode=mode, input_shape=(1, 6, 6))
+    module.prune(torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in net.modules()] == flags
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
+    masks = module.masks.tensors()
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name] * masks[name] if name in masks else before[name]), name
+
+
+def test_a_scorer_without_data_costs_no_data():
+    def no_data(device: torch.device) -> Batches:
+        raise AssertionError("the pruning sample was read")
+
+    module = PruneThenTrain(
+        network(),
+        prune=partial(prune_init.prune, scorer="synflow", sparsity=0.5, input_shape=(1, 6, 6)),
+        sample=no_data,
+        optimizer=OPTIMIZERS["sgd"],
+        num_classes=CLASSES,
+    )
+    module.prune(torch.device("cpu"))
+    assert module.pruning["sparsity"] == pytest.approx(0.5)
+
+
+def test_the_nets_own_state_dict_has_no_masks():
+    module = wrapped(network(), OPTIMIZERS["sgd"])
+    assert module.net.state_dict().keys() == network().state_dict().keys()
+    assert sum(name.startswith("masks.") for name in module.state_dict()) == 3
+
+
+def test_top5_of_five_classes_is_all_of_them():
+    module = wrapped(network(), OPTIMIZERS["sgd"])
+    logits, labels = torch.eye(CLASSES), torch.tensor([0, 1, 2, 3, 0])
+    for name, value in {"top1": 0.8, "top5": 1.0}.items():
+        metric = module._metrics[f"test_{name}"]
+        metric.update(logits, labels)
+        assert float(metric.compute()) == pytest.approx(value)
+
+
+# ---------------------------------------------------------------------------------------------------------- records
+
+
+def test_last_best_and_best_by_validation_are_kept_apart(tmp_path):
+    history = History(tmp_path / "metrics.csv")
+    assert history.accuracy("top1") == {"last": None, "best": None, "at_best_validation": None}
+    history.rows = [
+        {"epoch": 1, "test/top1": 0.30, "test/top5": 0.70, "validation/top1": 0.20},
+        {"epoch": 2, "test/top1": 0.60, "test/top5": 0.95, "validation/top1": 0.40},
+        {"epoch": 3, "test/top1": 0.50, "test/top5": 0.90, "validation/top1": 0.45},
+        {"epoch": 4, "test/top1": 0.55, "test/top5": 0.85, "validation/top1": 0.45},
+    ]
+    assert history.accuracy("top1") == {"last": 0.55, "best": 0.60, "at_best_validation": 0.50}
+    assert history.accuracy("top5") == {"last": 0.85, "best": 0.95, "at_best_validation": 0.90}
+
+
+def test_without_validation_nothing_is_chosen_by_it(tmp_path):
+    history = History(tmp_path / "metrics.csv")
+    history.rows = [{"epoch": 1, "test/top1": 0.4}, {"epoch": 2, "test/top1": 0.3}]
+    assert history.accuracy("top1") == {"last": 0.3, "best": 0.4, "at_best_validation": None}
+
+
+def test_rows_are_written_whole(tmp_path):
+    path = tmp_path / "metrics.csv"
+    write_csv(path, [{"epoch": 1, "test/top1": 0.25}, {"epoch": 2, "test/top1": 0.5}])
+    assert path.read_text().split() == ["epoch,test/top1", "1,0.25", "2,0.5"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# -------------------------------------------------------------------------------------------------- interruption
+
+SMALL = (
+    "architecture=conv",
+    "architecture.widths=[4,8]",
+    "scorer=random",
+    "scorer._target_=test_training.Counted",
+    "sparsity=0.8",
+    "validation=100",
+    "recipe.epochs=4",
+    "trainer=cpu",
+    "+trainer.limit_train_batches=5",
+    "+trainer.limit_val_batches=1",
+)
+CALLS: list[str] = []
+
+
+class Counted(Random):
+    """Random scores; counts how often it is asked for them."""
+
+    def __call__(self, net: Any) -> dict[str, Tensor]:
+        CALLS.append("scored")
+        return super().__call__(net)
+
+
+class PowerCutError(RuntimeError):
+    """The end of a run that is not the program's own doing."""
+
+
+class Dashboard(Logger):
+    """Takes two epochs' test results; the third finds it dead, before the epoch's checkpoint is written."""
+
+    def __init__(self, save_dir: Path) -> None:
+        super().__init__()
+        self._seen = 0
+
+    @property
+    def name(self) -> str:
+        return "dashboard"
+
+    @property
+    def version(self) -> int:
+        return 0
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        assert params["sparsity"] == 0.8
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self._seen += "test/top1" in metrics
+        if self._seen == 3:
+            raise PowerCutError
+
+
+def only_run(folder: Path) -> Path:
+    (record,) = folder.rglob("metrics.csv")
+    return record.parent
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+@pytest.fixture
+def straight_and_interrupted(command, tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """Folders of two runs of one configuration; the second broke down in epoch 3 and was started again."""
+    monkeypatch.chdir(tmp_path)
+    CALLS.clear()
+    assert command(*SMALL, "checkpoint=true", "results=straight").code == 0
+    assert len(CALLS) == 1
+    with pytest.raises(PowerCutError):
+        command(*SMALL, "checkpoint=true", "results=broken", "+logger._target_=test_training.Dashboard")
+    assert len(CALLS) == 2
+    broken = only_run(tmp_path / "broken")
+    assert checkpoint(broken)["epoch"] == 1 and len(rows(broken)) == 2 and not (broken / "result.json").exists()
+    assert command(*SMALL, "checkpoint=true", "results=broken").code == 0
+    assert len(CALLS) == 2, "a resumed run must not prune again"
+    return only_run(tmp_path / "straight"), broken
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(straight_and_interrupted):
+    straight, broken = straight_and_interrupted
+    assert rows(broken) == rows(straight) and [row["epoch"] for row in rows(straight)] == ["1", "2", "3", "4"]
+    states = [checkpoint(folder)["state_dict"] for folder in (straight, broken)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    records = [json.loads((folder / "result.json").read_text()) for folder in (straight, broken)]
+    for key in ("identity", "top1", "top5", "layers", "effective_sparsity", "connected", "sparsity", "config"):
+        assert records[0][key] == records[1][key], key
+    masks = [load_masks(folder / "masks.safetensors") for folder in (straight, broken)]
+    assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
+
+
+def test_a_checkpoint_holds_the_masks_and_no_code(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command(*SMALL, "checkpoint=true").code == 0
+    folder = only_run(tmp_path)
+    saved, masks = checkpoint(folder), load_masks(folder / "masks.safetensors")
+    assert saved["epoch"] == 3 and saved["pruning"]["sparsity"] == pytest.approx(0.8, abs=1e-3)
+    held = {key: tensor for key, tensor in saved["state_dict"].items() if key.startswith("masks.")}
+    assert {key.removeprefix("masks.").replace("/", ".") for key in held} == masks.keys()
+    for name, mask in masks.items():
+        assert held["masks." + name.replace(".", "/")].dtype == torch.bool
+        assert torch.equal(held["masks." + name.replace(".", "/")], mask)
+        assert (saved["state_dict"]["net." + name] != 0).logical_not().logical_or(mask).all()
+
+
+def sparse_start(folder: Path) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The network that a run with train=false left behind, loaded as anybody would."""
+    config = OmegaConf.create(json.loads((folder / "result.json").read_text())["config"])
+    net = build(config.architecture)
+    net.load_state_dict(load_file(folder / "weights.safetensors"))
+    return net, load_masks(folder / "masks.safetensors")
+
+
+def test_train_false_leaves_a_sparse_start(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    starts = {}
+    for scorer in ("random", "magnitude"):
+        assert command("architecture=mlp", f"scorer={scorer}", "train=false", f"results={scorer}").code == 0
+        (record,) = (tmp_path / scorer).rglob("result.json")
+        starts[scorer] = sparse_start(record.parent)
+    for net, masks in starts.values():
+        weights = prunable(net)
+        assert sum(int((weight != 0).sum()) for weight in weights.values()) == round(0.02 * 119_400)
+        assert all(torch.equal(weights[name] != 0, mask) for name, mask in masks.items())
+    # The start depends on the seed alone: where two scorers keep the same weight, it is the same weight.
+    (one, of_one), (other, of_other) = starts.values()
+    both = {name: mask & of_other[name] for name, mask in of_one.items()}
+    assert sum(int(mask.sum()) for mask in both.values()) > 20
+    for name, mask in both.items():
+        assert torch.equal(prunable(one)[name][mask], prunable(other)[name][mask])
+    for name, parameter in one.named_parameters():
+        if name.endswith("bias"):
+            assert torch.equal(parameter, dict(other.named_parameters())[name])
