@@ -1,0 +1,169 @@
+"""`python -m prune_init.analysis.conservation`: both conservation theorems as a table, before and during training."""
+
+import argparse
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.resources import as_file, files
+from itertools import count, islice
+from pkgutil import resolve_name
+from typing import Any, NoReturn
+
+import torch
+from omegaconf import OmegaConf
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prune_init.analysis.conservation_laws import Conservation, conservation
+from prune_init.analysis.theorems import Neurons
+from prune_init.architectures.inputs import image_shape, positive
+from prune_init.data.fashion_small import fashion_small
+from prune_init.data.images import Batch, Loader
+from prune_init.data.seeding import generator
+from prune_init.errors import InputError, one_of
+
+TOLERANCE = 1e-10
+LEARNING_RATE = 0.01
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, measure, train, and print a table at each of the steps asked for."""
+    options = _parser().parse_args(arguments)
+    try:
+        _report(options, Console(highlight=False, width=None if sys.stdout.isatty() else 120))
+    except InputError as error:
+        sys.exit(str(error))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}\n")  # one line, without the usage
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m prune_init.analysis.conservation", description=__doc__)
+    parser.add_argument("--architecture", default="conv", help="a name from conf/architecture (default: %(default)s)")
+    parser.add_argument(
+        "--input-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="random images; default: the embedded ones"
+    )
+    parser.add_argument("--num-classes", type=int, default=10, help="of random images (default: %(default)s)")
+    parser.add_argument("--mode", choices=("eval", "train"), default="eval", help="state of batch norm and dropout")
+    parser.add_argument("--objective", choices=("sum", "synflow", "cross-entropy"), default="sum", help="the scalar R")
+    parser.add_argument("--steps", type=int, nargs="+", default=[], metavar="N", help="measure again after N SGD steps")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    return parser
+
+
+def _report(options: argparse.Namespace, console: Console) -> None:
+    """Train from one of the steps asked for to the next, with a table at each."""
+    steps = sorted({0, *options.steps})
+    if steps[0] < 0:
+        raise InputError("--steps", steps[0], "allowed: whole numbers from 0")
+    (x, targets), batches = _data(options)
+    torch.manual_seed(options.seed)
+    model = _architecture(options.architecture, options.num_classes, x.shape[1:])
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    for before, step in zip([0, *steps], steps, strict=False):
+        model.train()
+        for inputs, labels in islice(batches, step - before):
+            optimizer.zero_grad()
+            F.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+        when = f"after {step} steps of SGD" if step else "at initialisation"
+        result = _measured(model, x, targets, options)
+        console.print(_table(result, f"{options.architecture}, {options.mode} mode, R = {options.objective}, {when}"))
+        verdict = "Both theorems hold" if result.holds(TOLERANCE) else "The theorems do not hold"
+        console.print(f"{verdict}: residuals up to {result.max_residual:.1e} of the largest flow.\n")
+        for name, reason in result.broken.items():
+            console.print(f"[bold]{escape(name)}[/] breaks them: {escape(reason)}")
+
+
+def _data(options: argparse.Namespace) -> tuple[Batch, Iterator[Batch]]:
+    """One batch to measure flow on, and endless ones to train on."""
+    if options.input_shape is None:
+        dataset = fashion_small(num_classes=options.num_classes, input_shape=(1, 28, 28))
+        loader = dataset.train_loader(64, seed=options.seed, device="cpu", augment=False)
+        return dataset.sample(2, seed=options.seed, augment=False)[0], _epochs(loader)
+    random = generator(options.seed, "random images")
+    shape = image_shape(options.input_shape)
+
+    def draw() -> Batch:
+        images = torch.randn(20, *shape, generator=random)
+        return images, torch.randint(positive("num_classes", options.num_classes), (20,), generator=random)
+
+    return draw(), (draw() for _ in count())
+
+
+def _epochs(loader: Loader) -> Iterator[Batch]:
+    for epoch in count():
+        loader.set_epoch(epoch)
+        yield from loader
+
+
+def _measured(model: nn.Module, x: Tensor, targets: Tensor, options: argparse.Namespace) -> Conservation:
+    if options.objective == "cross-entropy":
+        return conservation(model, x, objective=lambda y: F.cross_entropy(y, targets), mode=options.mode)
+    if options.objective == "synflow":
+        return conservation(_non_negative(model), torch.ones_like(x[:1]), mode=options.mode)
+    return conservation(model, x, mode=options.mode)
+
+
+def _non_negative(model: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are absolute values, as SynFlow scores it (Tanaka et al. 2020, eq. 4)."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.abs_()
+    return model
+
+
+def _table(result: Conservation, title: str) -> Table:
+    """One row for each layer: the neurons that begin there, and the cut before it."""
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", show_footer=True)
+    table.add_column("layer", "largest, <dR/dy, y>")
+    for head, foot in {
+        "neurons": "",
+        "flow in": "",
+        "flow out": "",
+        "theorem 1": f"{max(map(result.residual, result.neurons), default=0.0):.1e}",
+        "cut before it": f"{result.output:.5g}",
+        "+ biases": "",
+        "theorem 2": f"{max(map(result.residual, result.cuts)):.1e}",
+    }.items():
+        table.add_column(head, foot, justify="right")
+    begins = {neurons.layer: neurons for neurons in result.neurons}
+    for cut in result.cuts:
+        sums = [f"{cut.weights:.5g}", f"{cut.biases:.5g}", f"{result.residual(cut):.1e}"]
+        table.add_row(cut.layer, *_neuron_cells(result, begins.get(cut.layer)), *sums)
+    return table
+
+
+def _neuron_cells(result: Conservation, neurons: Neurons | None) -> list[str]:
+    if neurons is None:  # what this layer writes joins neurons that an earlier one began
+        return [""] * 4
+    incoming, outgoing = neurons.incoming, neurons.outgoing
+    sums = [f"{float(flow.sum()):.5g}" for flow in (incoming, outgoing)]
+    return [f"{len(incoming):,}", *sums, f"{result.residual(neurons):.1e}"]
+
+
+def _architecture(name: str, num_classes: int, input_shape: Sequence[int]) -> nn.Module:
+    """The network that `architecture=name` stands for in the configuration."""
+    with as_file(files("prune_init.conf") / "architecture") as folder:
+        choices = {path.stem: path for path in folder.glob("*.yaml")}
+        if name not in choices:
+            raise InputError("--architecture", name, one_of(name, choices))
+        dataset = {"num_classes": num_classes, "input_shape": list(input_shape)}
+        resolved = OmegaConf.create({"dataset": dataset, "architecture": OmegaConf.load(choices[name])})
+    settings: Any = OmegaConf.to_container(resolved.architecture, resolve=True)
+    builder = resolve_name(settings.pop("_target_"))
+    del settings["name"]
+    model: nn.Module = builder(**settings)
+    return model
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,481 @@
+"""The conservation laws of w dR/dw: nets that obey them, nets that do not, and what the check leaves alone."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+import prune_init
+from prune_init.analysis import layer_flow
+from prune_init.analysis.conservation import main
+from prune_init.architectures.resnet import thin_resnet
+from prune_init.architectures.vgg import vgg
+from prune_init.errors import InputError
+
+X = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+class Sum(nn.Module):
+    """The sum of its branches."""
+
+    def __init__(self, *branches):
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x):
+        return sum(branch(x) for branch in self.branches[1:]) + self.branches[0](x)
+
+
+class Concatenation(Sum):
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Shift(nn.Module):
+    """A bias and a fixed scale that belong to no layer, as in a frozen batch norm."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(channels, 1, 1))
+        self.register_buffer("scale", torch.rand(channels, 1, 1))
+
+    def forward(self, x):
+        return x * self.scale + self.shift
+
+
+class Twice(nn.Module):
+    """One layer, used twice."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(F.relu(self.layer(x)))
+
+
+class Overwritten(nn.Module):
+    """Both summands are relu(x), since it happens in place."""
+
+    def forward(self, x):
+        return F.relu(x, inplace=True) + x * 2
+
+
+def conv(wide_in, wide_out, **options):
+    return nn.Conv2d(wide_in, wide_out, 3, **{"padding": 1, **options})
+
+
+def branch(wide):
+    return nn.Sequential(conv(wide, 5), nn.BatchNorm2d(5), nn.ReLU(), conv(5, wide, bias=False), nn.BatchNorm2d(wide))
+
+
+def shuffle(x):
+    n, c, h, w = x.shape
+    return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+NETS = {
+    "dense": lambda: [nn.Flatten(), nn.Linear(192, 9), nn.LeakyReLU(0.2), nn.Linear(9, 7, bias=False), nn.ReLU()],
+    "biased": lambda: [conv(3, 6), nn.ReLU(inplace=True), conv(6, 4, stride=2), nn.ReLU(), nn.Flatten()],
+    "norm": lambda: [conv(3, 6), nn.BatchNorm2d(6), nn.ReLU(), conv(6, 4), nn.BatchNorm2d(4, affine=False)],
+    "norm without statistics": lambda: [conv(3, 6), nn.BatchNorm2d(6, track_running_stats=False), nn.ReLU()],
+    "residual": lambda: [
+        conv(3, 4),
+        nn.ReLU(),
+        Sum(branch(4), nn.Identity()),
+        nn.ReLU(),
+        Sum(branch(4), nn.Identity()),
+    ],
+    "projected": lambda: [conv(3, 4), Sum(branch(4), conv(4, 4), nn.Sequential(conv(4, 4), nn.ReLU())), nn.ReLU()],
+    "norm first": lambda: [conv(3, 4), Sum(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(), conv(4, 4)), nn.Identity())],
+    "residual from the input": lambda: [Sum(branch(3), nn.Identity()), nn.ReLU()],
+    "pooled": lambda: [
+        conv(3, 6),
+        nn.MaxPool2d(3, 2, 1),
+        conv(6, 6),
+        nn.AvgPool2d(2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+    ],
+    "more pools": lambda: [
+        conv(3, 6),
+        nn.AdaptiveMaxPool2d(4),
+        nn.LPPool2d(2, 2),
+    ],
+    "mean": lambda: [conv(3, 6), nn.ReLU(), Function(lambda x: x.mean([2, 3])), nn.Linear(6, 6)],
+    "mean of tokens": lambda: [nn.Flatten(2), nn.Linear(64, 5), Function(lambda x: x.mean(1)), nn.Linear(5, 5)],
+    "concatenated": lambda: [
+        Concatenation(conv(3, 4), conv(3, 2)),
+        nn.ReLU(),
+        Concatenation(conv(6, 2), nn.Identity()),
+    ],
+    "grouped": lambda: [conv(3, 6), nn.ReLU(), conv(6, 4, groups=2), conv(4, 4, groups=4), nn.BatchNorm2d(4)],
+    "shuffled": lambda: [conv(3, 6, groups=3), Function(shuffle), conv(6, 6, groups=2), nn.ReLU(), nn.PixelShuffle(1)],
+    "split": lambda: [conv(3, 6), Function(lambda x: x.chunk(2, 1)[0] + x[:, 3:]), conv(3, 4)],
+    "transposed": lambda: [conv(3, 4), nn.ReLU(), nn.ConvTranspose2d(4, 6, 2, 2, groups=2), nn.ReLU(), conv(6, 4)],
+    "padded": lambda: [nn.ZeroPad2d(1), conv(3, 4), nn.ReLU(), nn.ZeroPad2d(2), conv(4, 4, padding_mode="reflect")],
+    "padded with -inf": lambda: [conv(3, 4), nn.ConstantPad2d(1, -torch.inf), nn.MaxPool2d(3, 2), conv(4, 4)],
+    "mixed": lambda: [conv(3, 4), Function(lambda x: x - x.mean(1, keepdim=True)), conv(4, 4)],
+    "dropped": lambda: [conv(3, 6), nn.Dropout(0.4), nn.ReLU(), nn.Dropout2d(0.2), conv(6, 4)],
+    "shift": lambda: [conv(3, 4), nn.ReLU(), Shift(4), nn.ReLU(), conv(4, 4)],
+    "constant channel": lambda: [conv(3, 4), Function(lambda x: torch.cat([x, torch.ones(4, 1, 8, 8)], 1)), conv(5, 4)],
+    "shared": lambda: [conv(3, 4), Twice(conv(4, 4)), nn.ReLU()],
+    "overwritten": lambda: [conv(3, 4), Overwritten(), conv(4, 4)],
+    "tied": lambda: tied(),
+}
+
+
+def tied():
+    first, second = conv(4, 4), conv(4, 4)
+    second.weight = first.weight
+    return [conv(3, 4), nn.ReLU(), first, nn.ReLU(), second]
+
+
+def net(name, seed=0):
+    """A net of NETS with a linear classifier, statistics and norm parameters moved."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(*NETS[name](), nn.Flatten()).double()
+    model.append(nn.Linear(model(X).shape[1], 5).double())
+    return moved(model)
+
+
+def moved(model):
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if module.affine:
+                nn.init.normal_(module.weight)
+                nn.init.normal_(module.bias)
+            if module.track_running_stats:
+                nn.init.normal_(module.running_mean)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+    return model
+
+
+def trained(model, x, steps=3):
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), torch.arange(len(x)) % 5).backward()
+        optimizer.step()
+    return model
+
+
+def random_objective(seed):
+    weights = torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return lambda y: (torch.tanh(y @ weights) * y.square()).sum() + y[0, 0]
+
+
+def cross_entropy(y):
+    return F.cross_entropy(y, torch.arange(len(y)) % 5)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", NETS)
+def test_homogeneous_nets_obey_both_theorems(name, mode):
+    model = net(name)
+    for _ in range(2):
+        for objective in (None, cross_entropy, random_objective(3)):
+            result = prune_init.conservation(model, X, objective=objective, mode=mode)
+            assert result.holds(1e-10), result.max_residual
+            assert result.broken == {}
+        model = trained(model, X)
+
+
+# A drawn net: blocks that keep four channels, in any order.
+BLOCKS = {
+    "conv": lambda: conv(4, 4),
+    "depthwise": lambda: conv(4, 4, groups=4, bias=False),
+    "norm": lambda: nn.BatchNorm2d(4),
+    "relu": lambda: nn.ReLU(),
+    "leaky": lambda: nn.LeakyReLU(0.1),
+    "max": lambda: nn.MaxPool2d(3, 1, 1),
+    "average": lambda: nn.AvgPool2d(3, 1, 1),
+    "residual": lambda: Sum(nn.Sequential(nn.ReLU(), branch(4)), nn.Identity()),
+    "projected": lambda: Sum(conv(4, 4), nn.Sequential(conv(4, 4), nn.BatchNorm2d(4))),
+    "concatenated": lambda: nn.Sequential(Concatenation(conv(4, 2), nn.Identity()), conv(6, 4)),
+    "nested": lambda: Sum(Sum(conv(4, 4), nn.Identity()), nn.ReLU()),
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    blocks=st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=5),
+    seed=st.integers(0, 10**6),
+    mode=st.sampled_from(["eval", "train"]),
+    steps=st.integers(0, 2),
+)
+def test_drawn_nets_obey_both_theorems(blocks, seed, mode, steps):
+    torch.manual_seed(seed)
+    body = [conv(3, 4), *(BLOCKS[block]() for block in blocks)]
+    model = moved(nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5)).double())
+    x = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    result = prune_init.conservation(trained(model, x, steps), x, objective=random_objective(seed), mode=mode)
+    assert result.holds(1e-10), result.max_residual
+    assert result.broken == {}
+    assert len(result.cuts) == sum(layer_flow.is_layer(module) for module in model.modules())
+
+
+def products(model, x, objective=torch.sum):
+    """w dR/dw by autograd alone, in float64."""
+    model = copy.deepcopy(model).double()
+    objective(model(x.double())).backward()
+    return {name: (w * w.grad).detach() for name, w in model.named_parameters()}, model
+
+
+def test_sums_are_those_of_autograd():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    x = torch.randn(7, 4)
+    wg, _ = products(model, x)
+    result = prune_init.conservation(model, x)
+    first, second, last = result.neurons
+    torch.testing.assert_close(first.incoming, wg["0.weight"].sum(1) + wg["0.bias"])
+    torch.testing.assert_close(first.outgoing, wg["2.weight"].sum(0))
+    torch.testing.assert_close(second.outgoing, wg["4.weight"].sum(0))
+    torch.testing.assert_close(last.outgoing, (model.double()(x.double())).sum(0).detach())
+    assert (second.writers, second.readers, last.readers) == (("2",), ("4",), ("output",))
+    for layer, cut in zip((0, 2, 4), result.cuts, strict=True):
+        biases = sum(wg[f"{i}.bias"].sum() for i in (0, 2, 4) if i >= layer)
+        assert cut.weights == pytest.approx(float(wg[f"{layer}.weight"].sum()), abs=1e-12)
+        assert cut.biases == pytest.approx(float(biases), abs=1e-12)
+        assert cut.layers == (str(layer),)
+        assert cut.shortcuts == ()
+
+
+def normalised():
+    torch.manual_seed(0)
+    return moved(nn.Sequential(conv(3, 5), nn.BatchNorm2d(5), nn.ReLU(), conv(5, 4, bias=False))).eval()
+
+
+def test_norm_in_eval_mode_counts_its_mean_as_a_bias():
+    model = normalised()
+    wg, model = products(model, X, lambda y: y.square().sum())
+    norm = model[1]
+    offset = (norm.bias - norm.running_mean * norm.weight / (norm.running_var + norm.eps).sqrt()) * norm.bias.grad
+    filters, outgoing = wg["0.weight"].sum((1, 2, 3)) + wg["0.bias"], wg["3.weight"].sum((0, 2, 3))
+    scale = outgoing.abs().max()
+    assert (filters + offset - outgoing).abs().max() / scale < 1e-12
+    assert (filters + wg["1.bias"] - outgoing).abs().max() / scale > 0.01
+    result = prune_init.conservation(model, X, objective=lambda y: y.square().sum())
+    torch.testing.assert_close(result.neurons[0].incoming, filters)
+    torch.testing.assert_close(result.neurons[0].outgoing, outgoing - offset.detach())
+    torch.testing.assert_close(result.neurons[1].incoming, wg["1.weight"] + wg["1.bias"])
+    torch.testing.assert_close(result.neurons[1].outgoing, outgoing)
+
+
+def test_norm_in_train_mode_takes_all_but_eps_of_the_flow():
+    model = normalised().train()
+    wg, model = products(model, X, lambda y: y.pow(3).sum())
+    filters, outgoing = wg["0.weight"].sum((1, 2, 3)), wg["3.weight"].sum((0, 2, 3))
+    z = model[0](X.double())
+    v = z.var((0, 2, 3), correction=0)
+    assert model[0].bias.grad.abs().max() < 1e-10 * outgoing.abs().max()
+    assert 0 < filters.abs().max() < 1e-3 * outgoing.abs().max()
+    torch.testing.assert_close(filters, (model[1].eps / (v + model[1].eps) * wg["1.weight"]).detach())
+    torch.testing.assert_close(wg["1.weight"] + wg["1.bias"], outgoing)
+    assert prune_init.conservation(model, X, objective=lambda y: y.pow(3).sum(), mode="train").holds(1e-10)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_naive_law_for_norms_is_caught(monkeypatch, mode):
+    monkeypatch.setattr(layer_flow, "_norm_flow", lambda _, own, slopes, *__: own["weight"].detach() * slopes["weight"])
+    assert prune_init.conservation(normalised(), X, mode=mode).max_residual > 1e-3
+
+
+def test_a_neuron_of_a_residual_net_is_a_channel_of_the_stream():
+    torch.manual_seed(0)
+    model = thin_resnet(8, 10, (3, 8, 8), width=4)
+    result = prune_init.conservation(model, X)
+    stream = next(neurons for neurons in result.neurons if neurons.layer == "stem.1")
+    assert stream.writers == ("stem.1", "stages.0.0.branch.4")
+    assert stream.readers == ("stages.0.0.branch.0", "stages.1.0.branch.0", "stages.1.0.shortcut.0")
+    assert len(stream.incoming) == 4
+    both = next(cut for cut in result.cuts if cut.layer == "stages.1.0.branch.0")
+    assert both.layers == ("stages.1.0.branch.0", "stages.1.0.shortcut.0")
+    inside = next(cut for cut in result.cuts if cut.layer == "stages.0.0.branch.3")
+    assert (inside.layers, inside.shortcuts) == (("stages.0.0.branch.3",), ("stages.0.0.shortcut",))
+
+
+def test_synflow_is_conserved_in_every_layer_of_vgg16():
+    torch.manual_seed(0)
+    model = vgg(16, 10, (3, 16, 16))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_()
+    result = prune_init.conservation(model, torch.ones(1, 3, 16, 16))
+    assert len(result.cuts) == 27
+    assert all(abs(cut.weights / result.output - 1) < 1e-14 for cut in result.cuts)
+    assert all((n.incoming / n.outgoing - 1).abs().max() < 1e-13 for n in result.neurons)
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.sigmoid(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("layers", "names"),
+    [
+        ([nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3)], {"1": "saturates"}),
+        (
+            [nn.Linear(4, 5), nn.ReLU(), nn.LayerNorm(5), nn.Linear(5, 3), nn.Sigmoid()],
+            {"2": "normalises", "4": "satur"},
+        ),
+        ([nn.Linear(4, 4), nn.GELU(), Nested(), nn.Softmax(1)], {"1": "bends", "2.sigmoid": "satur", "3": "normal"}),
+        ([nn.Linear(4, 4), Function(lambda x: x * x + 1)], {"1.mul": "multiplies", "1.add": "brings in a constant"}),
+        ([nn.Linear(4, 4), Function(lambda x: x.detach() + x), nn.Linear(4, 3)], {"1.detach": "not homogeneous"}),
+        ([nn.Linear(4, 4), nn.ConstantPad1d(1, 3.5), nn.Linear(6, 3)], {"1": "brings in a constant"}),
+        ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # below 6 it is a ReLU
+    ],
+)
+def test_what_breaks_the_laws_is_named(layers, names):
+    torch.manual_seed(0)
+    model = nn.Sequential(*layers)
+    for module in model:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight)
+    result = prune_init.conservation(
+        model, torch.randn(8, 4).clamp(-1, 1), objective=lambda y: y.pow(3).sum() + y[0, 1]
+    )
+    assert result.broken.keys() == names.keys()
+    assert all(reason in result.broken[name] for name, reason in names.items())
+    assert result.holds(1e-10) == (not names)
+
+
+def test_an_operation_through_which_nothing_flows_is_named_by_kind():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
+    nn.init.zeros_(model[2].weight)
+    assert prune_init.conservation(model, torch.randn(2, 4)).broken.keys() == {"1"}
+
+
+def snapshot(model):
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    grads = {f"{name}.grad": p.grad.clone() for name, p in model.named_parameters()}
+    state = [(module.training, sorted(vars(module))) for module in model.modules()]
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    return tensors | grads | {"random": torch.get_rng_state()}, (state, flags)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", ["norm", "dropped", "constant channel", "overwritten"])
+def test_the_model_is_untouched(name, mode, failing):
+    model, x = net(name).float().train(), X.float()
+    cross_entropy(model(x)).backward()
+    model[1].eval()
+    model[0].weight.requires_grad_(False)
+    before, input_before = snapshot(model), x.clone()
+
+    def objective(y):
+        torch.rand(1)
+        if failing:
+            raise RuntimeError("on purpose")
+        return y.sum()
+
+    if failing:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            prune_init.conservation(model, x, objective=objective, mode=mode)
+    else:
+        with torch.no_grad():
+            prune_init.conservation(model, x, objective=objective, mode=mode)
+    after = snapshot(model)
+    torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
+    assert after[1] == before[1]
+    assert torch.equal(x, input_before)
+    assert not x.requires_grad
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x) if x.sum() > 0 else x
+
+
+class TwoInputs(Branching):
+    def forward(self, x, other):
+        return self.layer(x) + other
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "line"),
+    [
+        (Branching(), {}, "model=Branching: torch.fx cannot trace it"),
+        (TwoInputs(), {}, "model=TwoInputs: needs a second input, other"),
+        (nn.ReLU(), {}, "model=ReLU: has no parameters"),
+        (nn.LayerNorm(4), {}, "model=LayerNorm: has no Linear, Conv or BatchNorm module"),
+        (nn.LazyLinear(4), {}, "model=LazyLinear: has parameters without a shape"),
+        (nn.Linear(5, 4), {}, r"input=\[2, 4\]: Linear cannot be run on it: "),
+        (nn.Linear(4, 4), {"input": torch.ones(2, 4, dtype=torch.long)}, "input=torch.int64: "),
+        (nn.Linear(4, 4), {"mode": "evil"}, "mode=evil: did you mean eval"),
+        (nn.Linear(4, 4), {"objective": lambda y: y}, "objective=.*one number"),
+        (nn.Linear(4, 4), {"objective": lambda y: torch.ones(())}, "objective=.*depends on it"),
+    ],
+)
+def test_bad_input_ends_in_one_line(model, arguments, line):
+    with pytest.raises(InputError, match=line) as error:
+        prune_init.conservation(model, **{"input": torch.randn(2, 4), **arguments})
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_measures_before_and_during_training(capsys):
+    main(["--architecture", "mlp", "--objective", "cross-entropy", "--mode", "train", "--steps", "1", "3"])
+    shown = capsys.readouterr().out
+    assert shown.count("Both theorems hold") == 3
+    assert "at initialisation" in shown
+    assert "after 3 steps" in shown
+
+
+def test_the_command_measures_synflow_on_random_images(capsys):
+    main("--architecture resnet20 --input-shape 3 8 8 --num-classes 7 --objective synflow --steps 1".split())
+    assert capsys.readouterr().out.count("Both theorems hold") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("--architecture vgg61", "--architecture=vgg61: did you mean vgg"),
+        ("--mode evil", "argument --mode: invalid choice: 'evil'"),
+        ("--steps -1", "--steps=-1: allowed"),
+        ("--num-classes 7", "dataset.num_classes=7: is 10 here"),
+        ("--architecture vgg16 --input-shape 3 8 8", "architecture.input_shape=[3, 8, 8]"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments, line, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments.split())
+    # Python itself prints the text that SystemExit carries, and exits with 1.
+    shown = stopped.value.code if isinstance(stopped.value.code, str) else capsys.readouterr().err.rstrip()
+    assert stopped.value.code != 0
+    assert shown.startswith(line)
+    assert "\n" not in shown
+
+
+def test_the_command_runs_as_a_module():
+    command = [sys.executable, "-m", "prune_init.analysis.conservation", "--steps"]
+    done = subprocess.run([*command, "1"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Both theorems hold") == 2
+    assert subprocess.run([*command, "-1"], capture_output=True, text=True, check=False).stderr.count("\n") == 1
