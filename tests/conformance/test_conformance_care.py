@@ -85,7 +85,6 @@ def test_dropout_is_at_work_in_train_mode_only():
         assert same(first, second) == equal
 
 
-@pytest.mark.xfail(strict=True, reason="the order of a set of names, which follows PYTHONHASHSEED")
 def test_fresh_classifiers_are_drawn_in_the_order_of_the_layers(monkeypatch):
     """In an order that changes from process to process a seed would not fix the masks."""
     order, draw = [], nn.init.xavier_normal_

@@ -47,12 +47,13 @@ def _top(values: Tensor, keep: int) -> Tensor:
     return kept
 
 
-def rank_in_layer(scores: Tensors, candidates: Tensors) -> Tensors:
-    """Scores that make a global choice keep the same fraction of every layer.
+def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, float] | None = None) -> Tensors:
+    """Scores that make a global choice keep the same fraction, or `densities`, of every layer.
 
     The weight of rank r (0 = best candidate of its layer) in a layer of n gets -(r + 1/2) / n; others get -1. The
     best k of these over the whole net are the best round(d n) of each layer with a total of exactly k, and fewer k
-    never keeps a weight that more k removes.
+    never keeps a weight that more k removes. With densities d, -(r + 1/2) / (n d) does the same for theirs; a layer
+    of density 1 gets zeros, so that no rounding of the total takes a weight from it.
     """
     ranked = {}
     for name, score in scores.items():
@@ -60,8 +61,10 @@ def rank_in_layer(scores: Tensors, candidates: Tensors) -> Tensors:
         order = score[live].argsort(descending=True, stable=True)
         ranks = torch.empty(len(order), dtype=torch.float64, device=score.device)
         ranks[order] = torch.arange(len(order), dtype=torch.float64, device=score.device)
+        density = 1.0 if densities is None else densities[name]
+        worth = torch.zeros_like(ranks) if densities and density == 1 else -(ranks + 0.5) / (score.numel() * density)
         ranked[name] = torch.full(score.shape, -1.0, dtype=torch.float64, device=score.device)
-        ranked[name][live] = -(ranks + 0.5) / score.numel()
+        ranked[name][live] = worth
     return ranked
 
 

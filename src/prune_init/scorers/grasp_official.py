@@ -27,7 +27,7 @@ class GraspOfficial(grasp.Grasp):
 def _anew(net: ScoredNet) -> Tensors:
     linear = {f"{name}.weight" for name, module in net.model.named_modules() if isinstance(module, nn.Linear)}
     fresh = dict(net.weights)
-    for name in linear & fresh.keys():
+    for name in (name for name in fresh if name in linear):
         drawn = torch.empty_like(fresh[name], device=net.generator.device)
         fresh[name] = nn.init.xavier_normal_(drawn, generator=net.generator).to(fresh[name].device)
     return fresh

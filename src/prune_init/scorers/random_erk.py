@@ -21,10 +21,9 @@ class RandomErk:
     mode: str = "eval"
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """-(rank + 1/2) / (n d) in random order: the global cut at -1 leaves n d weights of a layer of n."""
+        """Ranks in random order, over n d in a layer of n at density d."""
         densities = erk_densities({name: w.shape for name, w in net.weights.items()}, net.density)
-        ranked = rank_in_layer(random.Random()(net), net.masks)
-        return {name: rank / densities[name] for name, rank in ranked.items()}
+        return rank_in_layer(random.Random()(net), net.masks, densities)
 
 
 def erk_densities(shapes: Mapping[str, Sequence[int]], density: float) -> dict[str, float]:

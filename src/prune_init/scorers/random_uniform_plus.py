@@ -10,26 +10,31 @@ from prune_init.scorers import random
 
 @dataclass(frozen=True)
 class RandomUniformPlus:
-    """Random weights; the first layer stays dense, the last keeps at least 20 %, the rest share what is left. No data.
+    """Random weights; the first layer stays dense, the last keeps at least 20 %, all others share one density.
 
-    Where the budget does not reach for that, the cut falls on all layers alike.
+    Where the budget does not reach for the first layer and those 20 %, all layers get the same density. No data.
     """
 
     iterations: int = 1
     mode: str = "eval"
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """-(rank + 1/2) / (n d) in random order."""
+        """Ranks in random order, over n d in a layer of n at density d."""
         densities = uniform_plus_densities({name: w.numel() for name, w in net.weights.items()}, net.density)
-        ranked = rank_in_layer(random.Random()(net), net.masks)
-        return {name: rank / densities[name] for name, rank in ranked.items()}
+        return rank_in_layer(random.Random()(net), net.masks, densities)
 
 
-def uniform_plus_densities(sizes: Mapping[str, int], density: float) -> dict[str, float]:
+def uniform_plus_densities(sizes: Mapping[str, int], density: float, least: float = 0.2) -> dict[str, float]:
     """Density of each layer, by size in order from input to output, such that the whole has `density`."""
-    first, *_, last = sizes
-    found = {first: 1.0, last: max(0.2, density)}
-    budget = density * sum(sizes.values()) - sum(found[name] * sizes[name] for name in found)
-    rest = sum(size for name, size in sizes.items() if name not in found)
-    smallest = 1e-12  # scores divide by densities
-    return {name: found.get(name, max(budget / rest, smallest) if rest else density) for name in sizes}
+    first, *others = sizes
+    if not others:
+        return {first: density}
+    *middle, last = others
+    budget = density * sum(sizes.values()) - sizes[first]
+    shared = budget / sum(sizes[name] for name in others)
+    if shared >= least:
+        return {first: 1.0, **dict.fromkeys(others, shared)}
+    shared = (budget - least * sizes[last]) / sum(sizes[name] for name in middle) if middle else 0.0
+    if shared <= 0:
+        return dict.fromkeys(sizes, density)
+    return {first: 1.0, **dict.fromkeys(middle, shared), last: least}
