@@ -185,6 +185,12 @@ def test_the_models_own_input_shape_is_used():
         ({"scorer": "snip", "data": None}, "data=None"),
         ({"scorer": "snip", "data": []}, "at least one"),
         ({"input_shape": None}, "input_shape=None"),
+        (
+            {"scorer": "snip", "data": [(torch.zeros(2, 2, 8, 8), torch.tensor([0, 3]))]},
+            r"labels 0\.\.3: allowed: 0\.\.2",
+        ),
+        ({"scorer": "snip", "data": [torch.zeros(3, 2, 8, 8)]}, "allowed: .input, target. batches"),
+        ({"masks": {"0.weight": torch.ones(3, dtype=torch.bool)}}, r"masks=0\.weight"),
     ],
 )
 def test_bad_arguments_are_named_and_change_nothing(options, said):

@@ -65,7 +65,9 @@ class ScoredNet:
         """
         total = sum(len(x) for x, _ in self.batches)
         for x, y in self.batches:
-            yield self.loss(self(weights, x) / temperature, y) * (len(x) / total), len(x)
+            output = self(weights, x)
+            _check_labels(output, y)
+            yield self.loss(output / temperature, y) * (len(x) / total), len(x)
 
     def loss_gradient(self, weights: Tensors, temperature: float = 1.0) -> Tensors:
         """Gradient of the mean loss over the whole pruning sample, one batch in memory at a time."""
@@ -89,7 +91,12 @@ class ScoredNet:
             if self.data is None:
                 raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
             like = next(iter(self.weights.values()))
-            self._batches = [_batch(x, y, like) for x, y in self.data]
+            try:
+                self._batches = [_batch(x, y, like) for x, y in self.data]
+            except (TypeError, ValueError, AttributeError) as error:
+                raise InputError(
+                    "data", type(self.data).__name__, f"allowed: (input, target) batches ({error})"
+                ) from None
             if not self._batches:
                 raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
         return self._batches
@@ -117,6 +124,14 @@ def total(parts: Iterable[Tensors]) -> Tensors:
     for part in parts:
         summed = {name: tensor + part[name] for name, tensor in summed.items()}
     return summed
+
+
+def _check_labels(output: Tensor, y: Tensor) -> None:
+    """Class labels beyond the outputs would end a process on a GPU; say so here instead."""
+    if not y.is_floating_point() and output.ndim == 2 and y.ndim == 1:
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= output.shape[1]:
+            raise InputError("data", f"labels {low}..{high}", f"allowed: 0..{output.shape[1] - 1}, the net's outputs")
 
 
 def _batch(x: Tensor, y: Tensor, like: Tensor) -> Batch:

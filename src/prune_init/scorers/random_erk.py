@@ -19,6 +19,7 @@ class RandomErk:
 
     iterations: int = 1
     mode: str = "eval"
+    uses_density: bool = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """Ranks in random order, over n d in a layer of n at density d."""

@@ -17,6 +17,7 @@ class RandomUniformPlus:
 
     iterations: int = 1
     mode: str = "eval"
+    uses_density: bool = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """Ranks in random order, over n d in a layer of n at density d."""
