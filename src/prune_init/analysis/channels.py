@@ -14,7 +14,6 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate, map_arg
 
 from prune_init.analysis.flow import Flow
-from prune_init.analysis.layer_flow import channel_axis
 from prune_init.analysis.traced import module_of, operation
 
 _MOVES = frozenset(
@@ -57,9 +56,10 @@ class Channels:
         if node.op == "placeholder":
             return self._new(value, min(1, value.ndim - 1))
         if node in self._flow.layers:
-            axis = channel_axis(module_of(node, self._flow.model))
+            axis = self._flow.layers[node].axis
+            source = next(s for s in node.all_input_nodes if s in self._flow.live)
             self.first[node] = self._count
-            self.read[node] = self._by_channel(self.labels[node.all_input_nodes[0]], axis).long()
+            self.read[node] = self._by_channel(self.labels[source], axis).long()
             return self._new(value, axis)
         name = operation(node, self._flow.model)
         if name in _MOVES:

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from prune_init.analysis import layer_flow
-from prune_init.analysis.layer_flow import LayerFlow
-from prune_init.analysis.traced import module_of, operation
+from prune_init.analysis.layer_flow import LayerFlow, layer_flow
+from prune_init.analysis.traced import operation
 from prune_init.analysis.traced_run import SUMS, Run
 from prune_init.errors import InputError
 
@@ -80,26 +79,20 @@ def measure(run: Run, objective: Callable[[Any], Tensor]) -> Flow:
     scalar = objective(next(reversed(run.values.values())))
     if not isinstance(scalar, Tensor) or scalar.numel() != 1 or not scalar.requires_grad:
         raise InputError("objective", objective, "must map the model's output to one number that depends on it")
-    leaves = [w for own in run.leaves.values() for w in own.values()]
+    leaves = [w for layer in run.layers.values() for w in layer.own.values()]
     ends = [z for connection in run.connections.values() for z in connection]
-    slopes = torch.autograd.grad(scalar.sum(), leaves + ends, materialize_grads=True)
-    of = {id(z): slope for z, slope in zip(leaves + ends, slopes, strict=True)}
+    found = torch.autograd.grad(scalar.sum(), leaves + ends, materialize_grads=True)
+    slope = {id(z): g for z, g in zip(leaves + ends, found, strict=True)}
     return Flow(
         graph=run.graph,
         model=run.model,
         values=run.values,
         live=run.live,
         layers={
-            node: layer_flow.layer_flow(
-                module_of(node, run.model),
-                own,
-                {name: of[id(w)] for name, w in own.items()},
-                run.tensors_of(node),
-                run.values[node.all_input_nodes[0]],
-            )
-            for node, own in run.leaves.items()
+            node: layer_flow(layer, {name: slope[id(w)] for name, w in layer.own.items()}, run.values[run.source(node)])
+            for node, layer in run.layers.items()
         },
-        connections={key: [_product(z.detach(), of[id(z)]) for z in ends] for key, ends in run.connections.items()},
+        connections={key: [_product(z.detach(), slope[id(z)]) for z in ends] for key, ends in run.connections.items()},
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from prune_init.analysis.layer_flow import is_layer
+from prune_init.analysis.layer import is_layer
 from prune_init.errors import InputError
 
 

@@ -8,8 +8,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.fx.node import map_aggregate, map_arg
 
-from prune_init.analysis import layer_flow
-from prune_init.analysis.layer_flow import is_layer
+from prune_init.analysis.layer import FUNCTIONS, Layer, is_layer, of_function, of_module
 from prune_init.analysis.traced import module_of, operation
 from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
@@ -42,7 +41,7 @@ class Run:
         graph, model, tensors: what was run.
         values: the result of each operation so far, in the order they ran.
         live: operations whose result depends on the input.
-        leaves: for each layer, its parameters as it used them.
+        layers: each layer as it was used.
         connections: for each (operation, reader), the tensors as the reader saw them.
     """
 
@@ -50,7 +49,7 @@ class Run:
         self.graph, self.model, self.tensors = graph, model, tensors
         self.values: dict[fx.Node, Any] = {}
         self.live: set[fx.Node] = set()
-        self.leaves: dict[fx.Node, Tensors] = {}
+        self.layers: dict[fx.Node, Layer] = {}
         self.connections: dict[tuple[fx.Node, fx.Node], list[Tensor]] = {}
 
     def tensors_of(self, node: fx.Node) -> Tensors:
@@ -69,8 +68,10 @@ class Run:
             return self.tensors[name] if name in self.tensors else attrgetter(name)(self.model)
         if any(source in self.live for source in node.all_input_nodes):
             self.live.add(node)
-            if self._is_layer(node):
-                return self._layer(node)
+            layer = self._layer(node)
+            if layer is not None:
+                self.layers[node] = layer
+                return layer.call(input=self.values[self.source(node)], **layer.own)
         shape = self._sum_shape(node)
         args = map_arg(node.args, lambda source: self._connect(source, node, shape))
         kwargs = map_arg(node.kwargs, lambda source: self._connect(source, node, shape))
@@ -81,15 +82,29 @@ class Run:
         call = getattr(args[0], node.target) if isinstance(node.target, str) else node.target
         return call(*args[node.op == "call_method" :], **kwargs)
 
-    def _is_layer(self, node: fx.Node) -> bool:
-        # A second argument, such as a transposed convolution's output size, makes another map of it.
-        alone = len(node.args) + len(node.kwargs) == 1
-        return alone and node.op == "call_module" and is_layer(module_of(node, self.model))
+    def source(self, layer: fx.Node) -> fx.Node:
+        """What a layer reads; its weights do not depend on the input."""
+        return next(source for source in layer.all_input_nodes if source in self.live)
 
-    def _layer(self, node: fx.Node) -> Tensor:
-        module, tensors = module_of(node, self.model), self.tensors_of(node)
-        self.leaves[node] = layer_flow.leaves(module, tensors)
-        return layer_flow.apply(module, self.leaves[node], tensors, self.values[node.all_input_nodes[0]])
+    def _layer(self, node: fx.Node) -> Layer | None:
+        """The layer that a node is, or None."""
+        if node.op == "call_module":
+            # A second argument, such as a transposed convolution's output size, makes another map of it.
+            alone = len(node.args) + len(node.kwargs) == 1
+            module = module_of(node, self.model)
+            x = self.values[self.source(node)]
+            return of_module(module, self.tensors_of(node), x) if alone and is_layer(module) else None
+        name = operation(node, self.model)
+        if (
+            not callable(node.target)
+            or name not in FUNCTIONS
+            or sum(source in self.live for source in node.all_input_nodes) != 1
+        ):
+            return None
+        bound = dict(zip(FUNCTIONS[name], node.args, strict=False)) | node.kwargs
+        given: Any = map_arg(bound, self.values.__getitem__)
+        x = self.values[self.source(node)]
+        return of_function(name, node.target, given) if given["input"] is x else None
 
     def _sum_shape(self, node: fx.Node) -> torch.Size | None:
         """The shape of a sum: a bias is widened to it first, to tell apart all elements that it is added to."""
