@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import prune_init
 from prune_init import InputError, settings
-from prune_init.experiment import build
+from prune_init.assembly import build
 
 CONF = Path(prune_init.__file__).parents[2] / "conf"
 GROUPS = {

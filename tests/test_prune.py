@@ -189,7 +189,7 @@ def test_the_models_own_input_shape_is_used():
             {"scorer": "snip", "data": [(torch.zeros(2, 2, 8, 8), torch.tensor([0, 3]))]},
             r"labels 0\.\.3: allowed: 0\.\.2",
         ),
-        ({"scorer": "snip", "data": [torch.zeros(3, 2, 8, 8)]}, "allowed: .input, target. batches"),
+        ({"scorer": "snip", "data": [torch.zeros(3, 2, 8, 8)]}, "data=Tensor: allowed: .input, target. pairs"),
         ({"masks": {"0.weight": torch.ones(3, dtype=torch.bool)}}, r"masks=0\.weight"),
     ],
 )

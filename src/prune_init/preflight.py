@@ -1,5 +1,6 @@
 """Checks before a run or a sweep begins: a mistake must not cost a folder, a job or an hour."""
 
+import dataclasses
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ class Preflight(Callback):
             if results.read(folder, settings.identity(config)) is None or config.force:
                 _try_network(config)
                 _try_optimizer(config)
+                _try_scorer(config)
         except Exception as error:
             _refuse(error)
 
@@ -42,7 +44,11 @@ class Preflight(Callback):
             tried: set[str] = set()
             for job in _one_job_per_value(config):
                 settings.check(job)
-                for attempt, groups in ((_try_network, ["architecture", "dataset"]), (_try_optimizer, ["recipe"])):
+                for attempt, groups in {
+                    _try_network: ["architecture", "dataset"],
+                    _try_optimizer: ["recipe"],
+                    _try_scorer: ["scorer"],
+                }.items():
                     what = str([OmegaConf.to_container(job[group], resolve=True) for group in groups])
                     if what not in tried:
                         attempt(job)
@@ -94,7 +100,7 @@ def _try_network(config: DictConfig) -> None:
     """Build the network without memory and send one batch of shapes through it."""
     import torch
 
-    from prune_init.experiment import build
+    from prune_init.assembly import build
 
     bare = OmegaConf.masked_copy(config, ["architecture", "dataset"])
     with torch.device("meta"):
@@ -130,3 +136,16 @@ def _try_optimizer(config: DictConfig) -> None:
     scheduler = attempt("scheduler", lambda: instantiate(config.recipe.scheduler)(optimizer))
     attempt("optimizer", optimizer.step)
     attempt("scheduler", scheduler.step)
+
+
+def _try_scorer(config: DictConfig) -> None:
+    """Build the scorer and compare its settings with the types that its class declares."""
+    from prune_init.assembly import build
+
+    scorer = build(OmegaConf.masked_copy(config, ["scorer"]).scorer)
+    for field in dataclasses.fields(scorer) if dataclasses.is_dataclass(scorer) else ():
+        value = getattr(scorer, field.name)
+        allowed = {int: "a whole number", float: "a number", bool: "true, false"}.get(field.type)  # type: ignore[arg-type]
+        fits = type(value) in ((int, float) if field.type is float else (field.type,))
+        if allowed is not None and not fits:
+            raise InputError(f"scorer.{field.name}", value, f"allowed: {allowed}")

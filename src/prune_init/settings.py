@@ -12,8 +12,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError, one_of
 
-PLACE = ("hydra", "results", "trainer", "logger", "checkpoint", "force")
-"""Keys that say where and how a run happens, not what it computes; they are no part of its identity."""
+PLACE = ("hydra", "results", "logger", "checkpoint", "force")
+"""Keys that say where and how a run happens, not what it computes; they are no part of its identity ..."""
+
+PLACES_WITHIN = {
+    "dataset": ("root", "download", "workers"),
+    "trainer": (
+        "_target_",
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "deterministic",
+        "benchmark",
+        "profiler",
+    ),
+}
+"""... nor are these keys of groups."""
 
 CHOICES = {
     "scope": ("global", "layer"),
@@ -51,8 +66,8 @@ def identity(cfg: DictConfig) -> str:
     Sparsity and exponent are one number: its rounding must not depend on which of the two was given.
     """
     plain = resolved(cfg)
-    for key in ("root", "download", "workers"):
-        plain["dataset"].pop(key, None)
+    for group, keys in PLACES_WITHIN.items():
+        plain[group] = {key: value for key, value in plain[group].items() if key not in keys}
     del plain["exponent"]
     plain["sparsity"] = f"{1 - plain['sparsity']:.9g}"
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
@@ -82,6 +97,8 @@ def check(cfg: DictConfig) -> None:
             raise InputError(key, cfg[key], one_of(cfg[key], filter(None, allowed)))
     if cfg.lifecycle.name == "lottery_ticket":
         _check_lottery_ticket(cfg)
+    if "max_epochs" in cfg.trainer:
+        raise InputError("trainer.max_epochs", cfg.trainer.max_epochs, "is set by recipe.epochs")
     if cfg.target == "effective" and cfg.ablation.name != "none":
         raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")
     _whole("seed", cfg.seed, least=0, most=2**32 - 1)

@@ -105,8 +105,8 @@ def critical_compression(
 def _scored_once(scorer: str | Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
     """One-shot scores of the dense net are the same for every sparsity: take them once."""
     made = named(scorer) if isinstance(scorer, str) else scorer
-    iterations = options.get("iterations") or getattr(made, "iterations", 1)
-    return made if iterations > 1 or getattr(made, "uses_density", False) else _Remembered(made)
+    repeated = (options.get("iterations") or getattr(made, "iterations", 1)) != 1
+    return made if repeated or getattr(made, "uses_density", False) else _Remembered(made)
 
 
 class _Remembered:

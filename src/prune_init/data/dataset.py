@@ -55,7 +55,7 @@ class Dataset:
             return self
         random = generator(seed, "validation")
         counts = shares(validation, self.num_classes, random)
-        held = balanced(self.train.labels, counts, random, key="validation")
+        held = balanced(self.train.labels, counts, random, asked=("validation", validation))
         stays = torch.ones(len(self.train), dtype=torch.bool)
         stays[held] = False
         kept, held = stays.nonzero().flatten(), held.sort().values
@@ -129,9 +129,11 @@ class Dataset:
         their class, and augments them afresh in each pruning iteration.
         """
         if per_class < 1:
-            raise InputError("per_class", per_class, "needs a whole number of at least 1")
+            raise InputError("sample.per_class", per_class, "needs a whole number of at least 1")
         random = generator(seed, "sample")
-        chosen = balanced(self.train.labels, [per_class] * self.num_classes, random, key="per_class")
+        chosen = balanced(
+            self.train.labels, [per_class] * self.num_classes, random, asked=("sample.per_class", per_class)
+        )
         if not by_class:
             chosen = chosen[torch.randperm(len(chosen), generator=random)]
         sampler = Sampler(len(chosen), batch_size)

@@ -6,14 +6,14 @@ from torch import Tensor
 from prune_init.errors import InputError
 
 
-def balanced(labels: Tensor, counts: list[int], random: torch.Generator, *, key: str) -> Tensor:
+def balanced(labels: Tensor, counts: list[int], random: torch.Generator, *, asked: tuple[str, object]) -> Tensor:
     """Draws images without replacement, a given number from each class.
 
     Args:
         labels: int64 [N], each in 0..len(counts)-1.
         counts: how many images to draw from each class.
         random: decides which; advanced by one permutation of N.
-        key: the setting an error should name.
+        asked: the setting and its value, for errors.
 
     Returns:
         int64 [sum(counts)] positions in `labels`, class by class, in random order within a class.
@@ -27,7 +27,7 @@ def balanced(labels: Tensor, counts: list[int], random: torch.Generator, *, key:
     groups = order.split(torch.bincount(labels, minlength=len(counts)).tolist())
     for name, (group, count) in enumerate(zip(groups, counts, strict=True)):
         if len(group) < count:
-            raise InputError(key, count, f"class {name} has only {len(group)} training images")
+            raise InputError(*asked, f"class {name} has only {len(group)} training images, not {count}")
     return torch.cat([group[:count] for group, count in zip(groups, counts, strict=True)])
 
 

@@ -91,12 +91,7 @@ class ScoredNet:
             if self.data is None:
                 raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
             like = next(iter(self.weights.values()))
-            try:
-                self._batches = [_batch(x, y, like) for x, y in self.data]
-            except (TypeError, ValueError, AttributeError) as error:
-                raise InputError(
-                    "data", type(self.data).__name__, f"allowed: (input, target) batches ({error})"
-                ) from None
+            self._batches = [_batch(pair, like) for pair in self.data]
             if not self._batches:
                 raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
         return self._batches
@@ -134,7 +129,10 @@ def _check_labels(output: Tensor, y: Tensor) -> None:
             raise InputError("data", f"labels {low}..{high}", f"allowed: 0..{output.shape[1] - 1}, the net's outputs")
 
 
-def _batch(x: Tensor, y: Tensor, like: Tensor) -> Batch:
-    # Token ids and other integer inputs stay integers.
-    x = x.to(like.device, like.dtype) if x.is_floating_point() else x.to(like.device)
-    return x, y.to(like.device)
+def _batch(pair: Batch, like: Tensor) -> Batch:
+    try:
+        x, y = pair
+        # Token ids and other integer inputs stay integers.
+        return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype), y.to(like.device)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError("data", type(pair).__name__, f"allowed: (input, target) pairs of tensors ({error})") from None

@@ -1,0 +1,141 @@
+"""From the configuration to objects: the last place that sees a configuration."""
+
+import logging
+import os
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from prune_init.errors import InputError
+from prune_init.explain import refusal, refused
+from prune_init.pruning.effective import to_effective_sparsity
+from prune_init.pruning.loop import Progress, prune
+from prune_init.pruning.result import PruneResult
+from prune_init.settings import resolved
+from prune_init.training.datamodule import DataModule
+from prune_init.training.lottery_ticket import LotteryTicket
+from prune_init.training.module import PruneThenTrain
+
+
+def build(choice: DictConfig, **more: Any) -> Any:
+    """The object that a config group's choice describes; its `name` is a label, not an argument.
+
+    Raises:
+        InputError: the target is not there or refuses the arguments.
+    """
+    try:
+        return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key != "name"}, **more)
+    except InstantiationException as error:
+        why = refusal(error)
+        if why is None or isinstance(error.__cause__, InputError):
+            raise
+        raise refused(str(choice._get_full_key(None)), choice.name, why) from error
+
+
+def make_data(cfg: DictConfig) -> DataModule:
+    """The data set, its validation split, and batches of it."""
+    dataset = build(cfg.dataset).split(cfg.validation, seed=cfg.seed)
+    return DataModule(dataset, batch_size=cfg.recipe.batch_size, seed=cfg.seed)
+
+
+def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneThenTrain:
+    """The network with its loss, and how it is pruned and trained."""
+    return PruneThenTrain(
+        build(cfg.architecture),
+        prune=_pruner(cfg, progress),
+        sample=partial(data.sample, cfg.sample.per_class, batch_size=cfg.sample.batch_size, augment=cfg.sample.augment),
+        optimizer=instantiate(cfg.recipe.optimizer),
+        scheduler=instantiate(cfg.recipe.scheduler),
+        num_classes=cfg.dataset.num_classes,
+        **_chosen(cfg),
+    )
+
+
+def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
+    generator = torch.Generator().manual_seed(cfg.seed)
+    pruner = partial(
+        prune,
+        scorer=build(cfg.scorer),
+        sparsity=cfg.sparsity,
+        iterations=cfg.iterations,
+        schedule=build(cfg.schedule),
+        scope=cfg.scope,
+        mode=cfg.mode,
+        input_shape=tuple(cfg.dataset.input_shape),
+        generator=generator,
+        progress=progress,
+        **_chosen(cfg),
+    )
+    if cfg.lifecycle.name == "lottery_ticket":
+        return partial(pruner, sparsity=0.0)  # level 0 is dense
+    if cfg.target == "effective":
+        return partial(to_effective_sparsity, pruner)
+    if cfg.ablation.name != "none":
+        return partial(build(cfg.ablation), pruner, generator=generator, fresh=partial(build, cfg.architecture))
+    return pruner
+
+
+def _chosen(cfg: DictConfig) -> dict[str, Any]:
+    """Which weights to prune, as plain values."""
+    return {
+        key: OmegaConf.to_object(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
+        for key in ("include", "exclude")
+    }
+
+
+def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's Trainer; with `checkpoint`, one that goes on from the folder's last.ckpt."""
+    cycles: LotteryTicket | None = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
+    callbacks = [*([] if cycles is None else [cycles]), *callbacks]
+    if cfg.checkpoint:
+        callbacks.append(ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
+    epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs
+    _quiet()
+    try:
+        trainer: pl.Trainer = instantiate(
+            cfg.trainer,
+            max_epochs=epochs,
+            callbacks=callbacks,
+            logger=_logger(cfg, folder),
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=cfg.checkpoint,
+            num_sanity_val_steps=0,
+        )
+    except InstantiationException as error:
+        why = refusal(error)
+        if why is None:
+            raise
+        raise refused("trainer", cfg.trainer._target_, why) from error
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+        raise refused("trainer", f"{trainer.num_devices} devices", f"there is no GPU; allowed: 1 to {cores} processes")
+    last = folder / "last.ckpt"
+    if cfg.checkpoint and last.exists() and not cfg.force:
+        trainer.ckpt_path = last
+    return trainer
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says of every run: which devices are absent, and what else one could install."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (".*LeafSpec.*", ".*srun.*", ".*does not have many workers.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _logger(cfg: DictConfig, folder: Path) -> Any:
+    if not cfg.logger:
+        return False
+    logger = instantiate(cfg.logger, save_dir=folder)
+    logger.log_hyperparams(resolved(cfg))
+    return logger
