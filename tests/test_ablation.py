@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import prune_init
-from prune_init.analysis.collapse import critical_compression
+from prune_init.analysis.critical_compression import critical_compression
 from prune_init.pruning.ablation import invert, reinitialise, shuffle
 from prune_init.pruning.effective import to_effective_sparsity
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import prune_init.conf
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -14,11 +15,10 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-import prune_init
 from prune_init import InputError, settings
 from prune_init.assembly import build
 
-CONF = Path(prune_init.__file__).parents[2] / "conf"
+CONF = Path(prune_init.conf.__file__).parent
 GROUPS = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
 }
