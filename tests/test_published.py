@@ -1,8 +1,14 @@
 """Our layer densities against those that the SynFlow authors published."""
 
+import copy
+from statistics import mean
+
 import pytest
+import torch
 
 from prune_init.analysis.published import compare, published
+from prune_init.architectures.vgg import vgg
+from prune_init.pruning.loop import prune
 
 
 def test_the_published_table_is_whole():
@@ -25,3 +31,17 @@ def test_synflow_agrees_at_exponent_2():
     rows = compare("synflow", [2.0], seeds=1)
     assert len(rows) == 14
     assert max(abs(row.difference) for row in rows if row.theirs > 100) < 0.05
+
+
+def test_snip_in_eval_mode_has_the_published_layer_densities_and_in_train_mode_has_not():
+    """Noise in place of CIFAR-100: layer densities hang on the mode far more than on the images."""
+    torch.manual_seed(0)
+    model = vgg(16, num_classes=100, input_shape=(3, 32, 32))
+    data = [(torch.randn(50, 3, 32, 32), torch.randint(100, (50,))) for _ in range(2)]
+    theirs = [mean(published("snip")[2.0, layer]) for layer in range(14)]
+    ratios = {}
+    for mode in ("eval", "train"):
+        rows = prune(copy.deepcopy(model), "snip", 0.99, mode=mode, data=data).layers
+        ratios[mode] = [row.kept / kept for row, kept in zip(rows, theirs, strict=True)]
+    assert min(ratios["eval"]) > 0.6 and max(ratios["eval"]) < 1.6
+    assert max(ratios["train"][8:13]) < 0.1
