@@ -77,6 +77,7 @@ def prune(
         model,
         weights,
         dtype if dtype is not None else getattr(scorer, "dtype", None),
+        revives=getattr(scorer, "revives", False),
         loss=F.cross_entropy if loss is None else loss,
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
         data=data,
@@ -110,6 +111,7 @@ def _iterate(
     """Run the iterations on `net.masks`; returns the scores of the last one."""
     total = sum(w.numel() for w in net.weights.values())
     everything = net.masks
+    net.prune(everything)
     _warn_if_starved(round(densities[-1] * total), len(net.weights))
     scores: Tensors = {}
     for iteration, density in enumerate(densities, start=1):
@@ -119,7 +121,7 @@ def _iterate(
         _check(scores, net.weights)
         candidates = everything if getattr(scorer, "revives", False) else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
-        net.masks = masking.keep_top(ranked, candidates, round(net.density * total))
+        net.prune(masking.keep_top(ranked, candidates, round(net.density * total)))
         if progress is not None:
             progress(iteration, len(densities))
     return scores
@@ -146,15 +148,19 @@ def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iter
             module.training = flag
 
 
-def _scored_net(model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, **context: Any) -> ScoredNet:
+def _scored_net(
+    model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, revives: bool, **context: Any
+) -> ScoredNet:
     def copy(tensor: Tensor) -> Tensor:
         # Masks and counters are not arithmetic: only floating-point tensors change their dtype.
         return tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
 
     every = dict(model.named_parameters()) | dict(model.named_buffers())
+    current = {name: copy(w) for name, w in weights.items()}
     return ScoredNet(
         model=model,
-        weights={name: copy(w) for name, w in weights.items()},
+        weights=current,
+        dense={name: w.clone() for name, w in current.items()} if revives else None,
         others={name: copy(tensor) for name, tensor in every.items() if name not in weights},
         **context,
     )
@@ -199,7 +205,8 @@ def _check(scores: Tensors, weights: Tensors) -> None:
     for name, score in scores.items():
         if score.shape != weights[name].shape:
             raise InputError("scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}")
-        if not score.isfinite().all():
+        # A sum is finite only if all its terms are; where it overflows, look closer.
+        if not score.sum().isfinite() and not score.isfinite().all():
             raise InputError("scores", name, "not finite; try dtype=torch.float64 or look at the net's initialisation")
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prune_init.errors import InputError
+from prune_init.pruning.selection import kth_largest
 
 Tensors = dict[str, Tensor]
 
@@ -28,22 +29,17 @@ def keep_top(scores: Tensors, candidates: Tensors, keep: int) -> Tensors:
     Returns:
         Boolean tensors of the same shapes with `keep` entries True (all candidates, where there are fewer).
     """
-    eligible = torch.cat([candidates[name].flatten() for name in scores])
-    values = torch.cat([score.flatten() for score in scores.values()])[eligible]
-    if keep < len(values):
-        kept = _top(values, keep)
-        eligible[eligible.clone()] = kept
-    parts = eligible.split([score.numel() for score in scores.values()])
-    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
-
-
-def _top(values: Tensor, keep: int) -> Tensor:
-    if keep == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    threshold = values.kthvalue(len(values) - keep + 1).values
-    kept = values > threshold
-    ties = (values == threshold).nonzero().flatten()
-    kept[ties[: keep - int(kept.sum())]] = True
+    cut = kth_largest(scores, candidates, keep)
+    if cut is None:
+        return {name: mask.clone() for name, mask in candidates.items()}
+    kept = {name: (score > cut).logical_and_(candidates[name]) for name, score in scores.items()}
+    ties = keep - sum(int(torch.count_nonzero(mask)) for mask in kept.values())
+    for name, score in scores.items():
+        if ties == 0:
+            break
+        equal = (score == cut).logical_and_(candidates[name]).flatten().nonzero().flatten()[:ties]
+        kept[name].view(-1)[equal] = True
+        ties -= len(equal)
     return kept
 
 

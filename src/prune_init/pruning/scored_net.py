@@ -20,7 +20,8 @@ class ScoredNet:
     """The model while it is scored. Nothing done through it changes the model.
 
     Attributes:
-        weights: the prunable weights, dense, as at the start, in the scoring dtype.
+        weights: the prunable weights as they are now, in the scoring dtype: pruned ones are 0.0.
+        dense: the prunable weights as at the start; None unless pruned weights may return.
         others: copies of every other parameter and of the buffers; training-mode norm layers write to these.
         masks: boolean tensors by weight name, True = still there.
         density: fraction of weights that this iteration will keep.
@@ -36,6 +37,7 @@ class ScoredNet:
     masks: Tensors
     loss: Loss
     generator: torch.Generator
+    dense: Tensors | None = None
     data: Iterable[Batch] | None = None
     input_shape: Sequence[int] | None = None
     density: float = 1.0
@@ -44,8 +46,17 @@ class ScoredNet:
     _ones: Tensor | None = None
 
     def masked_weights(self) -> Tensors:
-        """Fresh leaves holding w * m, ready for differentiation."""
-        return {name: (w * self.masks[name]).requires_grad_() for name, w in self.weights.items()}
+        """The weights as leaves to differentiate by. They share the memory of `weights`: read them, do not write."""
+        return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
+
+    def prune(self, masks: Tensors) -> None:
+        """Go on with these masks."""
+        self.masks = masks
+        for name, w in self.weights.items():
+            if self.dense is None:
+                w.mul_(masks[name])
+            else:
+                torch.mul(self.dense[name], masks[name], out=w)
 
     def __call__(self, weights: Tensors, x: Tensor, others: Tensors | None = None) -> Tensor:
         """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors)."""
@@ -56,7 +67,8 @@ class ScoredNet:
         """d scalar / d weights by name; `twice` keeps the graph for a second derivative."""
         self.ledger.backward += examples
         found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
-        return dict(zip(weights, found, strict=True))
+        # Scorers go on in place: no gradient may be a view that repeats its elements.
+        return {name: g if twice else g.contiguous() for name, g in zip(weights, found, strict=True)}
 
     def losses(self, weights: Tensors, temperature: float = 1.0) -> Iterator[tuple[Tensor, int]]:
         """Per batch of the pruning sample: its share of the mean loss of outputs / temperature, and its size.

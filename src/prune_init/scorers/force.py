@@ -20,5 +20,6 @@ class Force:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w g| of every weight, pruned ones included; needs `data`."""
+        assert net.dense is not None  # because `revives`
         gradient = net.loss_gradient(net.masked_weights())
-        return {name: (w * gradient[name]).abs() for name, w in net.weights.items()}
+        return {name: g.mul_(net.dense[name]).abs_() for name, g in gradient.items()}

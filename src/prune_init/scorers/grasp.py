@@ -28,4 +28,4 @@ class Grasp:
         gradient = net.loss_gradient(weights, self.temperature)
         live = {name: g * net.masks[name] for name, g in gradient.items()}
         products = net.hessian_times(live, weights, self.temperature)
-        return {name: weights[name] * hg for name, hg in products.items()}
+        return {name: net.weights[name] * hg for name, hg in products.items()}

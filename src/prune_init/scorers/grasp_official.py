@@ -29,7 +29,7 @@ def _anew(net: ScoredNet) -> Tensors:
     fresh = dict(net.weights)
     for name in (name for name in fresh if name in linear):
         drawn = torch.empty_like(fresh[name], device=net.generator.device)
-        fresh[name] = nn.init.xavier_normal_(drawn, generator=net.generator).to(fresh[name].device)
+        fresh[name] = nn.init.xavier_normal_(drawn, generator=net.generator).to(fresh[name].device) * net.masks[name]
     return fresh
 
 

@@ -23,7 +23,7 @@ class GraspSubmission:
         """-w times the gradient of the summed |g|^2 / 2 of the batches; needs `data`."""
         weights = net.masked_weights()
         products = total(self._half_norm_gradient(net, weights, x, y) for x, y in net.batches)
-        return {name: -weights[name] * product for name, product in products.items()}
+        return {name: -net.weights[name] * product for name, product in products.items()}
 
     def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
         slopes = net.gradient(net.loss(net(weights, x), y), weights, len(x), twice=True)

@@ -23,5 +23,5 @@ class Snip:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w g| with g the gradient of the masked net; needs `data`."""
-        weights = net.masked_weights()
-        return {name: (weights[name] * g).abs() for name, g in net.loss_gradient(weights).items()}
+        gradient = net.loss_gradient(net.masked_weights())
+        return {name: g.mul_(net.weights[name]).abs_() for name, g in gradient.items()}

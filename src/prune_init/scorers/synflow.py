@@ -28,9 +28,11 @@ class SynFlow:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w| dR/d|w| of the masked net; needs `input_shape`."""
-        weights = {name: w.detach().abs_().requires_grad_() for name, w in net.masked_weights().items()}
+        for w in net.weights.values():
+            w.abs_()  # in place: these are the scorer's own copies, and nothing here depends on signs
+        weights = net.masked_weights()
         flow = net(weights, net.ones, self.positive(net.others)).sum()
-        return {name: weights[name] * g for name, g in net.gradient(flow, weights, 1).items()}
+        return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, 1).items()}
 
     def positive(self, others: Tensors) -> Tensors:
         """Biases, norm parameters and buffers as the flow sees them."""
