@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_init import InputError, load_masks
-from prune_init.pruning import masks
+from prune_init.pruning import masks, selection
 from prune_init.pruning.schedule import exponential, linear
 
 
@@ -44,6 +44,38 @@ def test_keep_top_is_the_sorted_definition(drawn, keep):
     found = masks.keep_top(scores, candidates, keep)
     expected = by_sorting(scores, candidates, keep)
     assert all(torch.equal(found[name], expected[name]) for name in scores)
+
+
+@given(layers(), st.integers(0, 50), st.integers(1, 4))
+def test_the_sampled_bracket_changes_nothing(drawn, keep, stride):
+    scores, candidates = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "SMALL", 0)
+        patch.setattr(selection, "PIECE", 3)
+        patch.setattr(selection, "STRIDE", stride)
+        found = masks.keep_top(scores, candidates, keep)
+    expected = by_sorting(scores, candidates, keep)
+    assert all(torch.equal(found[name], expected[name]) for name in scores)
+
+
+@pytest.mark.parametrize("fraction", [1e-5, 0.02, 0.5, 0.999])
+@pytest.mark.parametrize("spread", ["normal", "heavy", "two values", "sorted"])
+def test_many_scores_are_cut_where_sorting_cuts_them(fraction, spread):
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(300_000, generator=generator, dtype=torch.float64)
+    flat = {
+        "normal": flat,
+        "heavy": flat.pow(9),
+        "two values": flat.sign(),
+        "sorted": flat.sort().values,  # the worst case for a sample at fixed places
+    }[spread]
+    live = torch.rand(300_000, generator=generator) < 0.7
+    scores = dict(zip("abc", flat.split([1000, 99_000, 200_000]), strict=True))
+    candidates = dict(zip("abc", live.split([1000, 99_000, 200_000]), strict=True))
+    keep = round(fraction * int(live.sum()))
+    found = torch.cat(list(masks.keep_top(scores, candidates, keep).values()))
+    order = torch.where(live, flat, -torch.inf).argsort(descending=True, stable=True)
+    assert torch.equal(found.nonzero().flatten(), order[:keep].sort().values)
 
 
 @given(layers())
