@@ -6,7 +6,7 @@ Everything here needs torch alone; Lightning, Hydra and W&B are imported by the 
 """
 
 from prune_init import scorers as scorers
-from prune_init.analysis.collapse import critical_compression as critical_compression
+from prune_init.analysis.critical_compression import critical_compression as critical_compression
 from prune_init.analysis.connectivity import connectivity as connectivity
 from prune_init.analysis.conservation_laws import conservation as conservation
 from prune_init.errors import InputError as InputError
