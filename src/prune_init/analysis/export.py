@@ -1,0 +1,66 @@
+"""Nets for other programs: torch.export and ONNX files, each loaded back and compared with the net."""
+
+import copy
+import os
+from importlib import import_module
+
+import torch
+from torch import Tensor, nn
+
+from prune_init.errors import InputError
+
+
+def save_program(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str]) -> float:
+    """Write `net`, in eval mode and for any batch size, as a `torch.export` file (.pt2).
+
+    Args:
+        net: a compact net, or any that torch.export takes.
+        example_input: a batch of its input; only its shape, dtype and device matter.
+        path: the file.
+
+    Returns:
+        The largest difference between the outputs of `net` and of the file, relative to the largest output.
+    """
+    net = copy.deepcopy(net).eval()
+    program = torch.export.export(net, (_batch(example_input, 2),), dynamic_shapes=_any_batch())
+    torch.export.save(program, path)
+    again = torch.export.load(path).module()
+    x = _batch(example_input, 3)
+    return _difference(net, x, again(x))
+
+
+def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str]) -> float:
+    """Write `net`, in eval mode and for any batch size, as an ONNX file; see `save_program`.
+
+    Raises:
+        InputError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    try:
+        onnxruntime, _ = import_module("onnxruntime"), import_module("onnxscript")  # torch.onnx needs the latter
+    except ModuleNotFoundError as error:
+        raise InputError("format", "onnx", f"needs {error.name}: pip install 'prune_init[onnx]'") from error
+    net = copy.deepcopy(net).eval()
+    torch.onnx.export(
+        net, (_batch(example_input, 2),), os.fspath(path), dynamo=True, dynamic_shapes=_any_batch(), verbose=False
+    )
+    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    x = _batch(example_input, 3)
+    (output,) = session.run(None, {session.get_inputs()[0].name: x.cpu().numpy()})
+    return _difference(net, x, torch.from_numpy(output))
+
+
+def _any_batch() -> tuple[dict[int, object]]:
+    return ({0: torch.export.Dim.DYNAMIC},)
+
+
+def _batch(example_input: Tensor, size: int) -> Tensor:
+    """Fixed numbers, drawn without touching global randomness."""
+    draw = torch.Generator().manual_seed(size)
+    x = torch.randn((size, *example_input.shape[1:]), generator=draw)
+    return x.to(example_input.device, example_input.dtype)
+
+
+@torch.no_grad()
+def _difference(net: nn.Module, x: Tensor, output: Tensor) -> float:
+    expected = net(x)
+    return float((expected.cpu() - output.cpu()).abs().max() / expected.abs().max().cpu())
