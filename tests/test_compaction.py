@@ -1,0 +1,503 @@
+"""Compact nets against the masked nets they stand for: outputs, gradients, statistics, training, export."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+import prune_init
+from prune_init.analysis.compaction import Compactor, expand
+from prune_init.analysis.export import save_onnx, save_program
+from prune_init.architectures import conv, mlp, resnet, vgg
+from prune_init.pruning.weights import prunable
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+class Drawn(nn.Module):
+    """A random net of all that compaction has rules for, in a random order, and one or two things it has none for."""
+
+    KINDS = ("plain", "residual", "concat", "grouped", "depthwise", "pool", "gate", "pad", "odd", "twice", "preact")
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.draw = lambda high: int(torch.randint(high, (), generator=generator))
+        self.kinds = [self.KINDS[self.draw(len(self.KINDS))] for _ in range(1 + self.draw(5))]
+        width = 4
+        self.stem = self.unit(2, width)
+        self.blocks = nn.ModuleList()
+        for kind in self.kinds:
+            self.blocks.append(self.block(kind, width))
+            width = 2 * width if kind == "concat" else width
+        self.flat = self.draw(2) == 1
+        self.hidden = nn.Linear(width * 16 if self.flat else width, 6, bias=self.draw(2) == 1)
+        self.head = nn.Linear(6, 3, bias=self.draw(2) == 1)
+
+    def unit(self, wide_in, wide_out, groups=1):
+        kernel = 1 + 2 * self.draw(2)
+        layers = [nn.Conv2d(wide_in, wide_out, kernel, padding=kernel // 2, groups=groups, bias=self.draw(2) == 1)]
+        if self.draw(4):
+            layers.append(nn.BatchNorm2d(wide_out, affine=self.draw(6) > 0, track_running_stats=self.draw(6) > 0))
+        activations = (nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.GELU(), nn.Sigmoid(), nn.Identity())
+        return nn.Sequential(*layers, activations[self.draw(len(activations))])
+
+    def block(self, kind, width):
+        if kind in ("residual", "gate"):
+            shortcut = nn.Identity() if self.draw(2) else self.unit(width, width)
+            return nn.ModuleList([self.unit(width, width), shortcut])
+        if kind == "preact":
+            return nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1, bias=False))
+        groups = {"grouped": 2, "depthwise": width}.get(kind, 1)
+        return nn.ModuleList([self.unit(width, width, groups)])
+
+    def forward(self, x):
+        x = self.stem(x)
+        for kind, block in zip(self.kinds, self.blocks, strict=True):
+            x = self.run(kind, block, x)
+        x = F.adaptive_avg_pool2d(x, 4)
+        return self.head(F.relu(self.hidden(x.flatten(1) if self.flat else x.mean((2, 3)))))
+
+    def run(self, kind, block, x):
+        if kind == "preact":
+            return x + block(x)
+        y = block[0](x)
+        if kind == "residual":
+            return F.relu(y + block[1](x))
+        if kind == "gate":
+            gate = F.adaptive_avg_pool2d(y, 1)
+            b, c = gate.shape[0], gate.size(1)
+            return block[1](x) * torch.sigmoid(gate.view(b, c).view(b, c, 1, 1))
+        if kind == "concat":
+            return torch.cat([y, x], 1)
+        if kind == "pool":
+            return F.max_pool2d(y, 3, stride=1, padding=1)
+        if kind == "pad":
+            return F.pad(y, (1, 0, 0, 1))
+        if kind == "odd":
+            return y.flip(1) * torch.tensor(0.5)
+        return block[0](y) if kind == "twice" else y
+
+
+def random_masks(model, generator, density=0.6, dead=0.3):
+    """Random weights and whole random rows and columns go."""
+    masks = {}
+    for name, weight in prunable(model).items():
+        mask = torch.rand(weight.shape, generator=generator) < density
+        for axis in (0, 1):
+            lines = [1] * weight.ndim
+            lines[axis] = weight.shape[axis]
+            mask &= torch.rand(lines, generator=generator) >= dead
+        masks[name] = mask
+        weight.data[~mask] = 0
+    return masks
+
+
+@torch.no_grad()
+def shake(model, generator, share=0.5):
+    """Random norm parameters, statistics and biases in some channels; the others stay as they start."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.ndim == 1 and tensor.is_floating_point():
+            around = -0.25 if name.endswith(("bias", "running_mean")) else 0.75
+            noise = around + 0.5 * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
+            tensor.copy_(noise.where(torch.rand(tensor.shape, generator=generator) < share, tensor))
+
+
+def compacted(model, x, **options):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="compaction leaves alone")
+        return prune_init.compact(model, x, **options)
+
+
+def gradients(model, x, masks):
+    """Outputs and masked gradients of a random linear loss."""
+    model.zero_grad()
+    output = model(x)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (output * weights.to(output)).sum().backward()
+    grads = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+    return output.detach(), {name: grad * masks[name] if name in masks else grad for name, grad in grads.items()}
+
+
+def assert_same(model, small, x, masks, mode):
+    """Outputs and gradients agree; what is gone has no gradient."""
+    model, small = copy.deepcopy(model).train(mode), copy.deepcopy(small).train(mode)
+    expected, big = gradients(model, x, masks)
+    found, little = gradients(small, x, small.compaction.masks)
+    close = TOLERANCE[x.dtype]
+    assert (found - expected).abs().max() <= close * expected.abs().max()
+    largest = max(grad.abs().max() for grad in big.values())
+    narrow = small.compaction.narrow(big)
+    for name, grad in little.items():
+        assert (grad - narrow[name]).abs().max() <= close * largest, name
+        big[name][small.compaction.index[name]] = 0
+    assert all(not grad.any() for grad in big.values())
+    for name, buffer in small.named_buffers():
+        if name in small.compaction.index and not small.compaction.left_alone:
+            whole = model.get_buffer(name)[small.compaction.index[name]]
+            assert torch.allclose(buffer, whole, rtol=close, atol=close), name
+
+
+def draw(seed, dtype=torch.float64, stats=True):
+    """A connected, masked, random net and its input."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    while True:
+        model = Drawn(generator).to(dtype)
+        masks = random_masks(model, generator)
+        if stats:
+            shake(model, generator)
+        x = torch.randn(4, 2, 6, 6, generator=generator, dtype=dtype)
+        try:
+            return model, masks, x, compacted(model, x, masks=masks)
+        except prune_init.InputError as error:
+            assert "no path" in str(error)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.booleans(), st.booleans())
+def test_random_nets_compute_and_learn_the_same(seed, mode, stats):
+    model, masks, x, small = draw(seed, stats=stats)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert_same(model, small, x, masks, mode)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert small.training == model.training
+
+
+@pytest.mark.parametrize("stats", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_random_nets_train_the_same(seed, stats):
+    model, masks, x, small = draw(seed, stats=stats)
+    whole = copy.deepcopy(model)
+    losses = [train(net, x, net_masks, steps=8) for net, net_masks in ((model, masks), (small, small.compaction.masks))]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-9)
+    expand(small, whole)
+    for mode in (False, True):
+        torch.testing.assert_close(whole.train(mode)(x), small.train(mode)(x), rtol=1e-9, atol=1e-9)
+
+
+def train(model, x, masks, steps, targets=None, adam=False):
+    """Masked training as Lightning does it: gradients before clipping, weights after the step."""
+    targets = torch.arange(len(x)) % 3 if targets is None else targets
+    model.train()
+    weights = dict(model.named_parameters())
+    if adam:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-3)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), targets)
+        loss.backward()
+        for name, mask in masks.items():
+            if weights[name].grad is not None:
+                weights[name].grad *= mask
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        with torch.no_grad():
+            for name, mask in masks.items():
+                weights[name] *= mask
+        losses.append(loss.item())
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+OURS = {
+    "mlp": lambda: mlp.mlp(10, (1, 8, 8)),
+    "conv": lambda: conv.conv(10, (1, 16, 16)),
+    "vgg11": lambda: vgg.vgg(11, 10, (3, 16, 16)),
+    "vgg_tiny": lambda: vgg.vgg_tiny(11, 10, (3, 32, 32)),
+    "resnet18": lambda: resnet.resnet(18, 10, (3, 8, 8)),
+    "resnet50": lambda: resnet.resnet(50, 10, (3, 8, 8)),
+    "wide": lambda: resnet.wide_resnet(18, 10, (3, 8, 8), width_factor=2),
+    "thin": lambda: resnet.thin_resnet(20, 10, (3, 8, 8)),
+}
+
+
+def pruned(name, dtype, sparsity=0.95):
+    torch.manual_seed(0)
+    model = OURS[name]().to(dtype)
+    result = prune_init.prune(model, "synflow", sparsity, iterations=5)
+    return model, result.masks, torch.randn(4, *model.input_shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "name", ["mlp", "conv", "vgg11", "thin", "resnet18", *map(slow, ("vgg_tiny", "resnet50", "wide"))]
+)
+def test_our_nets(name, dtype):
+    torch.manual_seed(0)
+    model = OURS[name]().to(dtype)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    masks = random_masks(model, torch.Generator().manual_seed(0), 0.3, 0.2)
+    x = torch.randn(4, *model.input_shape, dtype=dtype)
+    small = prune_init.compact(model, x, masks=masks)
+    sizes = [sum(p.numel() for p in net.parameters()) for net in (model, small)]
+    assert sizes[1] < 0.8 * sizes[0]
+    assert small.input_shape == model.input_shape
+    assert_same(model, small, x, masks, mode=False)
+    for key, mask in small.compaction.masks.items():
+        assert not small.get_parameter(key)[~mask].any()
+    if dtype == torch.float64:  # in float32 the norms of small batches magnify rounding
+        assert_same(model, small, x, masks, mode=True)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+@pytest.mark.parametrize("name", ["conv", "thin", slow("vgg11")])
+def test_an_epoch_of_training_is_the_same_and_expands(name, adam):
+    model, masks, x = pruned(name, torch.float64)
+    small = prune_init.compact(model, x, masks=masks)
+    whole = copy.deepcopy(model)
+    targets = torch.arange(4)
+    found = train(small, x, small.compaction.masks, 15, targets, adam)
+    expected = train(model, x, masks, 15, targets, adam)
+    assert expected[-1] < 0.7 * expected[0]
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+    assert expand(small, whole) is whole
+    for key, tensor in small.state_dict().items():
+        assert torch.equal(whole.state_dict()[key][small.compaction.index[key]], tensor), key
+    torch.testing.assert_close(whole.eval()(x), model.eval()(x), rtol=1e-6, atol=1e-6)
+
+
+FOREIGN = [
+    "resnet18", "resnext50_32x4d", slow("resnet50"), slow("vgg11_bn"), "mobilenet_v2", "mobilenet_v3_small",
+    "efficientnet_b0", "densenet121", "squeezenet1_0", "shufflenet_v2_x0_5", "googlenet", "regnet_y_400mf",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_torchvision(name):
+    torch.manual_seed(0)
+    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    assert_foreign(torchvision.models.get_model(name, num_classes=5, **options))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenetv2_050", "regnety_002", "seresnext26d_32x4d"])
+def test_timm(name):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    assert_foreign(timm.create_model(name, num_classes=5))
+
+
+def assert_foreign(model):
+    model = model.double().eval()
+    generator = torch.Generator().manual_seed(0)
+    shake(model, generator, 0.1)
+    for module in model.modules():
+        if type(module).__name__ in ("Dropout", "StochasticDepth"):
+            module.p = 0.0
+    masks = random_masks(model, generator, 0.9, 0.03)
+    x = torch.randn(2, 3, 48, 48, dtype=torch.float64, generator=generator)
+    before = copy.deepcopy(model.state_dict())
+    small = compacted(model, x, masks=masks)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    sizes = [sum(p.numel() for p in net.parameters()) for net in (model, small)]
+    assert sizes[1] < sizes[0]
+    assert_same(model, small, x, masks, mode=False)
+
+
+def two_layers(bias=True):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3, bias=bias), nn.ReLU(), nn.Linear(3, 2))
+    with torch.no_grad():
+        model[0].weight[1] = 0
+    return model
+
+
+def test_a_constant_that_training_changes_is_kept_and_said():
+    model = two_layers()
+    model[0].bias.data[1] = 0.5
+    small = prune_init.compact(model, torch.empty(1, 4))
+    assert small[0].out_features == 3 if isinstance(small, nn.Sequential) else True
+    assert small.compaction.left_alone == {"0": "1 channels emit a constant that is read"}
+
+
+def test_inexact_folds_constants_into_the_bias_of_their_reader():
+    model = two_layers()
+    model[0].bias.data[1] = 0.5
+    x = torch.randn(5, 4)
+    small = prune_init.compact(model, x, exact=False)
+    assert small.get_submodule("0").out_features == 2
+    torch.testing.assert_close(small(x), model(x))
+    whole = expand(small, copy.deepcopy(model))
+    torch.testing.assert_close(whole(x), model(x))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_inexact_is_exact_in_eval_mode(seed):
+    model, masks, x, _ = draw(seed)
+    small = compacted(model, x, masks=masks, exact=False)
+    model.eval(), small.eval()
+    torch.testing.assert_close(small(x), model(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(expand(small, model)(x), small(x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_zero_bias_goes_behind_relu_and_stays_behind_a_join():
+    class Net(nn.Module):
+        def __init__(self, join):
+            super().__init__()
+            self.one, self.norm = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+            self.two, self.join = nn.Conv2d(4, 1, 1), join
+
+        def forward(self, x):
+            y = self.norm(self.one(x))
+            return self.two(F.relu(x + y if self.join else y)).mean((2, 3))
+
+    for join, left in ((False, 3), (True, 4)):
+        torch.manual_seed(0)
+        model = Net(join)
+        model.one.weight.data[2] = 0
+        small = prune_init.compact(model, torch.empty(1, 1, 4, 4))
+        assert small.get_submodule("norm").num_features == left
+        assert small.get_submodule("one").out_channels == 3  # no weight leads there: the norm reads zeros
+        assert small.get_submodule("two").in_channels == left
+
+
+def test_a_net_that_is_not_pruned_comes_back_as_it_is():
+    model = OURS["thin"]()
+    small = prune_init.compact(model, torch.empty(1, 3, 8, 8))
+    assert type(small) is type(model) and small is not model
+    assert all(torch.equal(t, model.state_dict()[n]) for n, t in small.state_dict().items())
+    assert small.compaction.left_alone == {}
+    assert expand(small, model) is model
+
+
+def test_a_disconnected_net_is_refused_where_its_last_path_ends():
+    model = OURS["vgg11"]()
+    model.features[8].weight.data.zero_()
+    with pytest.raises(prune_init.InputError, match=r"no path .* ends in features\.8$"):
+        prune_init.compact(model, torch.empty(1, 3, 16, 16))
+    model = two_layers()
+    model[0].weight.data[0] = 0
+    model[2].weight.data[:, 2] = 0  # the layers keep weights, but they do not meet
+    with pytest.raises(prune_init.InputError, match=r"ends in 2$"):
+        prune_init.compact(model, torch.empty(1, 4))
+
+
+def test_unknown_operations_are_listed_and_left_alone():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.three(F.relu(self.two(torch.linalg.inv(torch.diag_embed(self.one(x).exp())).sum(1))))
+
+    torch.manual_seed(0)
+    model = Odd()
+    model.two.weight.data[0] = 0
+    model.two.bias.data.zero_()
+    x = torch.randn(3, 4)
+    with pytest.warns(UserWarning, match="has no rule for: diagembed|has no rule for: exp"):
+        small = prune_init.compact(model, x)
+    assert any("exp" in reason for reason in small.compaction.left_alone.values())
+    assert small.get_submodule("one").out_features == 4 and small.get_submodule("two").out_features == 3
+    torch.testing.assert_close(small(x), model(x))
+
+
+def test_shared_weights_are_left_alone():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.again = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.again.weight, self.last = self.first.weight, nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(F.relu(self.again(F.relu(self.first(x)))))
+
+    torch.manual_seed(0)
+    model = Twice()
+    model.first.weight.data[1] = 0
+    model.last.weight.data[:, 2] = 0
+    small = compacted(model, torch.empty(1, 4))
+    assert "used twice" in small.compaction.left_alone["again"]
+    assert small.get_parameter("first.weight") is small.get_parameter("again.weight")
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(small(x), model(x))
+
+
+def test_both_modes_are_followed_and_other_branches_refused():
+    class Dropping(nn.Module):
+        def __init__(self, other):
+            super().__init__()
+            self.one, self.two, self.other = nn.Linear(4, 3), nn.Linear(3, 2), other
+
+        def forward(self, x):
+            x = F.dropout(F.relu(self.one(x)), 0.5, self.training)
+            return self.two(x).exp() if self.other and self.training else self.two(x)
+
+    torch.manual_seed(0)
+    model = Dropping(False).eval()
+    model.two.weight.data[:, 0] = 0
+    model.one.bias.data.fill_(2.0)
+    small, x = compacted(model, torch.empty(1, 4)), torch.ones(64, 4)
+    torch.testing.assert_close(small(x), model(x))
+    assert small.train()(x).std(0).max() > 0 and small.eval()(x).std(0).max() == 0
+    with pytest.raises(prune_init.InputError, match="train and eval mode"):
+        compacted(Dropping(True), torch.empty(1, 4))
+
+
+def test_wrong_partners_and_inputs_are_refused_in_one_line():
+    model, _, x = pruned("thin", torch.float32)
+    small = prune_init.compact(model, x)
+    with pytest.raises(prune_init.InputError, match="not the net that was compacted"):
+        expand(small, OURS["conv"]())
+    with pytest.raises(prune_init.InputError, match="was not made by"):
+        expand(model, model)
+    with pytest.raises(prune_init.InputError, match="example_input"):
+        prune_init.compact(model, torch.empty(1, 2, 8, 8))
+
+
+def test_masks_and_weights_map_both_ways():
+    model, masks, x = pruned("thin", torch.float32)
+    before = torch.get_rng_state()
+    compactor = Compactor(model, x)
+    small = compactor(masks)
+    assert torch.equal(torch.get_rng_state(), before)
+    narrow = small.compaction.narrow(masks)
+    assert all(torch.equal(mask, small.compaction.masks[name]) for name, mask in narrow.items())
+    blank = {name: torch.zeros_like(mask) for name, mask in masks.items()}
+    small.compaction.widen(narrow, blank)
+    effective = prune_init.analysis.connectivity.effective_weights(model, masks, x)
+    for name, mask in effective.items():
+        assert not (mask & ~blank[name]).any(), name  # no weight on a path is gone
+    again = compactor({name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in masks.items()})
+    assert sum(p.numel() for p in again.parameters()) <= sum(p.numel() for p in small.parameters())
+
+
+def test_state_dict_and_copies_round_trip(tmp_path):
+    model, _, x = pruned("thin", torch.float32)
+    small = prune_init.compact(model, x)
+    torch.save(small.state_dict(), tmp_path / "compact.pt")
+    other = prune_init.compact(model, x)
+    for p in other.parameters():
+        nn.init.ones_(p)
+    other.load_state_dict(torch.load(tmp_path / "compact.pt", weights_only=True))
+    twin = copy.deepcopy(other)
+    assert twin.compaction is other.compaction and set(small.state_dict()) <= set(model.state_dict())
+    assert torch.equal(twin.eval()(x), small.eval()(x))
+    small.load_state_dict(small.compaction.narrow(model.state_dict()))
+
+
+def test_torch_export(tmp_path):
+    model, _, x = pruned("thin", torch.float32)
+    assert save_program(prune_init.compact(model, x), x, tmp_path / "net.pt2") < 1e-5
+
+
+def test_onnx(tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    model, _, x = pruned("conv", torch.float32)
+    assert save_onnx(prune_init.compact(model, x), x, tmp_path / "net.onnx") < 1e-5
