@@ -56,6 +56,7 @@ def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneT
         optimizer=instantiate(cfg.recipe.optimizer),
         scheduler=instantiate(cfg.recipe.scheduler),
         num_classes=cfg.dataset.num_classes,
+        compact_for=tuple(cfg.dataset.input_shape) if cfg.compact else None,
         **_chosen(cfg),
     )
 

@@ -56,6 +56,7 @@ class Console:
         lines = {
             "cost": f"{cost['passes']:,} passes ({cost['iterations']} iterations of {cost['examples_per_iteration']:,}"
             f" examples), {cost['flops'] / 1e9:.3g} GFLOP",
+            "compact": _savings(row["compaction"]) if row.get("compaction") else None,
             "top-1": _accuracies(row["top1"]),
             "top-5": _accuracies(row["top5"]),
             "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
@@ -63,7 +64,8 @@ class Console:
         }
         grid = Table.grid(padding=(0, 2))
         for key, value in lines.items():
-            grid.add_row(f"[bold]{key}[/]", value)
+            if value is not None:
+                grid.add_row(f"[bold]{key}[/]", value)
         self.rich.print(grid)
         if row["connected"] is False:
             self.rich.print("\n[bold red]layer collapse: no path leads from input to output[/]")
@@ -91,6 +93,15 @@ def _layer_table(row: dict[str, Any]) -> Table:
             f"{layer['effective']:,}" if known else "",
         )
     return table
+
+
+def _savings(compaction: dict[str, Any]) -> str:
+    left = {key: compaction[key]["compact"] / compaction[key]["dense"] for key in ("multiply_adds", "parameters")}
+    step = compaction["step_seconds"]
+    return (
+        f"{_percent(left['multiply_adds'])} of multiply-adds, {_percent(left['parameters'])} of parameters left; "
+        f"a training step takes {1000 * step['compact']:.3g} ms in place of {1000 * step['dense']:.3g} ms"
+    )
 
 
 def _accuracies(accuracy: dict[str, float | None]) -> str:

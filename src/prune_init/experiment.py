@@ -66,6 +66,7 @@ def _row(cfg: DictConfig, module: PruneThenTrain, history: History, seconds: dic
         **{group: cfg[group].name for group in ("scorer", "architecture", "dataset")},
         **{key: cfg[key] for key in ("seed", "sparsity", "exponent")},
         **{key: module.pruning[key] for key in ("effective_sparsity", "connected", "layers", "cost")},
+        "compaction": module.pruning.get("compaction"),
         "top1": history.accuracy("top1"),
         "top5": history.accuracy("top5"),
         "seconds": seconds,
@@ -85,6 +86,8 @@ def _write(folder: Path, row: dict[str, Any], module: PruneThenTrain, *, keep_we
     masks.save(folder / "masks.safetensors", module.masks.tensors(), module.pruning["settings"])
     if keep_weights:
         partial_file = folder / "weights.safetensors.partial"
-        save_file({name: t.detach().cpu().contiguous() for name, t in module.net.state_dict().items()}, partial_file)
+        save_file(
+            {name: t.detach().cpu().contiguous() for name, t in module.whole_net().state_dict().items()}, partial_file
+        )
         partial_file.replace(folder / "weights.safetensors")
     results.write(folder, row)

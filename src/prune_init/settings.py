@@ -133,7 +133,7 @@ def _check_lottery_ticket(cfg: DictConfig) -> None:
     _whole("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, least=0)
     if cfg.lifecycle.rewind_epoch >= cfg.recipe.epochs:
         raise InputError("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs")
-    for key, allowed in {"target": "nominal", "ablation": "none", "train": True}.items():
+    for key, allowed in {"target": "nominal", "ablation": "none", "train": True, "compact": False}.items():
         value = cfg[key].name if key == "ablation" else cfg[key]
         if value != allowed:
             raise InputError(key, value, f"lifecycle=lottery_ticket works with {key}={str(allowed).lower()} only")

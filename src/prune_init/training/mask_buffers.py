@@ -15,16 +15,20 @@ class MaskBuffers(nn.Module):
     outside the net, they leave its `state_dict` and `forward` as they are.
     """
 
-    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, weights: Mapping[str, nn.Parameter], *, persistent: bool = True) -> None:
         super().__init__()
         self._weights = dict(weights)  # a plain dict: the parameters stay registered in the net alone
         for name, weight in weights.items():
-            self.register_buffer(_key(name), torch.ones_like(weight, dtype=torch.bool))
+            self.register_buffer(_key(name), torch.ones_like(weight, dtype=torch.bool), persistent=persistent)
 
     def fill(self, masks: Tensors) -> None:
         """Take over these masks."""
         for name, mask in masks.items():
             self.get_buffer(_key(name)).copy_(mask)
+
+    def fill_from(self, state: Tensors, prefix: str) -> None:
+        """Take over the masks of a checkpoint's `state_dict`."""
+        self.fill({name: state[f"{prefix}.{_key(name)}"] for name in self._weights})
 
     def tensors(self) -> Tensors:
         """The masks by parameter name."""

@@ -1,7 +1,7 @@
 """The Lightning module: prune at initialisation, then train with the masks kept."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from prune_init.analysis.compaction import compact, expand
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.scored_net import Batch, Loss
 from prune_init.pruning.weights import Patterns, prunable
 from prune_init.training.mask_buffers import MaskBuffers
+from prune_init.training.savings import savings
 
 TOP = {"top1": 1, "top5": 5}
 """Accuracies that are reported: the label is among the k most likely classes."""
@@ -26,7 +28,7 @@ class PruneThenTrain(pl.LightningModule):
     In `setup("fit")` it prunes: before DDP wraps the net, whose first broadcast makes rank 0 authoritative, and after
     nothing else has touched the weights. A run resumed from a checkpoint takes masks and `pruning` from there and
     does not prune again. While training, gradients are masked before clipping and weights after each step: the same
-    trajectory as masking in the forward pass.
+    trajectory as masking in the forward pass. A compact net trains the same way with less work.
 
     Args:
         net: the network; its `state_dict` stays its own.
@@ -36,6 +38,7 @@ class PruneThenTrain(pl.LightningModule):
         scheduler: makes a learning-rate schedule, stepped once per epoch, from the optimiser.
         num_classes: classes of the labels.
         include, exclude: which weights `prune` prunes.
+        compact_for: (C, H, W) of an image: train the compact net of that input in place of the masked one.
     """
 
     def __init__(
@@ -50,13 +53,16 @@ class PruneThenTrain(pl.LightningModule):
         num_classes: int,
         include: Patterns = None,
         exclude: Patterns = None,
+        compact_for: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.masks = MaskBuffers(prunable(net, include=include, exclude=exclude))
+        self.upkeep = self.masks  # those of the net that is trained
+        self.whole = [net]  # a list, so that the net is registered once: as `net`, until a compact one takes its place
         self.pruning: dict[str, Any] = {}  # what pruning found, as plain values; empty until it is done
         self._prune, self._sample, self._loss = prune, sample, loss
-        self._optimizer, self._scheduler = optimizer, scheduler
+        self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
         self._metrics = nn.ModuleDict(
             {
                 f"{stage}_{name}": MulticlassAccuracy(num_classes, top_k=min(k, num_classes), average="micro")
@@ -70,9 +76,33 @@ class PruneThenTrain(pl.LightningModule):
         return self.net(x)
 
     def setup(self, stage: str) -> None:
-        """Prune once, before training."""
-        if stage == "fit" and not self.pruning and self.trainer.ckpt_path is None:
+        """Prune once, before training; a run that goes on only needs the masks, to have the net of its checkpoint."""
+        if stage != "fit" or self.pruning:
+            return
+        if self.trainer.ckpt_path is None:
             self.prune(self.trainer.strategy.root_device)
+        elif self._compact_for is not None:
+            state = torch.load(self.trainer.ckpt_path, map_location="cpu", weights_only=True)["state_dict"]
+            self.masks.fill_from(state, "masks")
+            self.masks.clear_weights()
+        if self._compact_for is not None:
+            self._compact(self._compact_for)
+
+    def _compact(self, shape: Sequence[int]) -> None:
+        masks = self.masks.tensors()
+        small = cast(Any, compact(self.net, torch.zeros(2, *shape, device=self.device), masks=masks))
+        if self.pruning:  # a run that goes on has its savings in the checkpoint
+            batch = next(iter(self.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
+            left_alone = {"left_alone": small.compaction.left_alone}
+            self.pruning["compaction"] = savings(self.net, small, batch, self._loss) | left_alone
+        self.net = small
+        self.upkeep = MaskBuffers(prunable(small), persistent=False).to(self.device)
+        self.upkeep.fill(small.compaction.masks)
+
+    def whole_net(self) -> nn.Module:
+        """The net in its full shapes, with the weights as they are now."""
+        (whole,) = self.whole
+        return whole if whole is self.net else expand(self.net, whole)
 
     def prune(self, device: torch.device, **options: Any) -> None:
         """Prune the net on `device` and remember the masks; `options` override those that `prune` was given."""
@@ -118,12 +148,12 @@ class PruneThenTrain(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Mask gradients; Lightning clips after this."""
-        self.masks.clear_gradients()
+        self.upkeep.clear_gradients()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then re-apply the masks."""
         super().optimizer_step(*args, **kwargs)
-        self.masks.clear_weights()
+        self.upkeep.clear_weights()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and, if there is one, learning-rate schedule."""

@@ -1,0 +1,81 @@
+"""Training the compact net in place of the masked one: the same losses, resumable, and back in full shapes."""
+
+import csv
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from safetensors.torch import load_file
+
+from prune_init.assembly import make_data, make_module, make_trainer
+
+SMALL = ("architecture.widths=[8,12,16,16]", "recipe.epochs=2", "recipe.batch_size=250", "scorer.iterations=20")
+
+
+def rows(folder):
+    (metrics,) = folder.rglob("metrics.csv")
+    with metrics.open() as file:
+        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def record(folder):
+    (result,) = folder.rglob("result.json")
+    return json.loads(result.read_text())
+
+
+def test_the_compact_net_has_the_masked_nets_losses(command, tmp_path):
+    """In float64, where two epochs cannot blow up rounding."""
+    for compact in ("false", "true"):
+        arguments = ("sparsity=0.98", "precision=64-true", f"compact={compact}", f"results={tmp_path / compact}")
+        assert command(*SMALL, *arguments).code == 0
+    whole, small = rows(tmp_path / "false"), rows(tmp_path / "true")
+    for one, other in zip(whole, small, strict=True):
+        assert one == pytest.approx(other, rel=1e-6)
+    saved = record(tmp_path / "true")["compaction"]
+    assert record(tmp_path / "false")["compaction"] is None
+    assert saved["parameters"]["compact"] < 0.5 * saved["parameters"]["dense"]
+    assert saved["multiply_adds"]["compact"] < saved["multiply_adds"]["dense"]
+    masks = [load_file(next((tmp_path / name).rglob("masks.safetensors"))) for name in ("false", "true")]
+    assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
+
+
+def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path):
+    arguments = (*SMALL, "compact=true", "checkpoint=true")
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 1:
+            raise RuntimeError("stopped")
+
+    assert command(*arguments, f"results={tmp_path / 'whole'}").code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prune_init.experiment.ProgressBars.on_train_epoch_start", stop, raising=False)
+        with pytest.raises(RuntimeError, match="stopped"):
+            command(*arguments, f"results={tmp_path / 'parts'}")
+    assert command(*arguments, f"results={tmp_path / 'parts'}").code == 0
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    assert (
+        record(tmp_path / "parts")["compaction"]["parameters"] == record(tmp_path / "whole")["compaction"]["parameters"]
+    )
+
+
+def test_weights_come_back_in_their_full_shapes(tmp_path):
+    overrides = [*SMALL, "compact=true", "sparsity=0.95", "trainer.accelerator=cpu"]
+    with initialize_config_module("prune_init.conf", version_base="1.3"):
+        cfg = compose("config", overrides)
+    torch.manual_seed(0)
+    data = make_data(cfg)
+    module = make_module(cfg, data, lambda *_: None)
+    make_trainer(cfg, tmp_path, []).fit(module, datamodule=data)
+    small = {name: tensor.clone() for name, tensor in module.net.state_dict().items()}
+    whole = module.whole_net()
+    assert {n: tuple(m.shape) for n, m in module.masks.tensors().items()} == {
+        n: tuple(whole.get_parameter(n).shape) for n in module.masks.tensors()
+    }
+    state = whole.state_dict()
+    assert sum(t.numel() for t in small.values()) < sum(t.numel() for t in state.values())
+    for name, tensor in small.items():
+        assert torch.equal(state[name][module.net.compaction.index[name]], tensor), name
+    assert all((whole.get_parameter(name)[~mask] == 0).all() for name, mask in module.masks.tensors().items())
+    (x, _), *_ = data.dataset.test_loader(100, device="cpu")
+    torch.testing.assert_close(whole.eval()(x), module.net.eval()(x), rtol=1e-4, atol=1e-5)
