@@ -54,9 +54,10 @@ class _Recogniser:
         self._holders += [id(net.attribute(node)) for node in net.graph.nodes if node.op == "get_attr"]
 
     def could_be_smaller(self, node: fx.Node) -> bool:
-        """Whether an operation has weights, or reads something whose channels are known."""
+        """Whether an operation has weights, or reads a tensor other than the net's input."""
         weighted = node.op == "call_module" and any(True for _ in self._net.module(node).parameters())
-        return weighted or any(self._rules[source].axis is not None for source in node.all_input_nodes)
+        tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
+        return weighted or (node.op != "get_attr" and any(source.op != "placeholder" for source in tensors))
 
     def more(self, node: fx.Node) -> str:
         """More about a layer that is left alone."""
