@@ -45,7 +45,11 @@ def test_library_example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
     model = torchvision.models.resnet18(num_classes=10)
-    names = {"model": model, "example_input": torch.zeros(1, 3, 32, 32), "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    names = {
+        "model": model,
+        "example_input": torch.zeros(1, 3, 32, 32),
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+    }
     exec(code.replace("sparsity=0.98,", "sparsity=0.98, iterations=2,"), names)
     assert names["result"].sparsity == pytest.approx(0.98, abs=1e-6) and (tmp_path / "masks.safetensors").exists()
 

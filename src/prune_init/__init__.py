@@ -7,6 +7,7 @@ Everything here needs torch alone; Lightning, Hydra and W&B are imported by the 
 
 from prune_init import scorers as scorers
 from prune_init.analysis.compaction import compact as compact
+from prune_init.analysis.compaction import expand as expand
 from prune_init.analysis.connectivity import connectivity as connectivity
 from prune_init.analysis.conservation_laws import conservation as conservation
 from prune_init.analysis.critical_compression import critical_compression as critical_compression

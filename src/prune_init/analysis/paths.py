@@ -124,6 +124,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "mean": _summed(torch.mean),
     "sum": _summed(torch.sum),
     "amax": _summed(torch.sum),
+    "index_add": lambda x, dim, index, part: _reached(torch.index_add(x, dim, index, part)),
     "scaled_dot_product_attention": _attention,
 }
 
@@ -139,7 +140,7 @@ _POINTWISE = frozenset(
 # These only move elements, or ask for their shape.
 _MOVES = frozenset(
     """view reshape flatten unflatten permute transpose t T mT movedim swapaxes squeeze unsqueeze expand expand_as
-    repeat repeat_interleave cat concat stack split split_with_sizes chunk unbind getitem narrow select pad
+    repeat repeat_interleave index_select cat concat stack split split_with_sizes chunk unbind getitem narrow select pad
     constant_pad_nd roll flip pixel_shuffle pixel_unshuffle channel_shuffle unfold get size dim numel
     stride is_floating_point is_complex type device requires_grad item len shape storage_offset""".split()
 )

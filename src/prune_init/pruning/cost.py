@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass
@@ -18,8 +17,8 @@ class Ledger:
         forward, backward: examples sent through the net, and back through it.
         hessian: examples sent back through a backward pass (Hessian-vector products).
         flops: floating-point operations of convolutions and matrix products, forward and back, as
-            `torch.utils.flop_counter` counts them (a multiply-add is two), in the first iteration; the masked net is
-            computed densely, so every iteration costs the same.
+            `torch.utils.flop_counter` counts them (a multiply-add is two). Iterations on the same net cost the same:
+            one is counted.
         seconds: of the whole scoring.
         peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU.
     """
@@ -45,13 +44,6 @@ class Ledger:
             self.seconds = time.perf_counter() - start
             self.peak_memory = max(0, _peak(device) - before)
 
-    @contextmanager
-    def count_flops(self) -> Iterator[None]:
-        """Count operations of what happens inside."""
-        with FlopCounterMode(display=False) as counter:
-            yield
-        self.flops += counter.get_total_flops()
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -74,12 +66,12 @@ class Cost:
     @property
     def flops(self) -> int:
         """Of all iterations."""
-        return self.iterations * self.ledger.flops
+        return self.ledger.flops
 
     def as_dict(self) -> dict[str, float]:
         """All numbers by name; see `Ledger`."""
         counts = {"iterations": self.iterations, "examples_per_iteration": self.examples_per_iteration}
-        return {"passes": self.passes, **counts, **asdict(self.ledger), "flops": self.flops}
+        return {"passes": self.passes, **counts, **asdict(self.ledger)}
 
 
 def _in_use(device: torch.device) -> int:

@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from prune_init import scorers
 from prune_init.analysis.connectivity import assess
@@ -18,6 +19,7 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.schedule import Schedule, named
 from prune_init.pruning.scored_net import Batch, Loss, ScoredNet
+from prune_init.pruning.shrinking import Shrinking
 from prune_init.pruning.weights import Patterns, prunable
 
 Progress = Callable[[int, int], None]
@@ -110,20 +112,37 @@ def _iterate(
 ) -> Tensors:
     """Run the iterations on `net.masks`; returns the scores of the last one."""
     total = sum(w.numel() for w in net.weights.values())
-    everything = net.masks
+    everything, revives = net.masks, getattr(scorer, "revives", False)
     net.prune(everything)
     _warn_if_starved(round(densities[-1] * total), len(net.weights))
+    possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
+    part = Shrinking(net, possible=possible and len(densities) > 1)
     scores: Tensors = {}
+    scored: ScoredNet | None = None
+    flops = 0
     for iteration, density in enumerate(densities, start=1):
-        net.density = density
-        with net.ledger.count_flops() if iteration == 1 else nullcontext():
-            scores = {name: score.detach() for name, score in scorer(net).items()}
-        _check(scores, net.weights)
-        candidates = everything if getattr(scorer, "revives", False) else net.masks
+        keep = round(density * total)
+        if part.advance(density) is not scored:
+            scored = part.net
+            with FlopCounterMode(display=False) as counter:
+                scores = _scores(scored, scorer)
+            flops = counter.get_total_flops()
+        else:
+            scores = _scores(scored, scorer)
+        net.ledger.flops += flops
+        if not part.decided(scores, keep):
+            scores = _scores(part.net, scorer)
+        candidates = everything if revives else part.net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
-        net.prune(masking.keep_top(ranked, candidates, round(net.density * total)))
+        part.net.prune(masking.keep_top(ranked, candidates, keep))
         if progress is not None:
             progress(iteration, len(densities))
+    return part.finish(scores)
+
+
+def _scores(net: ScoredNet, scorer: Callable[[ScoredNet], Tensors]) -> Tensors:
+    scores = {name: score.detach() for name, score in scorer(net).items()}
+    _check(scores, net.weights)
     return scores
 
 

@@ -20,6 +20,7 @@ class Snip:
     iterations: int = 1
     mode: str = "eval"
     examples_per_class: int = 10
+    shrinks: bool = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w g| with g the gradient of the masked net; needs `data`."""

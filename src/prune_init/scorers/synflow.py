@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
@@ -25,21 +24,21 @@ class SynFlow:
     mode: str = "eval"
     biases: bool = True
     dtype: torch.dtype = torch.float64
+    shrinks: bool = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w| dR/d|w| of the masked net; needs `input_shape`."""
-        for w in net.weights.values():
-            w.abs_()  # in place: these are the scorer's own copies, and nothing here depends on signs
+        self.make_positive(net)
         weights = net.masked_weights()
-        flow = net(weights, net.ones, self.positive(net.others)).sum()
+        flow = net(weights, net.ones).sum()
         return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, 1).items()}
 
-    def positive(self, others: Tensors) -> Tensors:
-        """Biases, norm parameters and buffers as the flow sees them."""
-        return {name: self._positive(name, tensor) for name, tensor in others.items()}
-
-    def _positive(self, name: str, tensor: Tensor) -> Tensor:
-        if not self.biases and name.endswith(("bias", "running_mean")):
-            return torch.zeros_like(tensor)
-        # Integer buffers count batches; they have no sign to lose.
-        return tensor.abs() if tensor.is_floating_point() else tensor
+    def make_positive(self, net: ScoredNet) -> None:
+        """Absolute values in place: the tensors are the scorer's own copies, and doing it again changes nothing."""
+        for tensor in (*net.weights.values(), *net.others.values()):
+            if tensor.is_floating_point():  # integer buffers count batches; they have no sign to lose
+                tensor.abs_()
+        if not self.biases:
+            for name, tensor in net.others.items():
+                if name.endswith(("bias", "running_mean")):
+                    tensor.zero_()

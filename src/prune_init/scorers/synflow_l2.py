@@ -19,7 +19,7 @@ class SynFlowL2(synflow.SynFlow):
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w|^power dR/d(w^2) of the masked net; needs `input_shape`."""
-        magnitudes = {name: w.abs() for name, w in net.weights.items()}
-        squares = {name: w.square().requires_grad_() for name, w in magnitudes.items()}
-        flow = net(squares, net.ones, self.positive(net.others)).sum()
-        return {name: magnitudes[name] ** self.power * g for name, g in net.gradient(flow, squares, 1).items()}
+        self.make_positive(net)
+        squares = {name: w.square().requires_grad_() for name, w in net.weights.items()}
+        flow = net(squares, net.ones).sum()
+        return {name: g.mul_(net.weights[name] ** self.power) for name, g in net.gradient(flow, squares, 1).items()}
