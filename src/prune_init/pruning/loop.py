@@ -130,8 +130,7 @@ def _iterate(
         else:
             scores = _scores(scored, scorer)
         net.ledger.flops += flops
-        if not part.decided(scores, keep):
-            scores = _scores(part.net, scorer)
+        scores = part.settle(scores, keep)
         candidates = everything if revives else part.net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
         part.net.prune(masking.keep_top(ranked, candidates, keep))

@@ -44,36 +44,34 @@ class Shrinking:
         self.net.density = density
         return self.net
 
-    def decided(self, scores: Tensors, keep: int) -> bool:
-        """Whether the best `keep` weights of the whole net are among those of the part that score above 0.
+    def settle(self, scores: Tensors, keep: int) -> Tensors:
+        """The scores to choose `keep` weights of `net` by: as they are, if those all score above 0.
 
-        If so, all others go now. If not, the net is whole again and has to be scored as such.
+        If so, every weight outside the part goes now. If not, some with a score of 0 stay, and which of them is a
+        matter of their order in the whole net: `net` is that again, and the scores outside the part are 0.
         """
         if self._compaction is None or sum(int(torch.count_nonzero(score)) for score in scores.values()) >= keep:
             self._outside = None
-            return True
-        masks = self._widened(self.net.masks)
+            return scores
+        scores, masks = self._widened(scores), self._widened(self.net.masks)
         for name, outside in (self._outside or {}).items():
             masks[name] |= outside
         self._whole.density = self.net.density
         self.net, self._compaction, self._outside = self._whole, None, None
         self.net.prune(masks)
-        return False
+        return scores
 
     def finish(self, scores: Tensors) -> Tensors:
         """Hand the masks to the whole net and return `scores` in its shapes."""
-        if self._compaction is None:
-            return scores
         self._whole.prune(self._widened(self.net.masks))
-        whole = {name: torch.zeros_like(w) for name, w in self._whole.weights.items()}
-        self._compaction.widen(scores, whole)
-        return whole
+        return self._widened(scores)
 
-    def _widened(self, masks: Tensors) -> Tensors:
+    def _widened(self, part: Tensors) -> Tensors:
         if self._compaction is None:
-            return masks
-        whole = {name: torch.zeros_like(mask) for name, mask in self._whole.masks.items()}
-        self._compaction.widen(masks, whole)
+            return part
+        some = next(iter(part.values()))
+        whole = {name: torch.zeros_like(mask, dtype=some.dtype) for name, mask in self._whole.masks.items()}
+        self._compaction.widen(part, whole)
         return whole
 
     def _narrow(self) -> None:
