@@ -16,7 +16,7 @@ from torch import nn
 from prune_init.analysis.critical_compression import critical_compression
 from prune_init.architectures.resnet import resnet, thin_resnet
 from prune_init.architectures.vgg import vgg
-from prune_init.scorers import names
+from prune_init.scorers import named, names
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "vgg11": partial(vgg, 11),
@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m prune_init.analysis.collapse", description=__doc__)
     parser.add_argument("--architectures", nargs="+", default=["vgg11", "vgg16", "resnet18"], choices=NETWORKS)
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=names())
+    parser.add_argument("--iterations", type=int, help="of iterative scorers; default: each one's own")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     table = Table(box=SIMPLE_HEAD, title="Critical compression, log10 (32x32 images, 10 classes)")
@@ -47,10 +48,11 @@ def main() -> None:
                 torch.manual_seed(chosen.seed)
                 model = NETWORKS[architecture](num_classes=10, input_shape=(3, 32, 32))
                 data = [(torch.randn(100, 3, 32, 32), torch.arange(100) % 10)]
-                found.append(critical_compression(model, scorer, data=data, input_shape=(3, 32, 32)))
-        table.add_row(
-            architecture, f"{found[0].maximal_exponent:.2f}", *[f"{f.exponent:.2f}" if f else "" for f in found]
-        )
+                repeats = chosen.iterations if getattr(named(scorer), "iterations", 1) > 1 else None
+                found.append(
+                    critical_compression(model, scorer, data=data, input_shape=(3, 32, 32), iterations=repeats)
+                )
+        table.add_row(architecture, f"{found[0].maximal_exponent:.2f}", *[f"{one.exponent:.2f}" for one in found])
     console.print(table)
 
 
