@@ -79,3 +79,18 @@ def test_weights_come_back_in_their_full_shapes(tmp_path):
     assert all((whole.get_parameter(name)[~mask] == 0).all() for name, mask in module.masks.tensors().items())
     (x, _), *_ = data.dataset.test_loader(100, device="cpu")
     torch.testing.assert_close(whole.eval()(x), module.net.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
+def test_the_trained_compact_net_is_exported(command, tmp_path, kind):
+    arguments = (*SMALL, "recipe.epochs=1", "compact=true", "weights=true", f"export={kind}", f"results={tmp_path}")
+    assert command(*arguments).code == 0
+    (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
+    assert {path.name for path in folder.iterdir()} == {
+        ".hydra", "masks.safetensors", "metrics.csv", f"net.{kind}", "result.json", "weights.safetensors",
+    }  # fmt: skip
+    weights, masks = load_file(folder / "weights.safetensors"), load_file(folder / "masks.safetensors")
+    assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
+    if kind == "pt2":
+        x = torch.zeros(3, 1, 28, 28)
+        assert torch.export.load(folder / "net.pt2").module()(x).shape == (3, 10)

@@ -1,15 +1,18 @@
 """One run: prune at initialisation, train, record."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import WandbLogger
 from safetensors.torch import save_file
 
 from prune_init import results
+from prune_init.analysis.export import save_onnx, save_program
 from prune_init.assembly import make_data, make_module, make_trainer
 from prune_init.console import Console
 from prune_init.pruning import masks
@@ -53,7 +56,7 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     }
     row = _row(cfg, module, history, seconds)
     if trainer.is_global_zero:
-        _write(folder, row, module, keep_weights=not cfg.train)
+        _write(folder, row, module, keep_weights=cfg.weights or not cfg.train, export=cfg.export)
         console.outcome(row, folder)
     return row
 
@@ -82,12 +85,22 @@ def _finish_loggers(trainer: pl.Trainer) -> None:
             logger.experiment.finish()
 
 
-def _write(folder: Path, row: dict[str, Any], module: PruneThenTrain, *, keep_weights: bool) -> None:
+def _write(
+    folder: Path, row: dict[str, Any], module: PruneThenTrain, *, keep_weights: bool, export: str | None
+) -> None:
     masks.save(folder / "masks.safetensors", module.masks.tensors(), module.pruning["settings"])
     if keep_weights:
-        partial_file = folder / "weights.safetensors.partial"
-        save_file(
-            {name: t.detach().cpu().contiguous() for name, t in module.whole_net().state_dict().items()}, partial_file
-        )
-        partial_file.replace(folder / "weights.safetensors")
+        state = {name: t.detach().cpu().contiguous() for name, t in module.whole_net().state_dict().items()}
+        _whole(folder / "weights.safetensors", lambda path: save_file(state, path))
+    if export is not None:
+        save = {"pt2": save_program, "onnx": save_onnx}[export]
+        example = torch.zeros(2, *row["config"]["dataset"]["input_shape"])
+        _whole(folder / f"net.{export}", lambda path: save(module.net.cpu(), example, path))
     results.write(folder, row)
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name first: it is there only when it is whole."""
+    partial = path.with_name(f"partial.{path.name}")
+    write(partial)
+    partial.replace(path)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError, one_of
 
-PLACE = ("hydra", "results", "logger", "checkpoint", "force")
+PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
 """Keys that say where and how a run happens, not what it computes; they are no part of its identity ..."""
 
 PLACES_WITHIN = {
@@ -34,9 +34,10 @@ CHOICES = {
     "scope": ("global", "layer"),
     "mode": ("train", "eval", None),
     "target": ("nominal", "effective"),
+    "export": ("pt2", "onnx", None),
     "precision": ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
 }
-"""Root values that take one of a few words; None leaves it to the scorer."""
+"""Root values that take one of a few words; None leaves it to the scorer, or out."""
 
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:

@@ -41,7 +41,13 @@ def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str
         raise InputError("format", "onnx", f"needs {error.name}: pip install 'prune_init[onnx]'") from error
     net = copy.deepcopy(net).eval()
     torch.onnx.export(
-        net, (_batch(example_input, 2),), os.fspath(path), dynamo=True, dynamic_shapes=_any_batch(), verbose=False
+        net,
+        (_batch(example_input, 2),),
+        os.fspath(path),
+        dynamo=True,
+        dynamic_shapes=_any_batch(),
+        external_data=False,  # one file
+        verbose=False,
     )
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
     x = _batch(example_input, 3)
