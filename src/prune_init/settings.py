@@ -6,6 +6,7 @@ OmegaConf calls the resolvers while Hydra composes; they are registered when thi
 import hashlib
 import json
 import math
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -98,6 +99,8 @@ def check(cfg: DictConfig) -> None:
             raise InputError(key, cfg[key], one_of(cfg[key], filter(None, allowed)))
     if cfg.lifecycle.name == "lottery_ticket":
         _check_lottery_ticket(cfg)
+    if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
+        raise InputError("export", "onnx", "needs: pip install 'prune_init[onnx]'")
     if "max_epochs" in cfg.trainer:
         raise InputError("trainer.max_epochs", cfg.trainer.max_epochs, "is set by recipe.epochs")
     if cfg.target == "effective" and cfg.ablation.name != "none":
@@ -111,7 +114,7 @@ def check(cfg: DictConfig) -> None:
         raise InputError("recipe.gradient_clip", clip, "allowed: a norm above 0, or null for none")
     _whole("sample.per_class", cfg.sample.per_class, least=int("examples_per_class" in cfg.scorer))
     _whole("sample.batch_size", cfg.sample.batch_size, least=1)
-    for key in ("train", "checkpoint", "force", "sample.augment"):
+    for key in ("train", "compact", "checkpoint", "weights", "force", "sample.augment"):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, bool):
             raise InputError(key, value, "allowed: true, false")
