@@ -34,6 +34,10 @@ class MaskBuffers(nn.Module):
         """The masks by parameter name."""
         return {name: self.get_buffer(_key(name)) for name in self._weights}
 
+    def checksum(self) -> Tensor:
+        """One number per mask, int64: the sum of the places of the weights that are kept."""
+        return torch.stack([mask.flatten().nonzero().sum() for mask in self.tensors().values()])
+
     @torch.no_grad()
     def clear_gradients(self) -> None:
         """Zero the gradients of pruned weights: before clipping, so that they do not count in the norm."""

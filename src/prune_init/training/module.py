@@ -123,8 +123,12 @@ class PruneThenTrain(pl.LightningModule):
         }
 
     def on_fit_start(self) -> None:
-        """Train in train mode: Lightning keeps the mode that it finds."""
+        """Train in train mode, Lightning keeping the mode that it finds; and with the same masks on every rank."""
         self.net.train()
+        if self.trainer.world_size > 1:
+            sums = cast(Tensor, self.all_gather(self.masks.checksum()))
+            if not torch.equal(sums, sums[:1].expand_as(sums)):
+                raise RuntimeError(f"ranks hold different masks; checksums by rank: {sums.tolist()}")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one training batch."""
