@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_init import InputError, load_masks
+from prune_init.files import whole
 from prune_init.pruning import masks, selection
 from prune_init.pruning.schedule import exponential, linear
 
@@ -145,3 +146,17 @@ def test_weights_are_no_masks(tmp_path):
     masks.save(tmp_path / "weights.safetensors", {"a": torch.ones(3)}, {})
     with pytest.raises(InputError, match=r"a is torch\.float32"):
         load_masks(tmp_path / "weights.safetensors")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "masks.safetensors"
+    path.write_text("old")
+
+    def write():
+        with whole(path) as partial:
+            partial.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write()
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -1,7 +1,6 @@
 """One run: prune at initialisation, train, record."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from prune_init import results
 from prune_init.analysis.export import save_onnx, save_program
 from prune_init.assembly import make_data, make_module, make_trainer
 from prune_init.console import Console
+from prune_init.files import whole
 from prune_init.pruning import masks
 from prune_init.settings import identity, resolved
 from prune_init.training.history import History
@@ -91,16 +91,11 @@ def _write(
     masks.save(folder / "masks.safetensors", module.masks.tensors(), module.pruning["settings"])
     if keep_weights:
         state = {name: t.detach().cpu().contiguous() for name, t in module.whole_net().state_dict().items()}
-        _whole(folder / "weights.safetensors", lambda path: save_file(state, path))
+        with whole(folder / "weights.safetensors") as path:
+            save_file(state, path)
     if export is not None:
         save = {"pt2": save_program, "onnx": save_onnx}[export]
         example = torch.zeros(2, *row["config"]["dataset"]["input_shape"])
-        _whole(folder / f"net.{export}", lambda path: save(module.net.cpu(), example, path))
+        with whole(folder / f"net.{export}") as path:
+            save(module.net.cpu(), example, path)
     results.write(folder, row)
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name first: it is there only when it is whole."""
-    partial = path.with_name(f"partial.{path.name}")
-    write(partial)
-    partial.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_init.errors import InputError
+from prune_init.files import whole
 
 SCHEMA = 1
 PACKAGES = ("prune_init", "torch", "torchvision", "pytorch-lightning", "hydra-core")
@@ -16,9 +17,8 @@ PACKAGES = ("prune_init", "torch", "torchvision", "pytorch-lightning", "hydra-co
 
 def write(folder: Path, row: dict[str, Any]) -> None:
     """Write `row` as the folder's result.json; it is there only when it is complete."""
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps({"schema": SCHEMA, **row}, indent=1) + "\n")
-    partial.replace(folder / "result.json")
+    with whole(folder / "result.json") as partial:
+        partial.write_text(json.dumps({"schema": SCHEMA, **row}, indent=1) + "\n")
 
 
 def read(folder: Path, identity: str | None = None) -> dict[str, Any] | None:

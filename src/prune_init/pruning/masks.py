@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prune_init.errors import InputError
+from prune_init.files import whole
 from prune_init.pruning.selection import kth_largest
 
 Tensors = dict[str, Tensor]
@@ -73,11 +74,9 @@ def apply(masks: Tensors, weights: Mapping[str, Tensor]) -> None:
 
 def save(path: str | os.PathLike[str], masks: Tensors, metadata: Mapping[str, object]) -> None:
     """Write masks as safetensors, whole or not at all; `metadata` values are stored as JSON."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     notes = {key: json.dumps(value) for key, value in metadata.items()}
-    save_file({name: mask.detach().cpu().contiguous() for name, mask in masks.items()}, partial, notes)
-    partial.replace(path)
+    with whole(Path(path)) as partial:
+        save_file({name: mask.detach().cpu().contiguous() for name, mask in masks.items()}, partial, notes)
 
 
 def load_masks(path: str | os.PathLike[str]) -> Tensors:

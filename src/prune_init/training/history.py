@@ -7,6 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from prune_init.files import whole
+
 Row = dict[str, float]
 
 
@@ -59,9 +61,7 @@ class History(pl.Callback):
 
 def write_csv(path: Path, rows: list[Row]) -> None:
     """Write rows with the same keys, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="") as file:
+    with whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
