@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import prune_init.conf
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -15,6 +14,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+import prune_init.conf
 from prune_init import InputError, settings
 from prune_init.assembly import build
 
