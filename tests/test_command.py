@@ -18,7 +18,7 @@ from prune_init import load_masks
 
 QUICK = ("architecture=mlp", "scorer=random", "recipe.epochs=1", "recipe.batch_size=500", "trainer=cpu")
 WEIGHTS = 119_400  # of architecture=mlp on 28x28 images
-FILES = {"result.json", "masks.safetensors", "metrics.csv"}
+FILES = {"result.json", "masks.safetensors", "metrics.csv", "status.json"}
 HYDRA = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
 
 
@@ -309,13 +309,14 @@ def test_a_sweep_goes_on_after_a_job_without_data(command, tmp_path):
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1].startswith("dataset.root=data: MNIST is not in ")
     assert [result(folder)["dataset"] for folder in runs(tmp_path)] == ["fashion_small"]
-    assert not (tmp_path / "runs/mnist").exists()
+    (record,) = tmp_path.glob("runs/mnist/**/status.json")
+    assert json.loads(record.read_text())["error"] == outcome.err.splitlines()[-1]
 
 
 def test_without_training_the_sparse_weights_are_left(command, tmp_path):
     assert command(*QUICK, "train=false").code == 0
     (folder,) = runs(tmp_path)
-    assert inside(folder) == {"result.json", "masks.safetensors", "weights.safetensors"} | HYDRA
+    assert inside(folder) == {"result.json", "status.json", "masks.safetensors", "weights.safetensors"} | HYDRA
     assert result(folder)["top1"] == {"last": None, "best": None, "at_best_validation": None}
 
 

@@ -4,38 +4,59 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-import prune_init.settings  # noqa: F401  (registers the resolvers)
+from prune_init import results, run_status
+from prune_init.console import Console
 from prune_init.explain import one_line
+from prune_init.settings import identity
 
 
 @hydra.main(version_base="1.3", config_path="pkg://prune_init.conf", config_name="config")
 def run(cfg: DictConfig) -> float | None:
-    """One run in its own folder; returns the last test accuracy, for sweepers that optimise."""
-    from prune_init import experiment
-    from prune_init.console import Console
+    """One run in its own folder; returns the last test accuracy, for sweepers that optimise.
 
+    A finished run of the same configuration is shown as it is, unless `force` is set.
+
+    Raises:
+        InputError: the folder holds a run of another configuration.
+    """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    row = results.read(folder, identity(cfg))
+    if row is None or cfg.force:
+        row = _recorded_run(cfg, folder)
+    else:
+        Console().already_done(row, folder)
+    top1: float | None = row["top1"]["last"]
+    return top1
+
+
+def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Run, with status.json; in a sweep a mistake is recorded, a single run leaves nothing of it but its line."""
+    from prune_init import experiment  # Lightning, which a finished run does not need
+
+    began = False
     try:
-        top1: float | None = experiment.run(cfg, folder, Console())["top1"]["last"]
-        return top1
+        with run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
+            began = True
+            return experiment.run(cfg, folder, Console())
     except Exception as error:
         line = one_line(error)
-        if line is not None:
-            _remove_if_empty(folder, Path(cfg.results))
         if line is None or HydraConfig.get().mode == RunMode.MULTIRUN:  # a sweep goes on with its other runs
             raise
+        if began:
+            _remove_if_empty(folder, Path(cfg.results))
         raise SystemExit(line) from None
 
 
 def _remove_if_empty(folder: Path, top: Path) -> None:
     """Take back the folder that Hydra made for a run that never began."""
-    if {entry.name for entry in folder.iterdir()} <= {".hydra"}:
+    if {entry.name for entry in folder.iterdir()} <= {".hydra", *run_status.FILES}:
         shutil.rmtree(folder)
         for parent in folder.parents:
             if not parent.is_relative_to(top.absolute()) or any(parent.iterdir()):

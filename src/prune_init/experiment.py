@@ -23,17 +23,7 @@ from prune_init.training.progress import ProgressBars
 
 
 def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
-    """Run what `cfg` says in `folder` and return the row that is written there as result.json.
-
-    A finished run of the same configuration is returned as it is, unless `force` is set.
-
-    Raises:
-        InputError: `folder` holds a run of another configuration.
-    """
-    done = results.read(folder, identity(cfg))
-    if done is not None and not cfg.force:
-        console.already_done(done, folder)
-        return done
+    """Run what `cfg` says in `folder` and return the row that is written there as result.json."""
     start = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     bars, history = ProgressBars(console.rich), History(folder / "metrics.csv")
