@@ -22,7 +22,8 @@ def test_the_published_table_is_whole():
 def test_scorers_without_passes_agree_at_exponent_1(scorer):
     """One seed against the mean of three; a layer of k weights is a draw with a spread of about sqrt(k)."""
     for row in compare(scorer, [1.0], seeds=1):
-        assert abs(row.ours - row.theirs) < 5 * row.theirs**0.5, row
+        ours, theirs = mean(row.ours), mean(row.theirs)
+        assert abs(ours - theirs) < 5 * theirs**0.5, row
 
 
 @pytest.mark.slow
@@ -30,7 +31,7 @@ def test_synflow_agrees_at_exponent_2():
     """Within 5 % in every layer of more than 100 weights."""
     rows = compare("synflow", [2.0], seeds=1)
     assert len(rows) == 14
-    assert max(abs(row.difference) for row in rows if row.theirs > 100) < 0.05
+    assert max(abs(row.difference) for row in rows if mean(row.theirs) > 100) < 0.05
 
 
 def test_snip_in_eval_mode_has_the_published_layer_densities_and_in_train_mode_has_not():

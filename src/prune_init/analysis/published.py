@@ -8,11 +8,12 @@ ganguli-lab/Synaptic-Flow, commit 9dfa57a, `Results/data` (three runs each; fact
 
 import argparse
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
-from statistics import mean
+from statistics import mean, variance
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -28,18 +29,25 @@ SCORERS = ("synflow", "magnitude", "random")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Weights kept in one layer of `size`, means over runs: `ours` and `theirs`."""
+    """Weights kept in one layer of `size`: `ours` and `theirs`, one number a run."""
 
     exponent: float
     layer: int
     size: int
-    ours: float
-    theirs: float
+    ours: list[int]
+    theirs: list[int]
 
     @property
     def difference(self) -> float:
-        """Relative difference of ours from theirs."""
-        return self.ours / self.theirs - 1 if self.theirs else 0.0
+        """Relative difference of our mean from theirs."""
+        return mean(self.ours) / mean(self.theirs) - 1 if any(self.theirs) else 0.0
+
+    @property
+    def noise(self) -> float:
+        """Standard error of that difference, from the spread over the seeds of either side; nan for a single run."""
+        if min(len(self.ours), len(self.theirs)) < 2 or not any(self.theirs):
+            return math.nan
+        return math.sqrt(sum(variance(runs) / len(runs) for runs in (self.ours, self.theirs))) / mean(self.theirs)
 
 
 def published(scorer: str) -> dict[tuple[float, int], list[int]]:
@@ -68,7 +76,7 @@ def compare(
             kept[exponent, layer].append(row.kept)
             sizes[layer] = row.size
     return [
-        Comparison(exponent, layer, sizes[layer], mean(ours), mean(theirs[exponent, layer]))
+        Comparison(exponent, layer, sizes[layer], ours, theirs[exponent, layer])
         for (exponent, layer), ours in kept.items()
     ]
 
@@ -84,15 +92,15 @@ def main() -> None:
     console = Console()
     rows = compare(chosen.scorer, chosen.exponents, chosen.seeds, lambda jobs: track(jobs, "pruning", console=console))
     table = Table(box=SIMPLE_HEAD, title=f"Weights kept per layer, {chosen.scorer}, VGG-16 on CIFAR-100")
-    for column in ("exponent", "layer", "size", "ours", "theirs", "difference"):
+    for column in ("exponent", "layer", "size", "ours", "theirs", "difference", "noise"):
         table.add_column(column, justify="right")
     for row in rows:
-        difference = f"{100 * row.difference:+.1f} %"
         table.add_row(
-            f"{row.exponent:g}", str(row.layer), f"{row.size:,}", f"{row.ours:,.1f}", f"{row.theirs:,.1f}", difference
-        )
+            f"{row.exponent:g}", str(row.layer), f"{row.size:,}", f"{mean(row.ours):,.1f}", f"{mean(row.theirs):,.1f}",
+            f"{100 * row.difference:+.1f} %", f"{100 * row.noise:.1f} %",
+        )  # fmt: skip
     console.print(table)
-    worst = max((abs(row.difference) for row in rows if row.theirs > 100), default=0.0)
+    worst = max((abs(row.difference) for row in rows if mean(row.theirs) > 100), default=0.0)
     console.print(f"largest difference in layers with more than 100 weights kept: {100 * worst:.1f} %")
 
 
