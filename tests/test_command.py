@@ -300,8 +300,10 @@ def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
     folders = runs(tmp_path)
     assert [result(folder)["scorer"] for folder in folders] == ["magnitude", "random"]
     assert all(inside(folder) == FILES | HYDRA for folder in folders)
+    before = contents(tmp_path)
     again = command("-m", *QUICK, "scorer=random,magnitude")
-    assert again.out.count("finished already") == 2
+    assert again.code == 0 and again.out.endswith("2 runs, 2 of them finished\n")
+    assert contents(tmp_path) == before
 
 
 def test_a_sweep_goes_on_after_a_job_without_data(command, tmp_path):

@@ -20,7 +20,9 @@ from prune_init.assembly import build
 
 CONF = Path(prune_init.conf.__file__).parent
 GROUPS = {
-    folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
+    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+    for folder in CONF.iterdir()
+    if folder.is_dir() and folder.name != "hydra"
 }
 CHOICES = [(group, name) for group, names in sorted(GROUPS.items()) for name in names]
 NEEDED = {

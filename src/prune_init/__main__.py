@@ -47,7 +47,10 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             return experiment.run(cfg, folder, Console())
     except Exception as error:
         line = one_line(error)
-        if line is None or HydraConfig.get().mode == RunMode.MULTIRUN:  # a sweep goes on with its other runs
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a sweep goes on with its other runs, and ends with one error
+            print(f"failed: {folder}: {line or repr(error)}", flush=True)
+            raise
+        if line is None:
             raise
         if began:
             _remove_if_empty(folder, Path(cfg.results))

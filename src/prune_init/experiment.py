@@ -46,7 +46,9 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     }
     row = _row(cfg, module, history, seconds)
     if trainer.is_global_zero:
-        _write(folder, row, module, keep_weights=cfg.weights or not cfg.train, export=cfg.export)
+        _write(
+            folder, row, module, keep_weights=not cfg.train if cfg.weights is None else cfg.weights, export=cfg.export
+        )
         console.outcome(row, folder)
     return row
 

@@ -31,6 +31,22 @@ PLACES_WITHIN = {
 }
 """... nor are these keys of groups."""
 
+TOLD = {
+    "mode": None,
+    "iterations": None,
+    "schedule.name": "exponential",
+    "scope": "global",
+    "ablation.name": "none",
+    "target": "nominal",
+    "lifecycle.name": "prune_then_train",
+    "recipe.name": "quick",
+    "validation": 0,
+    "precision": "32-true",
+    "compact": False,
+    "train": True,
+}
+"""Keys that are often swept, with their defaults: a run's name tells which of them differ, its hash covers all keys."""
+
 CHOICES = {
     "scope": ("global", "layer"),
     "mode": ("train", "eval", None),
@@ -57,9 +73,25 @@ def exponent(*, _parent_: DictConfig) -> float:
 
 
 def run_name(*, _root_: DictConfig) -> str:
-    """Folder of a run below `results`: what people look for, then a hash of everything that defines the result."""
-    what = f"{_root_.scorer.name}-x{_root_.exponent:.2f}-s{_root_.seed}"
-    return f"{_root_.dataset.name}/{_root_.architecture.name}/{what}-{identity(_root_)[:8]}"
+    """Folder of a run below `results`."""
+    return name(_root_, identity(_root_))
+
+
+def name(cfg: DictConfig, identity: str) -> str:
+    """What people look for and what differs from the defaults, then a hash of everything that defines the result."""
+    what = [cfg.scorer.name, f"x{cfg.exponent:.2f}", f"s{cfg.seed}"]
+    for key, default in TOLD.items():
+        value = OmegaConf.select(cfg, key)
+        if value != default:
+            what.append(_told(key.removesuffix(".name").rpartition(".")[2], value))
+    return f"{cfg.dataset.name}/{cfg.architecture.name}/{'-'.join(what)}-{identity[:8]}"
+
+
+def _told(key: str, value: object) -> str:
+    """A word speaks for itself; anything else needs its key."""
+    if isinstance(value, bool):
+        return key if value else f"no_{key}"
+    return value if isinstance(value, str) else f"{key}{value}"
 
 
 def identity(cfg: DictConfig) -> str:
@@ -77,12 +109,13 @@ def identity(cfg: DictConfig) -> str:
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """What defines a result, as plain values."""
-    kept = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in PLACE])
-    # Interpolations may point outside the copy: resolve them where they stand.
-    kept._set_parent(cfg)
-    plain = OmegaConf.to_container(kept, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return {
+        str(key): OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+        if OmegaConf.is_config(value)
+        else value
+        for key, value in cfg.items()
+        if key not in PLACE
+    }
 
 
 def check(cfg: DictConfig) -> None:
@@ -116,7 +149,7 @@ def check(cfg: DictConfig) -> None:
     _whole("sample.batch_size", cfg.sample.batch_size, least=1)
     for key in ("train", "compact", "checkpoint", "weights", "force", "sample.augment"):
         value = OmegaConf.select(cfg, key)
-        if not isinstance(value, bool):
+        if not isinstance(value, bool) and (key, value) != ("weights", None):
             raise InputError(key, value, "allowed: true, false")
 
 

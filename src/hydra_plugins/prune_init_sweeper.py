@@ -1,0 +1,55 @@
+"""Hydra's sweeper over all combinations, for thousands of runs: `hydra/sweeper=one_pass`, the default here.
+
+prune_init is imported late: every program that uses Hydra in this environment looks through all plugins.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from omegaconf import OmegaConf
+
+
+class OnePassSweeper(BasicSweeper):
+    """Plans all runs before the first starts, leaves out finished ones, and runs the others whatever becomes of one.
+
+    Hydra's own sweeper composes every job for a check before the launcher does so again, and with `max_batch_size` a
+    failure in one batch keeps the later ones from starting.
+    """
+
+    def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
+        """Launch what is not finished; at the end the first failure is raised."""
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        loader = self.hydra_context.config_loader
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+        jobs = self.split_arguments(parsed, None)[0]
+        folder = Path(self.config.hydra.sweep.dir)
+        left = self._not_finished(jobs, folder)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        returns: list[list[JobReturn]] = []
+        for number, batch in enumerate(self.split_overrides_to_chunks(left, self.max_batch_size) if left else ()):
+            returns.append(list(self.launcher.launch(batch, number * (self.max_batch_size or 0))))
+        for one in (one for batch in returns for one in batch):
+            _ = one.return_value  # raises, if that is a failure
+        return returns
+
+    def _not_finished(self, jobs: list[list[str]], folder: Path) -> list[list[str]]:
+        """The jobs without a result, after all were planned, checked and written down."""
+        from rich.console import Console
+        from rich.progress import track
+
+        from prune_init.benchmark import plan
+        from prune_init.run_status import state
+
+        assert self.config is not None and self.hydra_context is not None
+        console = Console(highlight=False)
+        planned = plan.plan(
+            self.hydra_context.config_loader, self.config, jobs, partial(track, description="planning", console=console)
+        )
+        left = [run.overrides for run in planned if state(folder / run.folder, run.identity) != "done"]
+        chosen = self.config.hydra.runtime.choices.get("experiment")
+        plan.write(folder, planned, chosen or " ".join(self.config.hydra.overrides.task))
+        console.print(f"{len(jobs):,} runs, {len(jobs) - len(left):,} of them finished")
+        return jobs if self.config.force else left

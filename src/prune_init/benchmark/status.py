@@ -1,0 +1,128 @@
+"""How far the sweeps in a folder are: done, running, failed, missing; and why each failure failed."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from prune_init import run_status
+from prune_init.benchmark import plan
+from prune_init.errors import InputError
+from prune_init.results import read
+
+STATES = ("done", "running", "failed", "missing")
+
+
+class Failure(NamedTuple):
+    """A run that has no result, and why."""
+
+    folder: Path
+    reason: str
+    log: Path | None
+
+
+class Progress(NamedTuple):
+    """Runs by state, of each sweep and of runs that no sweep planned, and every failure once."""
+
+    sweeps: list[tuple[str, Counter[str]]]
+    failures: list[Failure]
+
+
+def progress(results: Path) -> Progress:
+    """Look at every run below `results`, planned or not.
+
+    Raises:
+        InputError: `results` is no folder with runs, or a plan in it is torn.
+    """
+    if not results.is_dir():
+        raise InputError("folder", results, "is not a folder")
+    told: list[tuple[str, Counter[str]]] = []
+    failures: dict[Path, Failure] = {}
+    planned = plan.read(results)
+    known = {run.folder for sweep in planned for run in sweep.runs}
+    alone = [run for run in _begun(results) if run.folder not in known]
+    if not planned and not alone:
+        raise InputError("folder", results, "holds no sweep and no run")
+    for title, runs in [*planned, *([plan.Sweep("runs outside of sweeps", alone)] if alone else [])]:
+        counts = Counter[str]()
+        for run in runs:
+            folder = results / run.folder
+            state, failure = _look(folder, run.identity)
+            counts[state] += 1
+            if failure is not None:
+                failures[folder] = failure
+        told.append((title, counts))
+    return Progress(told, list(failures.values()))
+
+
+def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
+    try:
+        state = run_status.state(folder, identity)
+    except InputError as error:
+        return "failed", Failure(folder, str(error), None)
+    if state != "failed":
+        return state, None
+    status = run_status.read(folder) or {}
+    if status["status"] == "running":
+        where = f"process {status['pid']} on {status['host']}, last heard of {status['updated']}"
+        return state, Failure(folder, f"ended without a word, as when killed ({where})", None)
+    return state, Failure(folder, status["error"], folder / status["log"] if status["log"] else None)
+
+
+def _begun(results: Path) -> Iterator[plan.Planned]:
+    """All runs that left a word, whatever planned them."""
+    for path, inner, files in os.walk(results):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if {"status.json", "result.json"} & set(files):
+            told = run_status.read(Path(path)) or _result(Path(path))
+            yield plan.Planned(Path(path).relative_to(results).as_posix(), str(told.get("identity", "")), [])
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    try:
+        return read(folder) or {}
+    except InputError:
+        return {}  # which `_look` will tell
+
+
+def show(results: Path, console: Console) -> None:
+    """Print the counts, then each failure with its reason and its log."""
+    found = progress(results)
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("sweep")
+    for state in ("runs", *STATES):
+        table.add_column(state, justify="right")
+    for title, counts in found.sweeps:
+        table.add_row(
+            escape(title), f"{counts.total():,}", *(f"{counts[state]:,}" if counts[state] else "" for state in STATES)
+        )
+    console.print(table)
+    for failure in found.failures:
+        console.print(f"[bold red]failed[/] {escape(str(failure.folder))}\n  {escape(failure.reason)}", soft_wrap=True)
+        if failure.log is not None:
+            console.print(f"  {escape(os.path.normpath(failure.log))}", soft_wrap=True)
+    if any(counts["failed"] + counts["missing"] for _, counts in found.sweeps):
+        console.print("\nThe same command once more runs what failed or is missing.")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m prune_init.benchmark.status", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
+    chosen = parser.parse_args()
+    try:
+        show(chosen.folder, Console(highlight=False))
+    except InputError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
