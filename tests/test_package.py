@@ -68,7 +68,7 @@ def test_the_wheel_holds_code_configuration_data_and_licences(wheel):
         assert len(found) > 30 and found <= names, found - names
     assert {"prune_init/py.typed", "prune_init/data/fashion_small.npz"} <= names
     assert {Path(name).name for name in names if "/licenses/" in name} >= {"LICENSE", "LICENSE.fashion-mnist"}
-    assert "hydra_plugins/prune_init_sweeper.py" in names
+    assert {"hydra_plugins/prune_init_sweeper.py", "hydra_plugins/prune_init_launchers/packed_local.py"} <= names
     assert {name.partition("/")[0] for name in names} == {
         "hydra_plugins",
         "prune_init",

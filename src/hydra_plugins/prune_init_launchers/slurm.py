@@ -1,0 +1,72 @@
+"""hydra/launcher=slurm and packed_slurm: sweeps on a cluster, through submitit."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+
+try:
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Stock
+except ImportError:
+    from hydra_plugins.prune_init_launchers._missing import Missing as Stock
+
+if TYPE_CHECKING:
+    from prune_init.launching.planned import Planned
+    from prune_init.launching.submission import Job
+
+
+class SlurmLauncher(Stock):
+    """The stock launcher with one job per run, but with failures that show and a preemption that does not end well.
+
+    The arguments are the stock launcher's. What runs in the job is the stock launcher's too; submitting and waiting
+    is not: that asks sacct, reports the first failure alone, and takes a cluster's limits for endless.
+    """
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit what is not done yet, and wait."""
+        from prune_init.launching.cluster import launch
+
+        loader = self.hydra_context.config_loader
+        return launch(loader, self.config, job_overrides, initial_job_idx, self.params, self.jobs)
+
+    def jobs(self, runs: "list[Planned]") -> "list[Job]":
+        """One per run, with a task for each device."""
+        from prune_init.launching.submission import Job, check_tasks
+
+        check_tasks(runs, self.params)
+        state = Singleton.get_state()
+        return [
+            Job((run,), self, ([*run.overrides, *run.more], "hydra.sweep.dir", run.number, str(run.number), state))
+            for run in runs
+        ]
+
+    def __call__(self, *arguments: Any) -> JobReturn:
+        """The job, in the job: raises what its run raised, so that the log has the traceback and SLURM says FAILED."""
+        from prune_init.launching.preemption import Preemption
+
+        with Preemption():
+            done: JobReturn = super().__call__(*arguments)
+        if done.status is JobStatus.FAILED:
+            raise done._return_value
+        return done
+
+
+class PackedSlurmLauncher(SlurmLauncher):
+    """Several runs per job, each a process of its own.
+
+    Args:
+        runs_per_job: how many a job takes care of ...
+        concurrent_runs: ... and how many of these side by side.
+        params: the stock launcher's.
+    """
+
+    def __init__(self, runs_per_job: int, concurrent_runs: int, **params: Any) -> None:
+        super().__init__(**params)
+        self._size, self._concurrent = runs_per_job, concurrent_runs
+
+    def jobs(self, runs: "list[Planned]") -> "list[Job]":
+        """So many runs each."""
+        from prune_init.launching.chunk import chunks
+
+        return chunks(runs, self._size, self._concurrent, self.params, again=self.config.force)

@@ -1,0 +1,74 @@
+"""Several runs as one element of a job array, each a process of its own."""
+
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from prune_init import run_status
+from prune_init.errors import InputError
+from prune_init.launching.planned import Planned
+from prune_init.launching.preemption import Preemption
+from prune_init.launching.submission import Job
+from prune_init.launching.workers import ended
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The function that submitit sends to the cluster.
+
+    After a requeue it is called again: finished runs are skipped, others go on from their last.ckpt.
+    """
+
+    runs: tuple[Planned, ...]
+    concurrent: int
+    again: bool
+
+    def __call__(self) -> None:
+        """Run what has no result.
+
+        Raises:
+            RuntimeError: some runs failed; SLURM then says FAILED.
+        """
+        with Preemption() as preemption:
+            left = [run for run in self.runs if self.again or run_status.state(run.folder, run.identity) != "done"]
+            failed = []
+            with closing(ended(left, self.concurrent, environment=_job(), halt=lambda: preemption.given)) as ends:
+                for run, error in ends:
+                    print(f"{run}: {error or 'done'}", flush=True)
+                    failed += [run] if error else []
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(left)} runs have no result; see above")
+
+    def checkpoint(self) -> Any:
+        """What submitit requeues at its signal: the same again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _job() -> dict[str, str]:
+    """The job's number, for status.json; the runs do not see SLURM's own variables."""
+    number = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID", ""))
+    element = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return {"PRUNE_INIT_SLURM_JOB": number if element is None else f"{number}_{element}"}
+
+
+def chunks(runs: list[Planned], size: int, concurrent: int, params: Mapping[str, Any], *, again: bool) -> list[Job]:
+    """Jobs of `size` runs each.
+
+    Raises:
+        InputError: the settings of the launcher cannot work.
+    """
+    for key, value in {"runs_per_job": size, "concurrent_runs": concurrent}.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"hydra.launcher.{key}", value, "allowed: whole numbers from 1")
+    for key in ("tasks_per_node", "nodes"):
+        if params[key] != 1:
+            why = "allowed: 1, a job's runs being processes on one node (hydra/launcher=slurm runs over several)"
+            raise InputError(f"hydra.launcher.{key}", params[key], why)
+    if any(run.nodes != 1 for run in runs):
+        raise InputError("trainer.num_nodes", max(run.nodes for run in runs), "needs hydra/launcher=slurm")
+    groups = [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]
+    return [Job(group, Chunk(group, concurrent, again)) for group in groups]

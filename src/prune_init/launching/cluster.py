@@ -1,0 +1,108 @@
+"""A sweep on a SLURM cluster: submitted whole, waited for by squeue, judged by its files."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
+
+from prune_init import run_status
+from prune_init.errors import InputError
+from prune_init.launching.lock import locked
+from prune_init.launching.planned import Planned
+from prune_init.launching.queue import active, job_name
+from prune_init.launching.report import Bar, planned, returns, to_do
+from prune_init.launching.submission import Job, submit
+
+POLL = 5.0
+"""Seconds between looks at the queue."""
+
+
+def launch(
+    loader: Any,
+    config: DictConfig,
+    overrides: Sequence[Sequence[str]],
+    first: int,
+    params: Mapping[str, Any],
+    jobs: Callable[[list[Planned]], list[Job]],
+) -> list[JobReturn]:
+    """Submit what has no result yet, wait until no job of the sweep is queued or running, and report.
+
+    Args:
+        loader: Hydra's config loader.
+        config: of the sweep.
+        overrides: of each run.
+        first: number of the first.
+        params: of the stock launcher.
+        jobs: makes jobs of the runs that have no result, or refuses them.
+
+    Raises:
+        InputError: jobs of this sweep are active already, or the sweep cannot run as it is.
+    """
+    sweep = Path(config.hydra.sweep.dir).absolute()
+    params = {**params, "name": job_name(params["name"], sweep)}
+    said: dict[Planned, str] = {}
+    with locked(sweep):
+        _refuse_while_active(params["name"], sweep)
+        runs = planned(loader, config, overrides, first)
+        left = to_do(runs, again=config.force)
+        work = jobs(left)
+        with Bar("runs", len(runs), len(runs) - len(left)) as bar:
+            bar.line(f"{len(runs)} runs, {len(runs) - len(left)} of them done; the rest in {len(work)} SLURM jobs")
+            if work:
+                said = _submitted(Path(params["submitit_folder"]).absolute(), params, work)
+            try:
+                _wait(params["name"], left, len(runs) - len(left), bar)
+            except KeyboardInterrupt:
+                raise SystemExit(f"the jobs go on; to end them: scancel --name={params['name']}") from None
+    for run in left:
+        if not run.keep_checkpoint and run_status.state(run.folder, run.identity) == "done":
+            (run.folder / "last.ckpt").unlink(missing_ok=True)
+    return returns(runs, said)
+
+
+def _refuse_while_active(name: str, sweep: Path) -> None:
+    there = active(name)
+    if there is None:
+        raise InputError("hydra/launcher", "slurm", "squeue does not answer; try again when the cluster does")
+    if there:
+        some = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
+        why = f"{len(there)} SLURM jobs of this sweep are active ({some}); wait, or scancel --name={name}"
+        raise InputError("hydra.sweep.dir", sweep, why)
+
+
+def _submitted(folder: Path, params: Mapping[str, Any], work: list[Job]) -> dict[Planned, str]:
+    """Submit, and say of each run what will be known if it leaves no word itself.
+
+    When the first array is refused nothing has happened; a later one leaves its runs to the next launch.
+    """
+    said: dict[Planned, str] = {}
+    try:
+        for array in submit(folder, params, work):
+            for job, log in array:
+                said |= dict.fromkeys(job.runs, f"its job ended without a word of it; log: {log}")
+    except InputError as error:
+        if not said:
+            raise
+        said |= {run: str(error) for job in work for run in job.runs if run not in said}
+    return said
+
+
+def _wait(name: str, left: list[Planned], done: int, bar: Bar) -> None:
+    """Until no job is active. A controller that does not answer is away, not a sign that jobs have ended."""
+    unfinished = left
+    while True:
+        jobs = active(name)
+        unfinished = [run for run in unfinished if not (run.folder / "result.json").exists()]
+        done_now = done + len(left) - len(unfinished)
+        if jobs is None:
+            bar.show(done_now, "SLURM does not answer")
+        elif not jobs:
+            bar.show(done_now, "")
+            return
+        else:
+            running = sum(job.endswith("RUNNING") for job in jobs)
+            bar.show(done_now, f"{running} jobs running, {len(jobs) - running} waiting")
+        time.sleep(POLL)

@@ -1,0 +1,37 @@
+"""A sweep on this machine: its runs side by side, each a process of its own."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
+
+from prune_init.launching.lock import locked
+from prune_init.launching.planned import Planned
+from prune_init.launching.report import Bar, planned, returns, to_do
+from prune_init.launching.workers import cores, ended, visible_gpus
+
+
+def launch(
+    loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int, workers: int | None
+) -> list[JobReturn]:
+    """Run those of `jobs` that have no result yet, `workers` at a time; None: one per GPU, else per two cores.
+
+    Raises:
+        InputError: another launcher works in this directory, or the sweep cannot run as it is.
+    """
+    said: dict[Planned, str] = {}
+    with locked(Path(config.hydra.sweep.dir)) as lock:
+        runs = planned(loader, config, jobs, first)
+        left = to_do(runs, again=config.force)
+        workers = workers or len(visible_gpus()) or max(1, cores() // 2)
+        with Bar("runs", len(runs), len(runs) - len(left)) as bar:
+            bar.line(f"{len(runs)} runs, {len(runs) - len(left)} of them done; {min(workers, len(left))} at a time")
+            with closing(ended(left, workers, inherit=[lock])) as ends:
+                for run, error in ends:
+                    said.update({} if error is None else {run: error})
+                    bar.advance()
+                    bar.line(f"{run}: {error or 'done'}")
+    return returns(runs, said)

@@ -1,0 +1,103 @@
+"""The runs of a sweep: what each is, where it goes, and the command that makes it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prune_init.errors import InputError
+from prune_init.settings import identity
+
+OURS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
+"""Options of the sweep, which its runs do not get."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep: plain values, so that it can be sent to another machine.
+
+    Args:
+        number: its place in the sweep.
+        folder: where it goes, absolute.
+        identity: what its result.json must say it is.
+        overrides: what was asked for, without the options that all runs share.
+        arguments: of `python -m prune_init`.
+        devices: how many it computes on; None if that is not a number.
+        nodes: on how many machines.
+        more: overrides that the launcher adds: a checkpoint to resume from.
+    """
+
+    number: int
+    folder: Path
+    identity: str
+    overrides: tuple[str, ...]
+    arguments: tuple[str, ...]
+    devices: int | None = 1
+    nodes: int = 1
+    more: tuple[str, ...] = ()
+
+    @property
+    def keep_checkpoint(self) -> bool:
+        """Whether last.ckpt stays when the run is finished: only if it was asked for."""
+        return not self.more
+
+    def __str__(self) -> str:
+        return " ".join(self.overrides)
+
+
+def plan(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0) -> Iterator[Planned]:
+    """Compose every job of a sweep, which also checks it, and yield its run.
+
+    Args:
+        loader: Hydra's config loader.
+        config: of the sweep.
+        jobs: the overrides of each.
+        first: number of the first.
+
+    Raises:
+        InputError: two jobs are one run.
+    """
+    shared = [*_sources(config), *_options(config)]
+    seen: dict[Path, str] = {}
+    for number, overrides in enumerate(jobs, first):
+        job = loader.load_sweep_config(config, list(overrides))
+        with open_dict(job.hydra.job):
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
+        more = () if any(_key(override) == "checkpoint" for override in overrides) else ("checkpoint=true",)
+        run = Planned(
+            number,
+            (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute(),
+            identity(job),
+            tuple(overrides),
+            (*shared, *overrides, *more),
+            job.trainer.devices if isinstance(job.trainer.devices, int) else None,
+            job.trainer.get("num_nodes") or 1,
+            more,
+        )
+        if run.folder in seen:
+            raise InputError("hydra.sweep.subdir", run.folder, f"two runs would share it: {seen[run.folder]}; {run}")
+        seen[run.folder] = str(run)
+        yield run
+
+
+def _options(config: DictConfig) -> list[str]:
+    given = OmegaConf.to_container(config.hydra.overrides.hydra)
+    assert isinstance(given, list)
+    return [str(option) for option in given if not _key(str(option)).startswith(OURS)]
+
+
+def _sources(config: DictConfig) -> list[str]:
+    """Where the configuration comes from, if the command line said so."""
+    sources = {source.provider: source for source in config.hydra.runtime.config_sources}
+    found = ["--config-name", str(config.hydra.job.config_name)]
+    if sources["main"].schema == "file":
+        found += ["--config-path", str(Path(sources["main"].path).absolute())]
+    if "command-line" in sources:
+        found += ["--config-dir", str(Path(sources["command-line"].path).absolute())]
+    return found
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]

@@ -1,0 +1,105 @@
+"""What a sweep shows while it works and when it has ended."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from prune_init import results, run_status
+from prune_init.launching.planned import Planned, plan
+from prune_init.launching.process import LOG
+
+
+class RunFailedError(HydraException):
+    """A run of the sweep has no result."""
+
+
+class Bar:
+    """One bar over runs; without a terminal, a line a run."""
+
+    def __init__(self, what: str, total: int, completed: int = 0) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task(what, total=total, completed=completed, note="")
+
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def advance(self, note: str = "") -> None:
+        """One more."""
+        self._bar.update(self._task, advance=1, note=note)
+
+    def show(self, completed: int, note: str) -> None:
+        """So many by now."""
+        self._bar.update(self._task, completed=completed, note=note)
+
+    def line(self, text: str) -> None:
+        """A line above the bar."""
+        self.console.print(text, markup=False)
+
+
+def planned(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> list[Planned]:
+    """The runs of a sweep, with a bar: composing thousands takes minutes."""
+    with Bar("planning", len(jobs)) as bar:
+        runs = []
+        for run in plan(loader, config, jobs, first):
+            runs.append(run)
+            bar.advance()
+    return runs
+
+
+def to_do(runs: Iterable[Planned], *, again: bool) -> list[Planned]:
+    """Those without a result, or all of them if they are to run `again`.
+
+    Raises:
+        InputError: a folder holds another configuration's result, or one that cannot be read.
+    """
+    return [run for run in runs if again or run_status.state(run.folder, run.identity) != "done"]
+
+
+def returns(runs: Sequence[Planned], said: Mapping[Planned, str]) -> list[JobReturn]:
+    """What Hydra's sweepers take for each run, after listing those without a result: why, and where their log is.
+
+    Args:
+        runs: in the sweeper's order.
+        said: what is known of runs that left no word themselves.
+    """
+    console, back = Console(stderr=True, highlight=False, soft_wrap=True), []
+    for run in runs:
+        row = results.read(run.folder, run.identity)
+        job = JobReturn(overrides=run.overrides, working_dir=str(run.folder))
+        job.status = JobStatus.FAILED if row is None else JobStatus.COMPLETED
+        job.return_value = RunFailedError(f"{run}: {_why(run, said)}") if row is None else row["top1"]["last"]
+        back.append(job)
+    failures = [job._return_value for job in back if job.status is JobStatus.FAILED]
+    if failures:
+        console.print(f"{len(failures)} of {len(runs)} runs have no result; the same command tries them again:")
+    for failure in failures:
+        console.print(f"  {failure}", markup=False)
+    return back
+
+
+def _why(run: Planned, said: Mapping[Planned, str]) -> str:
+    status = run_status.read(run.folder)
+    if status is None or status.get("identity") != run.identity or status["status"] != "failed":
+        return said.get(run, "was not run")
+    logs = [run.folder / name for name in (status["log"], LOG) if name]
+    log = next((path for path in logs if path.exists()), "none")
+    return f"{status['error']}; log: {log}"

@@ -1,0 +1,92 @@
+"""Runs side by side: so many at a time, each on its share of the processors."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+
+from prune_init.launching.planned import Planned
+from prune_init.launching.process import Process, start
+
+POLL = 0.2
+LAST_WORDS = 10.0
+"""Seconds between looks at the processes, and from SIGTERM to SIGKILL."""
+
+
+def ended(
+    runs: Sequence[Planned],
+    workers: int,
+    *,
+    inherit: Sequence[int] = (),
+    environment: dict[str, str] | None = None,
+    halt: Callable[[], bool] = lambda: False,
+) -> Generator[tuple[Planned, str | None]]:
+    """Work through `runs`, `workers` at a time, and yield each as it ends, with the reason if it has no result.
+
+    Nothing is left running when this is left, whichever way. Signals are noticed at the next look: one thread does
+    all this, and sleeps in short slices.
+
+    Args:
+        runs: in their order.
+        workers: how many at a time.
+        inherit: open files that the processes hold too.
+        environment: more variables for all of them.
+        halt: asked at every look: true ends the work at once, without judging runs that are not finished.
+    """
+    waiting, slots, busy = list(reversed(runs)), list(reversed(range(workers))), list[Process]()
+    shared = {"OMP_NUM_THREADS": str(max(1, cores() // workers))} if "OMP_NUM_THREADS" not in os.environ else {}
+    gpus = visible_gpus()
+    try:
+        while (waiting or busy) and not halt():
+            while waiting and slots:
+                run, slot = waiting.pop(), slots.pop()
+                try:
+                    more = {**shared, **(environment or {}), **share(gpus, slot, run.devices)}
+                    busy.append(start(run, slot, more, inherit))
+                except OSError as error:
+                    slots.append(slot)
+                    yield run, f"could not be started: {error}"
+            for process in [process for process in busy if process.popen.poll() is not None]:
+                busy.remove(process)
+                slots.append(process.slot)
+                if not halt():
+                    yield process.run, process.error()
+            time.sleep(POLL)
+    finally:
+        _end(busy)
+
+
+def share(gpus: Sequence[str], slot: int, devices: int | None) -> dict[str, str]:
+    """The variable that gives slot number `slot` its `devices` GPUs, round robin; nothing if there are too few."""
+    if devices is None or not 0 < devices <= len(gpus):
+        return {}
+    first = slot % (len(gpus) // devices) * devices
+    return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[first : first + devices])}
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    import torch  # a second, which those who are told their GPUs are spared
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end(busy: list[Process]) -> None:
+    for process in busy:
+        process.signal(signal.SIGTERM)
+    deadline = time.monotonic() + LAST_WORDS
+    for process in busy:
+        with suppress(subprocess.TimeoutExpired):
+            process.popen.wait(max(0.0, deadline - time.monotonic()))
+        process.signal(signal.SIGKILL)
+        process.popen.wait()

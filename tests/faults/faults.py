@@ -1,0 +1,65 @@
+"""Things that go wrong on purpose, inside a run: imported by its process through PYTHONPATH."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import ScoredNet
+from prune_init.scorers.magnitude import Magnitude
+
+
+@dataclass(frozen=True)
+class Explodes(Magnitude):
+    """An exception while scoring."""
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        raise RuntimeError("the scorer exploded")
+
+
+class Plain(Magnitude):
+    """Nothing goes wrong."""
+
+
+@dataclass(frozen=True)
+class Deadly(Magnitude):
+    """Killed while scoring, the first time."""
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        die_once("scoring")
+        return super().__call__(net)
+
+
+@dataclass(frozen=True)
+class Waits(Magnitude):
+    """Scores when it is told to."""
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        folder = Path(os.environ["FAULTS"])
+        (folder / f"waiting.{os.getpid()}").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.05)
+        return super().__call__(net)
+
+
+def die_once(name: str) -> None:
+    """kill -9, the first time that this is reached."""
+    marker = Path(os.environ["FAULTS"]) / name
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def on_rename(name: str) -> None:
+    """From now on die, once, when a file is about to get this name: it is written then, but not yet there."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.rename" and Path(os.fsdecode(arguments[1])).name == name:  # type: ignore[arg-type]
+            die_once(name)
+
+    sys.addaudithook(hook)

@@ -1,0 +1,187 @@
+"""hydra/launcher=packed_local: side by side, once each, and whatever goes wrong is mended by the same command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sweeping import FAULTS, PRUNED, TRAINED, Sweep, attempts, rows, torn, wait_until
+
+from prune_init.errors import InputError
+from prune_init.launching.lock import locked
+from prune_init.launching.workers import share
+
+PACKED = ("hydra/launcher=packed_local", "hydra.launcher.workers=2")
+
+
+@pytest.fixture
+def packed(command, tmp_path, monkeypatch):
+    """A sweep whose launcher is this process; its runs are not."""
+    monkeypatch.syspath_prepend(str(FAULTS))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("FAULTS", str(tmp_path))
+    return lambda *arguments: command("-m", f"results={tmp_path / 'runs'}", *PACKED, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("slot", "devices", "expected"),
+    [(0, 1, "0"), (3, 1, "3"), (4, 1, "0"), (6, 1, "2"), (0, 2, "0,1"), (1, 2, "2,3"), (2, 2, "0,1"), (5, 3, "0,1,2")],
+)
+def test_gpus_go_round(slot, devices, expected):
+    assert share(["0", "1", "2", "3"], slot, devices) == {"CUDA_VISIBLE_DEVICES": expected}
+
+
+def test_runs_with_more_devices_than_there_are_keep_what_they_see():
+    assert share([], 0, 1) == share(["0"], 1, 2) == share(["0"], 0, None) == {}
+
+
+def test_the_second_launcher_is_refused_until_the_first_has_gone(tmp_path):
+    refused = pytest.raises(InputError, match=f"process {os.getpid()} on .* wait, or end them")
+    with locked(tmp_path), refused, locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_launcher_is_stale_unless_its_runs_live(tmp_path):
+    hold = "import sys, time, subprocess; from pathlib import Path; from prune_init.launching.lock import locked\n"
+    hold += "with locked(Path(sys.argv[1])) as lock:\n"
+    hold += "    child = subprocess.Popen(['sleep', '600'], pass_fds=[lock]); print(child.pid, flush=True)\n"
+    hold += "    time.sleep(600)"
+    launcher = subprocess.Popen([sys.executable, "-c", hold, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert launcher.stdout is not None
+    child = int(launcher.stdout.readline())
+    launcher.kill()
+    launcher.communicate()
+    with pytest.raises(InputError, match=f"process {launcher.pid} on"), locked(tmp_path):
+        pass
+    os.kill(child, signal.SIGKILL)
+
+    def free() -> bool:
+        try:
+            with locked(tmp_path):
+                return True
+        except InputError:
+            return False
+
+    wait_until(free, "the lock")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("hydra.launcher.workers=0",), "hydra.launcher.workers=0: allowed: whole numbers from 1, or null"),
+        (("seed=0,1", "hydra.sweep.subdir=same"), "two runs would share it"),
+        (("nosuch=1,2",), "nosuch"),
+        (("scorer=snip,nosuch",), "scorer=nosuch: allowed:"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_run(packed, tmp_path, arguments, line):
+    outcome = packed(*PRUNED, *arguments)
+    assert outcome.code == 1 and line in outcome.err.splitlines()[-1]
+    assert not list(tmp_path.rglob("status.json"))
+
+
+@pytest.mark.slow
+def test_a_failure_is_listed_with_its_log_and_the_others_finish(packed, tmp_path):
+    arguments = (*PRUNED, "scorer._target_=prune_init.scorers.magnitude.Magnitude,faults.Explodes", "seed=0,1")
+    outcome = packed(*arguments)
+    assert outcome.code == 1
+    assert len(rows(tmp_path)) == 2
+    listed = [line for line in outcome.err.splitlines() if "RuntimeError: the scorer exploded; log: " in line]
+    assert len(set(listed)) >= 2 and "2 of 4 runs have no result; the same command tries them again:" in outcome.err
+    for line in listed:
+        assert 'raise RuntimeError("the scorer exploded")' in Path(line.rpartition("log: ")[2]).read_text()
+    assert not list(tmp_path.rglob("last.ckpt"))  # it was not asked for
+    again = packed(*arguments)
+    assert again.code == 1 and attempts(tmp_path) == [1, 1, 2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["scoring", "metrics.csv", "last.ckpt", "masks.safetensors", "result.json"])
+def test_a_run_that_is_killed_is_listed_and_goes_on_with_its_masks(packed, tmp_path, monkeypatch, when):
+    if when != "scoring":
+        monkeypatch.setenv("DIE_BEFORE", when)
+    arguments = (*TRAINED, f"scorer._target_={'faults.Deadly' if when == 'scoring' else 'faults.Plain'}", "seed=0,1")
+    outcome = packed(*arguments)
+    assert outcome.code == 1
+    assert outcome.err.count("killed by SIGKILL") >= 1 and "1 of 2 runs have no result" in outcome.err
+    assert len(rows(tmp_path)) == 1
+    again = packed(*arguments)
+    assert again.code == 0, again.err
+    assert [row["seed"] for row in rows(tmp_path)] == [0, 1] and attempts(tmp_path) == [1, 2]
+    assert not torn(tmp_path) and not list(tmp_path.rglob("last.ckpt"))
+    for folder in (path.parent for path in tmp_path.rglob("result.json")):
+        assert len((folder / "metrics.csv").read_text().splitlines()) == 3
+        masks, row = load_file(folder / "masks.safetensors"), json.loads((folder / "result.json").read_text())
+        assert {name: int(mask.sum()) for name, mask in masks.items()} == {
+            layer["name"]: layer["kept"] for layer in row["layers"]
+        }
+        assert all(mask.dtype is torch.bool for mask in masks.values())
+
+
+@pytest.mark.slow
+def test_a_killed_launcher_leaves_its_runs_the_lock_and_nothing_runs_twice(tmp_path):
+    arguments = (*PACKED, *PRUNED, "scorer._target_=faults.Waits", "seed=0,1,2")
+    first = Sweep(tmp_path / "runs", *arguments)
+    wait_until(lambda: len(list(tmp_path.glob("waiting.*"))) == 2, "two runs at work")
+    first.kill()
+    second = Sweep(tmp_path / "runs", *arguments)
+    assert second.end() == 1
+    assert f"process {first.popen.pid} on" in second.err and "wait, or end them" in second.err
+    (tmp_path / "go").touch()
+    wait_until(lambda: len(rows(tmp_path)) == 2, "the two orphans' results")
+    wait_until(lambda: not any(alive(path) for path in tmp_path.glob("waiting.*")), "the orphans' end")
+    third = Sweep(tmp_path / "runs", *arguments)
+    assert third.end() == 0, third.err
+    assert "3 runs, 2 of them done" in third.out
+    assert [row["seed"] for row in rows(tmp_path)] == [0, 1, 2] and attempts(tmp_path) == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_runs_too(tmp_path):
+    sweep = Sweep(tmp_path / "runs", *PACKED, *PRUNED, "scorer._target_=faults.Waits", "seed=0,1,2")
+    wait_until(lambda: len(list(tmp_path.glob("waiting.*"))) == 2, "two runs at work")
+    sweep.popen.send_signal(signal.SIGINT)
+    assert sweep.end() != 0
+    assert not any(alive(path) for path in tmp_path.glob("waiting.*"))
+
+
+def alive(marker: Path) -> bool:
+    """Whether the run that left this mark still works."""
+    try:
+        state = Path(f"/proc/{marker.suffix[1:]}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_fails_runs_but_tears_no_file(small_disk):
+    (small_disk / "ballast").write_bytes(bytes(880_000))
+    arguments = (*PACKED, *TRAINED, "checkpoint=false", "seed=0,1")
+    sweep = Sweep(small_disk / "runs", *arguments, FAULTS=str(small_disk))
+    assert sweep.end() == 1
+    left = rows(small_disk)
+    assert f"{2 - len(left)} of 2 runs have no result" in sweep.err and "No space left on device" in sweep.err
+    assert not torn(small_disk)
+    (small_disk / "ballast").unlink()
+    again = Sweep(small_disk / "runs", *arguments, FAULTS=str(small_disk))
+    assert again.end() == 0, again.err
+    assert [row["seed"] for row in rows(small_disk)] == [0, 1]
