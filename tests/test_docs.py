@@ -1,0 +1,131 @@
+"""What the documents say can be typed: their commands and code run, their links lead somewhere."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+README = DOCUMENTS["README.md"]
+MINUTES = {"prune_init.analysis.published"}
+"""What tests of their own run in part."""
+
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(kind: str, text: str) -> list[str]:
+    """The insides of the document's fenced blocks of this kind; "" is a plain one."""
+    return [inside for found, inside in FENCE.findall(text) if found == kind]
+
+
+def python_lines(block: str) -> list[str]:
+    """The `python -m` commands of a block, without their comments."""
+    lines = [line.split("   #")[0].split("  #")[0].strip() for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python -m")]
+
+
+def to_run() -> list[str]:
+    """The commands of all bash blocks."""
+    found = [line for text in DOCUMENTS.values() for block in blocks("bash", text) for line in python_lines(block)]
+    return list(dict.fromkeys(found))
+
+
+def to_understand() -> list[str]:
+    """Commands that need what a test has not: data sets, hours, a cluster. In plain blocks and in running text."""
+    found = []
+    for text in DOCUMENTS.values():
+        plain = [line for block in blocks("", text) for line in python_lines(block)]
+        inline = re.findall(r"`(python -m [^`]*)`", FENCE.sub("", text))
+        found += [line for line in [*plain, *(" ".join(line.split()) for line in inline)] if "..." not in line]
+    return [line for line in dict.fromkeys(found) if line not in to_run()]
+
+
+def typed(command: str, *more: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a `python -m` command in `folder`."""
+    arguments = [sys.executable, *shlex.split(command)[1:], *more]
+    return subprocess.run(arguments, capture_output=True, text=True, cwd=folder, timeout=600)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", to_run())
+def test_a_command_runs(command, tmp_path):
+    module = shlex.split(command)[2]
+    if module in MINUTES:
+        pytest.skip("minutes: another test compares a part of it")
+    # As written, but shorter and in a folder of its own.
+    more = [f"results={tmp_path}", "recipe.epochs=1"] if module == "prune_init" else []
+    done = typed(command, *more, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if module == "prune_init":
+        assert list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", to_understand())
+def test_a_command_is_understood(command, tmp_path):
+    composed = shlex.split(command)[2] == "prune_init" and "--help" not in command
+    done = typed(command, *(("--cfg", "job") if composed else ("--help",)), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_are_commands():
+    assert len(to_run()) >= 15 and len(to_understand()) >= 5
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[name]):
+        path, _, anchor = target.partition("#")
+        if not path.startswith("http"):
+            file = (ROOT / name).parent / path if path else ROOT / name
+            assert file.exists(), target
+            titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if anchor else []
+            assert not anchor or anchor in [re.sub(r"[^\w\- ]", "", t).lower().replace(" ", "-") for t in titles], (
+                target
+            )
+
+
+def test_make_targets_exist():
+    known = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for text in DOCUMENTS.values() for name in re.findall(r"(?:^ *|`)make (\w+)", text, re.MULTILINE)}
+    assert named and named <= known
+
+
+def test_the_library_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = torchvision.models.resnet18(num_classes=10)
+    names = {
+        "model": model,
+        "example_input": torch.zeros(1, 3, 32, 32),
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+    }
+    exec("\n".join(blocks("python", README)).replace("sparsity=0.98,", "sparsity=0.98, iterations=2,"), names)
+    assert names["result"].sparsity == pytest.approx(0.98, abs=1e-6) and (tmp_path / "masks.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_the_scorer_of_contributing(tmp_path):
+    """As a user's own, outside the package."""
+    (code,) = blocks("python", DOCUMENTS["CONTRIBUTING.md"])
+    (yaml,) = blocks("yaml", DOCUMENTS["CONTRIBUTING.md"])
+    (tmp_path / "inverse.py").write_text(code)
+    (tmp_path / "scorer").mkdir()
+    (tmp_path / "scorer/inverse.yaml").write_text(yaml.replace("prune_init.scorers.", ""))
+    command = [sys.executable, "-m", "prune_init", "--config-dir", str(tmp_path), "scorer=inverse", "train=false"]
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=600)
+    assert "/inverse-" in str(*tmp_path.rglob("result.json"))
+
+
+def test_every_choice_of_every_group_is_named():
+    for group in ("dataset", "recipe", "lifecycle", "ablation", "logger", "scorer"):
+        for choice in (ROOT / "conf" / group).glob("*.yaml"):
+            assert f"`{choice.stem}`" in README, f"{group}={choice.stem}"
