@@ -23,7 +23,7 @@ run: $(READY)  ## Prune at initialisation with SynFlow, then train, on the embed
 	$(BIN)/python -m prune_init scorer=synflow sparsity=0.98
 
 test: $(READY)  ## All tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)  ## Format, lint and types, nothing changed
 	$(BIN)/ruff format --check .
@@ -31,7 +31,7 @@ lint: $(READY)  ## Format, lint and types, nothing changed
 	$(BIN)/mypy
 
 check: lint  ## What must hold before a commit: format, lint, types, fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
 format: $(READY)  ## Format and mend what can be mended
 	$(BIN)/ruff format .

@@ -13,7 +13,7 @@ from typing import Any
 FAULTS = Path(__file__).parent / "faults"
 PRUNED = ("architecture=mlp", "scorer=magnitude", "train=false", "trainer=cpu")
 TRAINED = ("architecture=mlp", "scorer=magnitude", "recipe.epochs=2", "recipe.batch_size=1000", "trainer=cpu")
-PATIENCE = 240
+PATIENCE = 300
 """Seconds until a test gives up waiting: machines can be busy."""
 
 

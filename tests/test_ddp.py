@@ -24,7 +24,7 @@ def test_checksums_tell_masks_apart():
 @pytest.mark.slow
 def test_two_processes_keep_the_masks_of_one(tmp_path):
     for devices in ("1", "2"):
-        more = ("+trainer.strategy=ddp",) if devices == "2" else ()
+        more = ("trainer=ddp",) if devices == "2" else ()
         folder = f"results={tmp_path / devices}"
         command = [sys.executable, "-m", "prune_init", *ARGUMENTS, f"trainer.devices={devices}", *more, folder]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -34,3 +34,16 @@ def test_two_processes_keep_the_masks_of_one(tmp_path):
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
     assert json.loads(two.read_text())["cost"]["passes"] == 100
     assert len(list((tmp_path / "2").rglob("result.json"))) == 1
+
+
+@pytest.mark.slow
+def test_in_a_sweep_the_second_rank_runs_its_run_alone(tmp_path):
+    command = [sys.executable, "-m", "prune_init", "-m", *ARGUMENTS, "trainer=ddp", "seed=0,1", f"results={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
+    assert sorted(row["seed"] for row in rows) == [0, 1]
+    assert len(list(tmp_path.rglob("multirun.yaml"))) == 1  # the second rank has not begun the sweep anew
+    assert {path.name for path in tmp_path.iterdir()} == {"multirun.yaml", "fashion_small", ".sweeps"}
+    for path in tmp_path.rglob("status.json"):
+        assert json.loads(path.read_text())["attempt"] == 1

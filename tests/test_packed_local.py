@@ -139,7 +139,7 @@ def test_a_killed_launcher_leaves_its_runs_the_lock_and_nothing_runs_twice(tmp_p
     wait_until(lambda: not any(alive(path) for path in tmp_path.glob("waiting.*")), "the orphans' end")
     third = Sweep(tmp_path / "runs", *arguments)
     assert third.end() == 0, third.err
-    assert "3 runs, 2 of them done" in third.out
+    assert "3 runs, 2 of them finished" in third.out
     assert [row["seed"] for row in rows(tmp_path)] == [0, 1, 2] and attempts(tmp_path) == [1, 1, 1]
 
 

@@ -38,13 +38,14 @@ def run(cfg: DictConfig) -> float | None:
 
 def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Run, with status.json; in a sweep a mistake is recorded, a single run leaves nothing of it but its line."""
-    from prune_init import experiment  # Lightning, which a finished run does not need
+    from prune_init import experiment, ranks  # Lightning, which a finished run does not need
 
     began = False
     try:
         with run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
             began = True
-            return experiment.run(cfg, folder, Console())
+            with ranks.of_this_run_alone():
+                return experiment.run(cfg, folder, Console())
     except Exception as error:
         line = one_line(error)
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # a sweep goes on with its other runs, and ends with one error

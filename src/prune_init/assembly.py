@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from prune_init.errors import InputError
 from prune_init.explain import refusal, refused
@@ -24,6 +25,7 @@ from prune_init.settings import resolved
 from prune_init.training.datamodule import DataModule
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
+from prune_init.training.whole_checkpoints import WholeCheckpoints
 
 
 def build(choice: DictConfig, **more: Any) -> Any:
@@ -112,6 +114,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
             enable_model_summary=False,
             enable_checkpointing=cfg.checkpoint,
             num_sanity_val_steps=0,
+            plugins=_plugins(),
         )
     except InstantiationException as error:
         why = refusal(error)
@@ -125,6 +128,11 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     if cfg.checkpoint and last.exists() and not cfg.force:
         trainer.ckpt_path = last
     return trainer
+
+
+def _plugins() -> list[Any]:
+    """Checkpoints are written whole; in a SLURM job Lightning takes its ranks from there, but requeues nothing."""
+    return [WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])]
 
 
 def _quiet() -> None:

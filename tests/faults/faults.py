@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +39,21 @@ class Waits(Magnitude):
     """Scores when it is told to."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        folder = Path(os.environ["FAULTS"])
-        (folder / f"waiting.{os.getpid()}").touch()
-        while not (folder / "go").exists():
-            time.sleep(0.05)
+        wait()
         return super().__call__(net)
+
+
+def wait() -> None:
+    """Say that this process waits, and do so until it is told to go."""
+    folder = Path(os.environ["FAULTS"])
+    (folder / f"waiting.{os.getpid()}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.05)
 
 
 def die_once(name: str) -> None:
     """kill -9, the first time that this is reached."""
-    marker = Path(os.environ["FAULTS"]) / name
+    marker = Path(os.environ["FAULTS"]) / f"died.{name}"
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
@@ -55,11 +61,15 @@ def die_once(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def on_rename(name: str) -> None:
-    """From now on die, once, when a file is about to get this name: it is written then, but not yet there."""
+def before_rename(name: str, times: int, act: Callable[[], None]) -> None:
+    """Act when a file is about to get this name for the n-th time: it is written then, but not yet there."""
+    seen = 0
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
         if event == "os.rename" and Path(os.fsdecode(arguments[1])).name == name:  # type: ignore[arg-type]
-            die_once(name)
+            seen += 1
+            if seen == times:
+                act()
 
     sys.addaudithook(hook)

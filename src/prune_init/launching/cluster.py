@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from prune_init import run_status
 from prune_init.errors import InputError
 from prune_init.launching.lock import locked
-from prune_init.launching.planned import Planned
+from prune_init.launching.planned import Planned, plan
 from prune_init.launching.queue import active, job_name
-from prune_init.launching.report import Bar, planned, returns, to_do
+from prune_init.launching.report import Bar, returns, to_do
 from prune_init.launching.submission import Job, submit
 
 POLL = 5.0
@@ -46,11 +46,11 @@ def launch(
     said: dict[Planned, str] = {}
     with locked(sweep):
         _refuse_while_active(params["name"], sweep)
-        runs = planned(loader, config, overrides, first)
+        runs = plan(loader, config, overrides, first)
         left = to_do(runs, again=config.force)
         work = jobs(left)
         with Bar("runs", len(runs), len(runs) - len(left)) as bar:
-            bar.line(f"{len(runs)} runs, {len(runs) - len(left)} of them done; the rest in {len(work)} SLURM jobs")
+            bar.line(f"{len(left)} runs to do, in {len(work)} SLURM jobs")
             if work:
                 said = _submitted(Path(params["submitit_folder"]).absolute(), params, work)
             try:

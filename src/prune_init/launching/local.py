@@ -9,8 +9,8 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from prune_init.launching.lock import locked
-from prune_init.launching.planned import Planned
-from prune_init.launching.report import Bar, planned, returns, to_do
+from prune_init.launching.planned import Planned, plan
+from prune_init.launching.report import Bar, returns, to_do
 from prune_init.launching.workers import cores, ended, visible_gpus
 
 
@@ -24,11 +24,11 @@ def launch(
     """
     said: dict[Planned, str] = {}
     with locked(Path(config.hydra.sweep.dir)) as lock:
-        runs = planned(loader, config, jobs, first)
+        runs = plan(loader, config, jobs, first)
         left = to_do(runs, again=config.force)
         workers = workers or len(visible_gpus()) or max(1, cores() // 2)
         with Bar("runs", len(runs), len(runs) - len(left)) as bar:
-            bar.line(f"{len(runs)} runs, {len(runs) - len(left)} of them done; {min(workers, len(left))} at a time")
+            bar.line(f"{len(left)} runs to do, {min(workers, len(left))} at a time")
             with closing(ended(left, workers, inherit=[lock])) as ends:
                 for run, error in ends:
                     said.update({} if error is None else {run: error})

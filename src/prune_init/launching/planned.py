@@ -1,14 +1,13 @@
 """The runs of a sweep: what each is, where it goes, and the command that makes it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from prune_init.errors import InputError
-from prune_init.settings import identity
+from prune_init.benchmark.plan import plan as compose
 
 OURS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
 """Options of the sweep, which its runs do not get."""
@@ -47,8 +46,8 @@ class Planned:
         return " ".join(self.overrides)
 
 
-def plan(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0) -> Iterator[Planned]:
-    """Compose every job of a sweep, which also checks it, and yield its run.
+def plan(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0) -> list[Planned]:
+    """The run of each job; each is checked.
 
     Args:
         loader: Hydra's config loader.
@@ -57,29 +56,30 @@ def plan(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: 
         first: number of the first.
 
     Raises:
-        InputError: two jobs are one run.
+        InputError: a job cannot work, or two jobs are one run.
     """
     shared = [*_sources(config), *_options(config)]
-    seen: dict[Path, str] = {}
-    for number, overrides in enumerate(jobs, first):
-        job = loader.load_sweep_config(config, list(overrides))
-        with open_dict(job.hydra.job):
-            job.hydra.job.num, job.hydra.job.id = number, str(number)
-        more = () if any(_key(override) == "checkpoint" for override in overrides) else ("checkpoint=true",)
-        run = Planned(
-            number,
-            (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute(),
-            identity(job),
-            tuple(overrides),
-            (*shared, *overrides, *more),
-            job.trainer.devices if isinstance(job.trainer.devices, int) else None,
-            job.trainer.get("num_nodes") or 1,
-            more,
+    trainers: dict[tuple[str, ...], DictConfig] = {}
+    runs = []
+    for number, found in enumerate(compose(loader, config, jobs), first):
+        what = tuple(override for override in found.overrides if _key(override).startswith(("trainer", "experiment")))
+        if what not in trainers:
+            trainers[what] = loader.load_sweep_config(config, list(found.overrides)).trainer
+        devices, nodes = trainers[what].devices, trainers[what].get("num_nodes") or 1
+        more = () if any(_key(override) == "checkpoint" for override in found.overrides) else ("checkpoint=true",)
+        runs.append(
+            Planned(
+                number,
+                (Path(config.hydra.sweep.dir) / found.folder).absolute(),
+                found.identity,
+                tuple(found.overrides),
+                (*shared, *found.overrides, *more),
+                devices if isinstance(devices, int) else None,
+                nodes,
+                more,
+            )
         )
-        if run.folder in seen:
-            raise InputError("hydra.sweep.subdir", run.folder, f"two runs would share it: {seen[run.folder]}; {run}")
-        seen[run.folder] = str(run)
-        yield run
+    return runs
 
 
 def _options(config: DictConfig) -> list[str]:

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from prune_init import results, run_status
-from prune_init.launching.planned import Planned, plan
+from prune_init.launching.planned import Planned
 from prune_init.launching.process import LOG
 
 
@@ -53,16 +51,6 @@ class Bar:
     def line(self, text: str) -> None:
         """A line above the bar."""
         self.console.print(text, markup=False)
-
-
-def planned(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> list[Planned]:
-    """The runs of a sweep, with a bar: composing thousands takes minutes."""
-    with Bar("planning", len(jobs)) as bar:
-        runs = []
-        for run in plan(loader, config, jobs, first):
-            runs.append(run)
-            bar.advance()
-    return runs
 
 
 def to_do(runs: Iterable[Planned], *, again: bool) -> list[Planned]:
