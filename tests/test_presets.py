@@ -1,0 +1,296 @@
+"""Presets: exactly the published sweeps; and how any sweep is planned, narrowed, resumed and looked at."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+import prune_init
+from prune_init import InputError, results, settings
+from prune_init.benchmark import plan, status
+
+QUICK = ("architecture=mlp", "recipe.epochs=1", "recipe.batch_size=500", "trainer=cpu", "train=false")
+RUNS = {
+    "figure1": 26 * 5 * 3,
+    "figure6": 12 * 5 * 13 * 3,
+    "rebuttal_a": 6 * 3 * 13 * 3,
+    "rebuttal_b": 4 * 13 * 3,
+    "imagenet_vgg19": 3 * 3,
+    "critical": 13 * 26 * 3,
+    "figure1_small": 5 * 5 * 2,
+    "figure6_small": 2 * 5 * 3 * 2,
+    "rebuttal_a_small": 2 * 3 * 3 * 2,
+    "rebuttal_b_small": 4 * 3 * 2,
+    "imagenet_vgg19_small": 3 * 2,
+    "critical_small": 13 * 10,
+}
+Sweep = tuple[ConfigLoader, DictConfig, list[list[str]]]
+
+
+@pytest.fixture
+def sweep() -> Iterator[Callable[..., Sweep]]:
+    """`sweep("experiment=figure1", ...)` is what Hydra makes of that command: its loader, configuration and jobs."""
+
+    def read(*arguments: str) -> Sweep:
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
+        params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
+        return loader, config, BasicSweeper.split_arguments(parsed, None)[0]
+
+    with initialize_config_module("prune_init.conf", version_base="1.3"):
+        yield read
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_preset_sweeps_by_itself_over_exactly_its_runs(sweep, name):
+    _, config, jobs = sweep(f"experiment={name}")
+    assert config.hydra.mode == RunMode.MULTIRUN
+    assert len({tuple(job) for job in jobs}) == len(jobs) == RUNS[name]
+
+
+def test_every_sweeping_preset_is_counted_here():
+    conf = Path(prune_init.__file__).parent.parent.parent / "conf/experiment"
+    assert {path.stem for path in conf.glob("*.yaml")} - {"compare", "smoke"} == set(RUNS)
+
+
+@pytest.mark.parametrize("name", [name for name, runs in RUNS.items() if runs <= 60])
+def test_the_runs_of_a_preset_are_that_many_folders(sweep, name):
+    planned = plan.plan(*sweep(f"experiment={name}"))
+    assert len({run.folder for run in planned}) == len({run.identity for run in planned}) == RUNS[name]
+
+
+def test_figure1_is_the_published_grid(sweep):
+    _, config, jobs = sweep("experiment=figure1")
+    exponents = sorted({float(override.split("=")[1]) for job in jobs for override in job if "exponent=" in override})
+    assert exponents == [quarter / 4 for quarter in range(26)]
+    assert (config.dataset.name, config.architecture.name, config.recipe.name) == ("cifar100", "vgg16", "cifar_vgg")
+
+
+PAIRS = {
+    (data, network): recipe
+    for data in ("cifar10", "cifar100", "tiny_imagenet")
+    for network, recipe in {
+        "vgg11": "cifar_vgg",
+        "vgg16": "cifar_vgg",
+        "resnet18": "cifar_resnet",
+        "wide_resnet18": "cifar_resnet",
+    }.items()
+}
+
+
+def test_figure6_trains_each_pair_by_its_own_recipe(sweep):
+    narrow = sweep("experiment=figure6", "seed=0", "scorer=snip", "exponent=1")
+    found = {}
+    for run in plan.plan(*narrow):
+        cfg = narrow[0].load_sweep_config(narrow[1], run.overrides)
+        found[cfg.dataset.name, cfg.architecture.name.removesuffix("_tiny")] = cfg.recipe.name
+    assert found == {pair: "tiny_imagenet" if pair[0] == "tiny_imagenet" else PAIRS[pair] for pair in PAIRS}
+
+
+def test_the_command_line_narrows_a_preset(sweep):
+    _, _, jobs = sweep("experiment=figure6", "seed=0", "exponent=1,2", "pair=cifar10_vgg11", "scorer=snip,random")
+    assert sorted(sorted(job) for job in jobs) == [
+        ["experiment=figure6", f"exponent={exponent}", "pair=cifar10_vgg11", f"scorer={scorer}", "seed=0"]
+        for exponent in (1, 2)
+        for scorer in ("random", "snip")
+    ]
+
+
+def test_rebuttal_b_compares_four_ways_of_scoring(sweep):
+    planned = plan.plan(*sweep("experiment=rebuttal_b", "seed=0", "exponent=2"))
+    names = [run.folder.split("/")[-1].rpartition("-")[0] for run in planned]
+    assert names == [
+        "snip-x2.00-s0-cifar_vgg",
+        "snip-x2.00-s0-train-cifar_vgg",
+        "iter_snip-x2.00-s0-cifar_vgg",
+        "synflow-x2.00-s0-cifar_vgg",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("mode=train", "train"),
+        ("iterations=5", "iterations5"),
+        ("schedule=linear", "linear"),
+        ("scope=layer", "layer"),
+        ("ablation=shuffle", "shuffle"),
+        ("target=effective", "effective"),
+        ("recipe=quick_adamw", "quick_adamw"),
+        ("validation=500", "validation500"),
+        ("compact=true", "compact"),
+        ("train=false", "no_train"),
+        ("precision=16-mixed", "16-mixed"),
+        ("lifecycle=lottery_ticket", "lottery_ticket"),
+    ],
+)
+def test_a_swept_key_shows_in_the_name_of_the_folder(sweep, override, told):
+    plain, other = (plan.plan(*sweep("seed=0", *more))[0].folder for more in ([], [override]))
+    assert plain.rpartition("-")[0] == "fashion_small/conv/synflow-x1.70-s0"
+    assert other.rpartition("-")[0] == f"fashion_small/conv/synflow-x1.70-s0-{told}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["seed=0,1", "exponent=1,2.5", "scorer=snip,synflow", "recipe.optimizer.lr=0.1,0.01"],
+        ["lifecycle=lottery_ticket", "sparsity=0.5,0.9", "iterations=null,3"],
+        ["exclude=null,[classifier.weight]", "seed=range(0,3)"],
+        ["+trainer.log_every_n_steps=5,7", "recipe.epochs=1,2"],
+        ["experiment=rebuttal_a", "seed=1", "exponent=0.5,1", "pair=cifar10_vgg16,tiny_imagenet_resnet18"],
+        ["hydra.sweep.subdir='${hydra.job.num}/${hydra.job.override_dirname}'", "seed=3,4"],
+    ],
+)
+def test_the_plan_is_what_composing_each_job_gives(sweep, arguments):
+    loader, config, jobs = sweep(*arguments)
+    for number, (run, job) in enumerate(zip(plan.plan(loader, config, jobs), jobs, strict=True)):
+        cfg = loader.load_sweep_config(config, job)
+        cfg.hydra.job.num = number
+        assert run == (cfg.hydra.sweep.subdir, settings.identity(cfg), job)
+
+
+def test_planning_composes_once_per_choice_of_groups(sweep, monkeypatch):
+    loader, config, jobs = sweep("experiment=figure1")
+    composed, compose = [], loader.load_sweep_config
+    monkeypatch.setattr(loader, "load_sweep_config", lambda *a: composed.append(a) or compose(*a))
+    assert len(plan.plan(loader, config, jobs)) == 390
+    assert len(composed) == 5
+
+
+def test_two_jobs_in_one_folder_are_refused(sweep):
+    with pytest.raises(InputError, match=r"two runs would share it: exponent=1 .*; exponent=1\.0 "):
+        plan.plan(*sweep("exponent=1,1.0", "seed=0"))
+
+
+def test_a_plan_is_read_as_written_and_the_same_sweep_writes_the_same_file(tmp_path):
+    runs = [plan.Planned("a/b", "1" * 64, ["seed=1"]), plan.Planned("a/c", "2" * 64, ["seed=2"])]
+    assert plan.write(tmp_path, runs, "mine") == plan.write(tmp_path, runs, "mine")
+    plan.write(tmp_path, runs[:1], "smaller")
+    assert sorted(plan.read(tmp_path)) == [plan.Sweep("mine", runs), plan.Sweep("smaller", runs[:1])]
+    (tmp_path / plan.FOLDER / "foreign.jsonl").write_text('{"schema": 7}\n')
+    with pytest.raises(InputError, match=r"foreign\.jsonl: is no plan of a sweep \(is of schema 7, not 1\)"):
+        plan.read(tmp_path)
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: Any, folder: Path) -> str:
+    monkeypatch.setattr("sys.argv", ["status", str(folder)])
+    monkeypatch.setenv("COLUMNS", "120")
+    status.main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_sweep_with_failures_runs_the_rest_lists_each_and_goes_on(command, tmp_path, monkeypatch, capsys):
+    sweep = ("-m", *QUICK, "scorer=random,magnitude", "dataset=mnist,fashion_small", "hydra.sweeper.max_batch_size=1")
+    outcome = command(*sweep)
+    assert outcome.code == 1
+    assert outcome.out.count("failed: ") == outcome.out.count("dataset.root=data: MNIST is not in ") == 2
+    found = status.progress(tmp_path / "runs")
+    assert [dict(counts) for _, counts in found.sweeps] == [{"failed": 2, "done": 2}]
+    out = shown(monkeypatch, capsys, tmp_path / "runs")
+    assert out.count("failed runs/") == 0 and out.count("dataset.root=data: MNIST is not in ") == 2
+    logs = [Path(line.strip()) for line in out.splitlines() if line.endswith("error.log")]
+    assert len(logs) == 2 and all("Traceback" in log.read_text() for log in logs)
+
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    again = command(*sweep)
+    assert again.code == 1 and "4 runs, 2 of them finished" in again.out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")} == times and len(times) == 2
+    assert {json.loads(path.read_text())["attempt"] for path in tmp_path.rglob("mnist/**/status.json")} == {2}
+
+
+def test_status_tells_missing_killed_torn_and_unplanned_runs(tmp_path, monkeypatch, capsys):
+    runs = [
+        plan.Planned(f"set/net/{name}", f"{n:064x}", []) for n, name in enumerate(("done", "gone", "torn", "never"))
+    ]
+    plan.write(tmp_path, runs, "figure1")
+    folders = [tmp_path / run.folder for run in [*runs[:3], plan.Planned("set/net/alone", "", [])]]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for folder, identity in ((folders[0], runs[0].identity), (folders[3], "f" * 64)):
+        results.write(folder, {"status": "complete", "identity": identity})
+    told = {"schema": 1, "status": "running", "identity": runs[1].identity, "pid": 2**22 + 1, "process_started": 1}
+    host = socket.gethostname()
+    (folders[1] / "status.json").write_text(
+        json.dumps({**told, "host": host, "updated": "2026-11-23", "overrides": []})
+    )
+    (folders[2] / "result.json").write_text('{"schema"')
+    assert [(title, dict(counts)) for title, counts in status.progress(tmp_path).sweeps] == [
+        ("figure1", {"done": 1, "failed": 2, "missing": 1}),
+        ("runs outside of sweeps", {"done": 1}),
+    ]
+    out = shown(monkeypatch, capsys, tmp_path)
+    assert "ended without a word, as when killed" in out and "net/torn/result.json: unreadable" in out
+
+
+@pytest.mark.parametrize(("make", "line"), [(False, "is not a folder"), (True, "holds no sweep and no run")])
+def test_status_of_nothing_is_one_line(tmp_path, monkeypatch, capsys, make, line):
+    if make:
+        (tmp_path / "runs").mkdir()
+    with pytest.raises(SystemExit, match=line):
+        shown(monkeypatch, capsys, tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("experiment=figure1 sed=0", "sed=0: unknown key; did you mean seed? allowed: "),
+        ("experiment=figure1 scorer=snip,nosuch", "scorer=nosuch: allowed: "),
+        ("experiment=figure6 pair=cifar10_vgg11,cifar10_vgg12", "pair=cifar10_vgg12: did you mean cifar10_vgg"),
+        ("experiment=rebuttal_b method=snipp", "method=snipp: did you mean snip? allowed: "),
+        ("-m target=nominal,effective ablation=none,shuffle", "ablation=shuffle: works with target=nominal only"),
+        ("experiment=figur1", "experiment=figur1: did you mean figure1? "),
+    ],
+)
+def test_a_mistake_in_a_sweep_costs_one_line_and_no_file(command, tmp_path, arguments, line):
+    outcome = command(*arguments.split())
+    assert outcome.code == 1
+    assert outcome.err.startswith(line)
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_of_another_configuration_in_a_run_s_place_stops_the_sweep(command, tmp_path):
+    assert command("-m", *QUICK, "scorer=random", "seed=0,1").code == 0
+    one, other = sorted(path.parent for path in tmp_path.rglob("result.json"))
+    (other / "result.json").replace(one / "result.json")
+    outcome = command("-m", *QUICK, "scorer=random", "seed=0,1")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1
+    assert one.name in outcome.err and "holds a run of another configuration" in outcome.err
+
+
+def test_fewer_than_one_weight_left_ends_as_a_collapse(command, tmp_path):
+    assert command(*QUICK[:-1], "scorer=random", "exponent=6.25").code == 0
+    (record,) = tmp_path.rglob("result.json")
+    row = json.loads(record.read_text())
+    assert sum(layer["kept"] for layer in row["layers"]) == 0
+    assert row["connected"] is False and row["top1"]["last"] == pytest.approx(0.1)
+
+
+@pytest.mark.slow
+def test_a_small_twin_from_end_to_end(command, tmp_path, monkeypatch, capsys):
+    assert command("experiment=imagenet_vgg19_small", "trainer=cpu", "recipe.epochs=1").code == 0
+    (counts,) = (counts for _, counts in status.progress(tmp_path / "runs").sweeps)
+    assert counts == {"done": 6}
+    rows = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("result.json")]
+    assert {(row["scorer"], row["seed"], row["sparsity"]) for row in rows} == {
+        (scorer, seed, 0.98) for scorer in ("snip", "grasp", "synflow") for seed in (0, 1)
+    }
+    (line,) = (line for line in shown(monkeypatch, capsys, tmp_path / "runs").splitlines() if "vgg19" in line)
+    assert line.split() == ["imagenet_vgg19_small", "6", "6"]
