@@ -21,7 +21,6 @@ from prune_init.explain import refusal, refused
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.loop import Progress, prune
 from prune_init.pruning.result import PruneResult
-from prune_init.settings import resolved
 from prune_init.training.datamodule import DataModule
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
@@ -108,7 +107,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
             cfg.trainer,
             max_epochs=epochs,
             callbacks=callbacks,
-            logger=_logger(cfg, folder),
+            logger=instantiate(cfg.logger, save_dir=folder) if cfg.logger else False,
             default_root_dir=folder,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -140,11 +139,3 @@ def _quiet() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (".*LeafSpec.*", ".*srun.*", ".*does not have many workers.*", ".*exists and is not empty.*"):
         warnings.filterwarnings("ignore", message=message)
-
-
-def _logger(cfg: DictConfig, folder: Path) -> Any:
-    if not cfg.logger:
-        return False
-    logger = instantiate(cfg.logger, save_dir=folder)
-    logger.log_hyperparams(resolved(cfg))
-    return logger

@@ -1,13 +1,14 @@
 """What a run shows in the terminal: the plan, and what came of it."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console as Rich
-from rich.table import Table
+from rich.table import Column, Table
 
 
 class Console:
@@ -49,8 +50,8 @@ class Console:
         self.rich.print("This run is finished already (force=true runs it again).\n")
         self.outcome(row, folder)
 
-    def outcome(self, row: dict[str, Any], folder: Path) -> None:
-        """Layers, cost, accuracies, seconds, and where the files are."""
+    def outcome(self, row: dict[str, Any], folder: Path, dashboards: Sequence[str | None] = ()) -> None:
+        """Layers, cost, accuracies, seconds, and where the files are and the dashboards."""
         self.rich.print(_layer_table(row))
         cost, seconds = row["cost"], row["seconds"]
         lines = {
@@ -62,11 +63,13 @@ class Console:
             "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
             "results": _short(folder),
         }
-        grid = Table.grid(padding=(0, 2))
+        grid = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2))
         for key, value in lines.items():
             if value is not None:
                 grid.add_row(f"[bold]{key}[/]", value)
         self.rich.print(grid)
+        for where in filter(None, dashboards):  # to be copied: in one line
+            self.rich.print(f"[bold]see[/]      {where.replace(f'{Path.cwd()}/', '')}", soft_wrap=True)
         if row["connected"] is False:
             self.rich.print("\n[bold red]layer collapse: no path leads from input to output[/]")
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import WandbLogger
 from safetensors.torch import save_file
 
 from prune_init import results
@@ -17,6 +16,7 @@ from prune_init.console import Console
 from prune_init.files import whole
 from prune_init.pruning import masks
 from prune_init.settings import identity, resolved
+from prune_init.training.dashboards import opened
 from prune_init.training.history import History
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.progress import ProgressBars
@@ -30,26 +30,27 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     data = make_data(cfg)
     module = make_module(cfg, data, bars.scoring)
     trainer = make_trainer(cfg, folder, [history, bars])
-    (folder / "result.json").unlink(missing_ok=True)
-    console.plan(cfg, folder)
-    ready = time.perf_counter()
-    try:
-        trainer.fit(module, datamodule=data)
-    finally:
-        bars.stop()
-        _finish_loggers(trainer)
-    seconds = {
-        "setup": ready - start,
-        "scoring": module.pruning["cost"]["seconds"],
-        "training": sum(epoch["seconds"] for epoch in history.rows),
-        "total": time.perf_counter() - start,
-    }
-    row = _row(cfg, module, history, seconds)
-    if trainer.is_global_zero:
-        _write(
-            folder, row, module, keep_weights=not cfg.train if cfg.weights is None else cfg.weights, export=cfg.export
-        )
-        console.outcome(row, folder)
+    with opened(trainer, resolved(cfg)) as dashboards:
+        (folder / "result.json").unlink(missing_ok=True)
+        console.plan(cfg, folder)
+        ready = time.perf_counter()
+        try:
+            trainer.fit(module, datamodule=data)
+        finally:
+            bars.stop()
+        seconds = {
+            "setup": ready - start,
+            "scoring": module.pruning["cost"]["seconds"],
+            "training": sum(epoch["seconds"] for epoch in history.rows),
+            "total": time.perf_counter() - start,
+        }
+        row = _row(cfg, module, history, seconds)
+        if trainer.is_global_zero:
+            keep_weights = not cfg.train if cfg.weights is None else cfg.weights
+            _write(folder, row, module, keep_weights=keep_weights, export=cfg.export)
+            for dashboard in dashboards:
+                dashboard.record(row, folder)
+            console.outcome(row, folder, [dashboard.where() for dashboard in dashboards])
     return row
 
 
@@ -68,13 +69,6 @@ def _row(cfg: DictConfig, module: PruneThenTrain, history: History, seconds: dic
         "versions": results.versions(),
         "commit": results.commit(),
     }
-
-
-def _finish_loggers(trainer: pl.Trainer) -> None:
-    """End the W&B run: it would otherwise swallow the next run of this process."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
 
 
 def _write(

@@ -52,6 +52,7 @@ CHOICES = {
     "mode": ("train", "eval", None),
     "target": ("nominal", "effective"),
     "export": ("pt2", "onnx", None),
+    "logger.mode": ("online", "offline", "disabled", "", None),
     "precision": ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
 }
 """Root values that take one of a few words; None leaves it to the scorer, or out."""
@@ -128,8 +129,9 @@ def check(cfg: DictConfig) -> None:
     if cfg.iterations is not None:
         _whole("iterations", cfg.iterations, least=1)
     for key, allowed in CHOICES.items():
-        if cfg[key] not in allowed:
-            raise InputError(key, cfg[key], one_of(cfg[key], filter(None, allowed)))
+        value = OmegaConf.select(cfg, key)
+        if value not in allowed:
+            raise InputError(key, value, one_of(value, filter(None, allowed)))
     if cfg.lifecycle.name == "lottery_ticket":
         _check_lottery_ticket(cfg)
     if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
@@ -147,8 +149,8 @@ def check(cfg: DictConfig) -> None:
         raise InputError("recipe.gradient_clip", clip, "allowed: a norm above 0, or null for none")
     _whole("sample.per_class", cfg.sample.per_class, least=int("examples_per_class" in cfg.scorer))
     _whole("sample.batch_size", cfg.sample.batch_size, least=1)
-    for key in ("train", "compact", "checkpoint", "weights", "force", "sample.augment"):
-        value = OmegaConf.select(cfg, key)
+    for key in ("train", "compact", "checkpoint", "weights", "force", "sample.augment", "logger.masks"):
+        value = OmegaConf.select(cfg, key, default=False)
         if not isinstance(value, bool) and (key, value) != ("weights", None):
             raise InputError(key, value, "allowed: true, false")
 
@@ -184,3 +186,4 @@ def _whole(key: str, value: Any, *, least: int, most: int | None = None) -> None
 OmegaConf.register_new_resolver("sparsity", sparsity, replace=True)
 OmegaConf.register_new_resolver("exponent", exponent, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+OmegaConf.register_new_resolver("run_id", lambda *, _root_: identity(_root_)[:16], replace=True)

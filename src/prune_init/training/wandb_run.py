@@ -1,0 +1,140 @@
+"""A run in Weights & Biases that never asks, never hangs, and is the same run after an interruption."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from prune_init import results
+from prune_init.errors import InputError
+from prune_init.training.dashboards import Plain, outcome
+
+SECONDS_TO_CONNECT = 30
+SECONDS_TO_UPLOAD = 300
+
+
+class WandbRun(WandbLogger):
+    """Curves by epoch, the outcome as summary columns, layer densities as a table, and masks if asked for.
+
+    Args:
+        save_dir: the run's folder; W&B writes to `wandb` below it.
+        id: the same for every start of the same run. One that goes on from a checkpoint appends to the W&B run of
+            this id; one that starts over replaces it.
+        mode: offline, online or disabled. Without an answer from the server, online becomes offline.
+        preset: name of the experiment, put before `group` and among the tags.
+        group, job_type, tags: what runs are sorted and found by; the commit is always a tag.
+        masks: upload masks.safetensors as an artifact.
+        more: for `wandb.init`: project, entity, notes, ...
+    """
+
+    def __init__(
+        self,
+        save_dir: Path,
+        *,
+        id: str,
+        mode: str | None = None,
+        preset: str | None = None,
+        group: str,
+        tags: Sequence[str] = (),
+        masks: bool = False,
+        name: str | None = None,
+        **more: Any,
+    ) -> None:
+        commit = results.commit()
+        labels = [*tags, preset, commit and commit[:10] + commit[40:]]
+        group = group if preset is None else f"{preset}/{group}"
+        more |= {"mode": mode or "offline", "group": group, "tags": [str(label) for label in labels if label]}
+        super().__init__(name or save_dir.name, save_dir, id=id, **more)
+        self._goes_on, self._with_masks = False, masks
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run, started when first asked for."""
+        if self._experiment is None and not hasattr(self, "_attach_id"):  # a spawned process attaches to its parent's
+            self._experiment = _start({**self._wandb_init, "resume": "allow" if self._goes_on else None})
+        return super().experiment
+
+    @rank_zero_only
+    def begin(self, config: Plain, *, goes_on: bool) -> None:
+        """Start the run."""
+        self._goes_on = goes_on
+        self.log_hyperparams({**config, "commit": results.commit(), "versions": results.versions()})
+
+    @rank_zero_only
+    def record(self, row: Plain, folder: Path) -> None:
+        """Log the outcome in one row, so that W&B can draw any of its columns over any other."""
+        import wandb
+
+        columns = ["layer", "size", "kept", "density", "effective"]
+        layers = [[layer["name"], *(layer[key] for key in columns[1:])] for layer in row["layers"]]
+        with _staging(folder / "wandb"):
+            self.experiment.log(outcome(row) | {"layers": wandb.Table(columns=columns, data=layers)})
+            if self._with_masks:
+                known = {key: row[key] for key in ("scorer", "sparsity", "seed", "identity")}
+                masks = wandb.Artifact(f"masks-{self.experiment.id}", type="masks", metadata=known)
+                masks.add_file(str((folder / "masks.safetensors").absolute()), policy="immutable")
+                self.experiment.log_artifact(masks)
+
+    @rank_zero_only
+    def finish(self, exit_code: int) -> None:
+        """End the run, if it began."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=exit_code)
+
+    def where(self) -> str | None:
+        """The run's page, or how to upload it."""
+        run = self.experiment
+        if run.disabled:
+            return None
+        return f"wandb sync {run.settings.sync_dir}" if run.offline else run.url
+
+
+def _start(options: Plain) -> Any:
+    """`wandb.init` without questions.
+
+    Raises:
+        InputError: online, but nobody is logged in.
+    """
+    if os.environ.get("WANDB_MODE") == "":
+        del os.environ["WANDB_MODE"]  # for W&B an empty variable is a wrong mode
+    import wandb
+
+    settings = wandb.Settings(
+        console="off",  # it would capture the progress bars
+        silent=True,
+        init_timeout=SECONDS_TO_CONNECT,
+        finish_timeout=SECONDS_TO_UPLOAD,
+    )
+    options.pop("anonymous")  # without effect; W&B warns of it
+    if options["mode"] == "online" and not wandb.login(prompt=False):
+        raise InputError("logger.mode", "online", "nobody is logged in; run `wandb login` or set WANDB_API_KEY")
+    try:
+        run = wandb.init(**options, settings=settings)
+    except wandb.errors.CommError as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"W&B does not answer ({reason}); logging offline, for `wandb sync` later", stacklevel=2)
+        run = wandb.init(**{**options, "mode": "offline"}, settings=settings)
+    run.define_metric("epoch")
+    run.define_metric("*", step_metric="epoch")
+    return run
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[None]:
+    """Let W&B keep tables until their upload in the run's folder: at home, an offline run's would not travel with it."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = str(folder.absolute())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
+        else:
+            os.environ["WANDB_DATA_DIR"] = before
