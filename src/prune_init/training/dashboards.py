@@ -1,6 +1,6 @@
 """Dashboards beside `metrics.csv`: opened with the configuration, told the outcome, closed whatever happens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -29,7 +29,7 @@ class Dashboard(Protocol):
 
 
 @contextmanager
-def opened(trainer: pl.Trainer, config: Plain) -> Iterator[list[Dashboard]]:
+def opened(trainer: pl.Trainer, config: Plain) -> Iterator[Sequence[Dashboard]]:
     """Begin all loggers of `trainer`, and finish them in the end, also when the run fails.
 
     A W&B run left open would swallow the next run of this process.

@@ -142,8 +142,8 @@ class PruneThenTrain(pl.LightningModule):
         x, y = batch
         logits = self.net(x)
         loss = self._loss(logits, y)
-        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "add_dataloader_idx": False}
-        self.log(f"{stage}/loss", loss, batch_size=len(y), sync_dist=stage != "train", **options)
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "add_dataloader_idx": False}
+        self.log(f"{stage}/loss", loss, batch_size=len(y), **options)
         for name in TOP:
             accuracy = cast(MulticlassAccuracy, self._metrics[f"{stage}_{name}"])
             accuracy.update(logits, y)

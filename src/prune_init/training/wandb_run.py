@@ -72,7 +72,7 @@ class WandbRun(WandbLogger):
         """Log the outcome in one row, so that W&B can draw any of its columns over any other."""
         import wandb
 
-        columns = ["layer", "size", "kept", "density", "effective"]
+        columns: list[str | int] = ["layer", "size", "kept", "density", "effective"]
         layers = [[layer["name"], *(layer[key] for key in columns[1:])] for layer in row["layers"]]
         with _staging(folder / "wandb"):
             self.experiment.log(outcome(row) | {"layers": wandb.Table(columns=columns, data=layers)})
@@ -113,13 +113,14 @@ def _start(options: Plain) -> Any:
         finish_timeout=SECONDS_TO_UPLOAD,
     )
     options.pop("anonymous")  # without effect; W&B warns of it
-    if options["mode"] == "online" and not wandb.login(prompt=False):
+    if options["mode"] == "online" and not wandb.login(prompt=False, verify=False):
         raise InputError("logger.mode", "online", "nobody is logged in; run `wandb login` or set WANDB_API_KEY")
     try:
         run = wandb.init(**options, settings=settings)
     except wandb.errors.CommError as error:
         reason = str(error).splitlines()[0]
         warnings.warn(f"W&B does not answer ({reason}); logging offline, for `wandb sync` later", stacklevel=2)
+        wandb.teardown()  # its service still waits for the answer, and keeps the id
         run = wandb.init(**{**options, "mode": "offline"}, settings=settings)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
@@ -128,7 +129,7 @@ def _start(options: Plain) -> Any:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[None]:
-    """Let W&B keep tables until their upload in the run's folder: at home, an offline run's would not travel with it."""
+    """Where W&B keeps tables until their upload: in the home directory, they would not travel with an offline run."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = str(folder.absolute())
     try:
