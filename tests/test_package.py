@@ -92,6 +92,8 @@ def test_the_wheel_runs_in_an_empty_folder(wheel, tmp_path):
         site / "prune_init/conf/__init__.py"
     )
     assert "synflow" in installed("-m", "prune_init", "--help")
+    plugins = "from hydra.core.plugins import Plugins; print(list(Plugins.instance().class_name_to_class))"
+    assert "prune_init_launchers.packed_local.PackedLocalLauncher" in installed("-c", plugins)
     script = next(site.glob("bin/prune-init"))
     assert "finished already" not in installed(script, "experiment=smoke", "trainer=cpu", "results=out")
     (record,) = work.rglob("result.json")
@@ -99,6 +101,7 @@ def test_the_wheel_runs_in_an_empty_folder(wheel, tmp_path):
     assert row["status"] == "complete" and 0 < row["top1"]["last"] <= 1 and row["commit"] is None
     assert {path.name for path in record.parent.iterdir()} == {
         "result.json",
+        "status.json",
         "masks.safetensors",
         "metrics.csv",
         ".hydra",

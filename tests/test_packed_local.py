@@ -51,7 +51,7 @@ def test_the_second_launcher_is_refused_until_the_first_has_gone(tmp_path):
 def test_the_lock_of_a_killed_launcher_is_stale_unless_its_runs_live(tmp_path):
     hold = "import sys, time, subprocess; from pathlib import Path; from prune_init.launching.lock import locked\n"
     hold += "with locked(Path(sys.argv[1])) as lock:\n"
-    hold += "    child = subprocess.Popen(['sleep', '600'], pass_fds=[lock]); print(child.pid, flush=True)\n"
+    hold += "    child = subprocess.Popen(['sleep', '600'], pass_fds=[lock], stdout=subprocess.DEVNULL); print(child.pid, flush=True)\n"
     hold += "    time.sleep(600)"
     launcher = subprocess.Popen([sys.executable, "-c", hold, tmp_path], stdout=subprocess.PIPE, text=True)
     assert launcher.stdout is not None
@@ -85,6 +85,16 @@ def test_what_cannot_work_is_refused_before_any_run(packed, tmp_path, arguments,
     outcome = packed(*PRUNED, *arguments)
     assert outcome.code == 1 and line in outcome.err.splitlines()[-1]
     assert not list(tmp_path.rglob("status.json"))
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "packed_slurm"])
+def test_without_submitit_a_line_says_what_to_install(tmp_path, launcher):
+    without = "import sys; sys.modules['hydra_plugins.hydra_submitit_launcher'] = None; "
+    code = without + "from prune_init.__main__ import main; main()"
+    command = [sys.executable, "-c", code, "-m", f"hydra/launcher={launcher}", "seed=0,1", f"results={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"hydra/launcher={launcher}: needs: pip install 'prune_init[slurm]'\n"
 
 
 @pytest.mark.slow

@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 class Missing(Launcher):
     """Says what to install."""
 
+    choice: str
+
     def __init__(self, **_: Any) -> None:
         from prune_init.errors import InputError
 
-        raise InputError("hydra/launcher", type(self).__name__, "needs: pip install 'prune_init[slurm]'")
+        raise InputError("hydra/launcher", self.choice, "needs: pip install 'prune_init[slurm]'")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> NoReturn:
         """Never reached."""

@@ -23,6 +23,8 @@ class SlurmLauncher(Stock):
     is not: that asks sacct, reports the first failure alone, and takes a cluster's limits for endless.
     """
 
+    choice = "slurm"
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit what is not done yet, and wait."""
         from prune_init.launching.cluster import launch
@@ -60,6 +62,8 @@ class PackedSlurmLauncher(SlurmLauncher):
         concurrent_runs: ... and how many of these side by side.
         params: the stock launcher's.
     """
+
+    choice = "packed_slurm"
 
     def __init__(self, runs_per_job: int, concurrent_runs: int, **params: Any) -> None:
         super().__init__(**params)
