@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from prune_init.errors import InputError
 from prune_init.explain import refusal, refused
@@ -123,6 +124,8 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
         raise refused("trainer", f"{trainer.num_devices} devices", f"there is no GPU; allowed: 1 to {cores} processes")
+    # Lightning took it from SLURM, where a task need not be a rank of this run.
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
     last = folder / "last.ckpt"
     if cfg.checkpoint and last.exists() and not cfg.force:
         trainer.ckpt_path = last
@@ -137,5 +140,11 @@ def _plugins() -> list[Any]:
 def _quiet() -> None:
     """Leave out what Lightning says of every run: which devices are absent, and what else one could install."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", ".*srun.*", ".*does not have many workers.*", ".*exists and is not empty.*"):
+    for message in (
+        ".*LeafSpec.*",
+        ".*srun.*",
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*all_gather is deprecated.*",
+    ):
         warnings.filterwarnings("ignore", message=message)

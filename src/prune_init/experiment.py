@@ -30,6 +30,7 @@ def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
     data = make_data(cfg)
     module = make_module(cfg, data, bars.scoring)
     trainer = make_trainer(cfg, folder, [history, bars])
+    console.rich.quiet = not trainer.is_global_zero
     with opened(trainer, resolved(cfg)) as dashboards:
         (folder / "result.json").unlink(missing_ok=True)
         console.plan(cfg, folder)

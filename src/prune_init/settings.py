@@ -9,6 +9,7 @@ import math
 from importlib.util import find_spec
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError, one_of
@@ -108,6 +109,11 @@ def identity(cfg: DictConfig) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def preset() -> str | None:
+    """The name of the experiment that was chosen, if any."""
+    return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """What defines a result, as plain values."""
     return {
@@ -186,4 +192,5 @@ def _whole(key: str, value: Any, *, least: int, most: int | None = None) -> None
 OmegaConf.register_new_resolver("sparsity", sparsity, replace=True)
 OmegaConf.register_new_resolver("exponent", exponent, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+OmegaConf.register_new_resolver("preset", preset, replace=True)
 OmegaConf.register_new_resolver("run_id", lambda *, _root_: identity(_root_)[:16], replace=True)

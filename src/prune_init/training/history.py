@@ -25,6 +25,8 @@ class History(pl.Callback):
         """Start the epoch's clock and note its learning rate: at its end the schedule has moved on already."""
         self._start = time.perf_counter()
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        for logger in trainer.loggers:
+            logger.log_metrics({"lr": self._rate, "epoch": trainer.current_epoch}, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row; tests ran before this."""

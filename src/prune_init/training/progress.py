@@ -6,23 +6,25 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from prune_init.pruning.scored_net import Batch
 
 
 class ProgressBars(pl.Callback):
-    """Bars over iterations and over training steps; without a terminal, one line per tenth of the work."""
+    """Bars over iterations and training steps; without a terminal, a line per tenth of the iterations and per epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._live = console.is_interactive and console.file.isatty()  # FORCE_COLOR makes a terminal of any file
         self._bars = Progress(
             TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            BarColumn(bar_width=32),  # it alone shrinks in a narrow terminal
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[note]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=not self._live,
         )
         self._scoring: TaskID | None = None
         self._training: TaskID | None = None
@@ -33,7 +35,8 @@ class ProgressBars(pl.Callback):
             self._bars.start()
             self._scoring = self._bars.add_task("scoring", total=iterations, note="")
         self._bars.update(self._scoring, completed=iteration)
-        self._line(f"scoring {iteration}/{iterations}", iteration, iterations)
+        if not self._live and iteration * 10 // iterations > (iteration - 1) * 10 // iterations:
+            self._console.print(f"scoring {iteration}/{iterations}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the training bar, at the epoch where a resumed run goes on."""
@@ -53,18 +56,15 @@ class ProgressBars(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch went."""
         note = _epoch_note(trainer.callback_metrics)
-        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        epoch = trainer.current_epoch + 1
         if self._training is not None:
             self._bars.update(self._training, note=f"epoch {epoch}: {note}")
-        self._line(f"epoch {epoch}/{epochs}  {note}", epoch, epochs)
+        if not self._live:
+            self._console.print(f"epoch {epoch}/{trainer.max_epochs}  {note}", soft_wrap=True)
 
     def stop(self) -> None:
         """Leave the bars as they are and give the terminal back."""
         self._bars.stop()
-
-    def _line(self, text: str, done: int, of: int) -> None:
-        if not self._console.is_terminal and (done == of or done * 10 // of > (done - 1) * 10 // of):
-            self._console.print(text)
 
 
 def _epoch_note(metrics: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ class WandbRun(WandbLogger):
         id: the same for every start of the same run. One that goes on from a checkpoint appends to the W&B run of
             this id; one that starts over replaces it.
         mode: offline, online or disabled. Without an answer from the server, online becomes offline.
-        preset: name of the experiment, put before `group` and among the tags.
+        preset: name of the experiment, which goes before `group` and among the tags.
         group, job_type, tags: what runs are sorted and found by; the commit is always a tag.
         masks: upload masks.safetensors as an artifact.
         more: for `wandb.init`: project, entity, notes, ...
