@@ -13,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from wandb_endpoint import ENTITY, Endpoint
 from wandb_offline import OfflineRun, load
 
+from prune_init import wandb_dashboard
 from prune_init.results import commit
 from prune_init.training.wandb_run import WandbRun
 
@@ -193,3 +194,53 @@ def test_without_an_answer_the_run_is_logged_offline(command, monkeypatch, wandb
     (folder,) = runs()
     (seen,) = offline(folder, wandb)
     assert seen.summary["top1/last"] == result(folder)["top1"]["last"]
+
+
+def dashboard(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "prune_init.wandb_dashboard", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def keys(spec: Any) -> set[str]:
+    """All metric names in the panels of a workspace."""
+    if isinstance(spec, dict):
+        return {key for value in spec.values() for key in keys(value)}
+    if isinstance(spec, list):
+        return {key for value in spec for key in keys(value)}
+    return {spec.removeprefix("summary:")} if isinstance(spec, str) else set()
+
+
+def test_the_workspace_shows_what_runs_log(command, wandb, server):
+    done = dashboard("--entity", "team", "--project", "p")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{server.url}/team/p?nw=")
+    (view,) = server.views.values()
+    assert (view["entityName"], view["projectName"]) == ("team", "p")
+    spec = json.loads(view["spec"])
+    sections = {section["name"]: section["panels"] for section in spec["section"]["panelBankConfig"]["sections"]}
+    assert {name: len(panels) for name, panels in sections.items()} == {
+        "Accuracy": 2,
+        "Training": 4,
+        "Density": 3,
+        "Cost": 3,
+        "Parallel coordinates": 1,
+    }
+    curve = sections["Accuracy"][0]["config"]
+    assert (curve["xAxis"], curve["metrics"], curve["groupBy"]) == ("exponent", ["top1/last"], "scorer.value.name")
+    assert (curve["groupAgg"], curve["groupArea"]) == ("mean", "stddev")
+    assert command(*QUICK).code == 0
+    (seen,) = offline(runs()[0], wandb)
+    words = {word for word in keys(sections) if " " not in word} - {"wandb/bar/v0"}
+    drawn = {word for word in words if word in wandb_dashboard.AXES or "/" in word}
+    assert {"test/top1", "train/loss", "cost/passes", *wandb_dashboard.AXES} <= drawn <= seen.summary.keys()
+    assert seen.table("layers")["columns"][0] == "layer" and "lr" in seen.summary
+
+
+def test_the_workspace_needs_a_login_and_its_package(monkeypatch, capsys):
+    done = dashboard()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "login: nobody is logged in; run `wandb login` or set WANDB_API_KEY\n"
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    monkeypatch.setattr(sys, "argv", ["wandb_dashboard"])
+    with pytest.raises(SystemExit, match=r"needs: pip install 'prune_init\[dashboard\]'"):
+        wandb_dashboard.main()
