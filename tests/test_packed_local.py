@@ -16,6 +16,15 @@ from prune_init.errors import InputError
 from prune_init.launching.lock import locked
 from prune_init.launching.workers import share
 
+HOLD = """
+import subprocess, sys, time
+from pathlib import Path
+from prune_init.launching.lock import locked
+with locked(Path(sys.argv[1])) as lock:
+    child = subprocess.Popen(["sleep", "600"], pass_fds=[lock], stdout=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    time.sleep(600)
+"""
 PACKED = ("hydra/launcher=packed_local", "hydra.launcher.workers=2")
 
 
@@ -49,11 +58,7 @@ def test_the_second_launcher_is_refused_until_the_first_has_gone(tmp_path):
 
 
 def test_the_lock_of_a_killed_launcher_is_stale_unless_its_runs_live(tmp_path):
-    hold = "import sys, time, subprocess; from pathlib import Path; from prune_init.launching.lock import locked\n"
-    hold += "with locked(Path(sys.argv[1])) as lock:\n"
-    hold += "    child = subprocess.Popen(['sleep', '600'], pass_fds=[lock], stdout=subprocess.DEVNULL); print(child.pid, flush=True)\n"
-    hold += "    time.sleep(600)"
-    launcher = subprocess.Popen([sys.executable, "-c", hold, tmp_path], stdout=subprocess.PIPE, text=True)
+    launcher = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     assert launcher.stdout is not None
     child = int(launcher.stdout.readline())
     launcher.kill()
