@@ -209,3 +209,12 @@ def test_a_killed_launcher_leaves_its_jobs_which_are_not_submitted_twice(start, 
     third = start(*arguments)
     assert third.end() == 0, third.err
     assert "1 runs, 1 of them finished" in third.out and attempts(tmp_path) == [1]
+
+
+def test_each_task_of_a_job_is_a_rank_of_its_run(start, tmp_path):
+    run = ("architecture=mlp", "scorer=snip", "recipe.epochs=1", "recipe.batch_size=1000")
+    sweep = start("hydra/launcher=slurm", *SMALL, *run, "trainer=ddp", "trainer.accelerator=cpu", "seed=0")
+    assert sweep.end() == 0, sweep.err
+    assert len(rows(tmp_path)) == 1 and attempts(tmp_path) == [1]
+    errors = "".join(path.read_text() for path in tmp_path.rglob("*_log.err"))
+    assert "MEMBER: 1/2" in errors and "MEMBER: 2/2" in errors

@@ -1,5 +1,6 @@
 """SIGTERM in a SLURM job: the job is about to be killed, and requeued if that was a preemption."""
 
+import os
 import signal
 import time
 from types import FrameType, TracebackType
@@ -23,8 +24,9 @@ class Preemption:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self.given:  # not by print, which the signal may have interrupted
+            os.write(1, b"SIGTERM: nothing more is started; waiting for SLURM to end or requeue this job\n")
         self.given = True
-        print("SIGTERM: nothing more is started; waiting for SLURM to end or requeue this job", flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.given:
