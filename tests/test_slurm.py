@@ -137,16 +137,19 @@ def test_a_preempted_run_is_requeued_and_goes_on_from_its_checkpoint(start, tmp_
     assert not torn(tmp_path) and not list(tmp_path.rglob("last.ckpt"))
 
 
-def test_the_signal_before_the_time_limit_requeues_and_the_limit_itself_is_reported(start, tmp_path):
-    arguments = (*PACKED, *PRUNED, "scorer._target_=faults.Waits", "seed=0,1")
+def test_the_time_limit_requeues_as_often_as_allowed_and_is_then_reported(start, tmp_path):
+    limits = ("hydra.launcher.timeout_min=5", "hydra.launcher.max_num_timeout=1")
+    arguments = (*PACKED, *PRUNED, *limits, "scorer._target_=faults.Waits", "seed=0,1")
     sweep = start(*arguments)
-    wait_until(lambda: len(waiting(tmp_path)) == 2, "two runs at work")
-    forget(tmp_path)
-    (job,) = {line.split()[0] for line in queue()}
-    said("scancel", "--signal=USR2", job)
-    wait_until(lambda: len(waiting(tmp_path)) == 2, "the requeued job")
-    assert attempts(tmp_path) == [2, 2]
-    said("scontrol", "update", f"JobId={job}", "TimeLimit=0:01")
+    for attempt in (1, 2):
+        wait_until(lambda: len(waiting(tmp_path)) == 2, "two runs at work")
+        assert attempts(tmp_path) == [attempt, attempt]
+        forget(tmp_path)
+        (job,) = {line.split()[0] for line in queue()}
+        said("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # less than signal_delay_s: SLURM sends its signal
+        if attempt == 1:
+            wait_until(lambda job=job: f"{job} PENDING" in queue(), "the requeue")
+            said("scontrol", "update", f"JobId={job}", "TimeLimit=5")
     assert sweep.end() == 1
     assert "2 of 2 runs have no result" in sweep.err
     (tmp_path / "go").touch()

@@ -29,9 +29,12 @@ def launch(
         workers = workers or len(visible_gpus()) or max(1, cores() // 2)
         with Bar("runs", len(runs), len(runs) - len(left)) as bar:
             bar.line(f"{len(left)} runs to do, {min(workers, len(left))} at a time")
-            with closing(ended(left, workers, inherit=[lock])) as ends:
-                for run, error in ends:
-                    said.update({} if error is None else {run: error})
-                    bar.advance()
-                    bar.line(f"{run}: {error or 'done'}")
+            try:
+                with closing(ended(left, workers, inherit=[lock])) as ends:
+                    for run, error in ends:
+                        said.update({} if error is None else {run: error})
+                        bar.advance()
+                        bar.line(f"{run}: {error or 'done'}")
+            except KeyboardInterrupt:
+                raise SystemExit("interrupted; the same command goes on with what is missing") from None
     return returns(runs, said)

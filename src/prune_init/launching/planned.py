@@ -19,6 +19,7 @@ class Planned:
 
     Args:
         number: its place in the sweep.
+        name: the overrides that tell it from the others.
         folder: where it goes, absolute.
         identity: what its result.json must say it is.
         overrides: what was asked for, without the options that all runs share.
@@ -29,6 +30,7 @@ class Planned:
     """
 
     number: int
+    name: str
     folder: Path
     identity: str
     overrides: tuple[str, ...]
@@ -43,7 +45,7 @@ class Planned:
         return not self.more
 
     def __str__(self) -> str:
-        return " ".join(self.overrides)
+        return self.name
 
 
 def plan(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0) -> list[Planned]:
@@ -60,6 +62,7 @@ def plan(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: 
     """
     shared = [*_sources(config), *_options(config)]
     trainers: dict[tuple[str, ...], DictConfig] = {}
+    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
     runs = []
     for number, found in enumerate(compose(loader, config, jobs), first):
         what = tuple(override for override in found.overrides if _key(override).startswith(("trainer", "experiment")))
@@ -70,6 +73,7 @@ def plan(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: 
         runs.append(
             Planned(
                 number,
+                " ".join(override for override in found.overrides if override not in common),
                 (Path(config.hydra.sweep.dir) / found.folder).absolute(),
                 found.identity,
                 tuple(found.overrides),
