@@ -128,9 +128,8 @@ def test_an_interrupted_run_is_one_run_after_the_upload(command, wandb, server):
     assert first.run.run_id == second.run.run_id
     assert (epochs(first.history), epochs(second.history)) == ([0], [1, 2])
     assert not server.runs, "an offline run asks no server"
-    for seen in (first, second):
-        wandb_command = [sys.executable, "-m", "wandb", "sync", "--yes", str(seen.folder)]
-        subprocess.run(wandb_command, check=True, capture_output=True, timeout=60)
+    upload = [sys.executable, "-m", "wandb", "sync", "--yes", str(first.folder), str(second.folder)]
+    subprocess.run(upload, check=True, capture_output=True, timeout=60)
     (uploaded,) = server.runs.values()
     assert epochs(uploaded.history) == [0, 1, 2]
     assert uploaded.summary["top1/last"] == result(folder)["top1"]["last"]
