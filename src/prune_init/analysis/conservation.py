@@ -65,7 +65,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
         raise InputError("--steps", steps[0], "allowed: whole numbers from 0")
     (x, targets), batches = _data(options)
     torch.manual_seed(options.seed)
-    model = _architecture(options.architecture, options.num_classes, x.shape[1:])
+    model = architecture(options.architecture, options.num_classes, x.shape[1:])
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     for before, step in zip([0, *steps], steps, strict=False):
         model.train()
@@ -150,7 +150,7 @@ def _neuron_cells(result: Conservation, neurons: Neurons | None) -> list[str]:
     return [f"{len(incoming):,}", *sums, f"{result.residual(neurons):.1e}"]
 
 
-def _architecture(name: str, num_classes: int, input_shape: Sequence[int]) -> nn.Module:
+def architecture(name: str, num_classes: int, input_shape: Sequence[int]) -> nn.Module:
     """The network that `architecture=name` stands for in the configuration."""
     with as_file(files("prune_init.conf") / "architecture") as folder:
         choices = {path.stem: path for path in folder.glob("*.yaml")}

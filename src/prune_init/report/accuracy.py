@@ -1,0 +1,145 @@
+"""Accuracy against compression: ours with intervals over seeds, the published curves dashed beside them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from prune_init.report import published
+from prune_init.report.drawing import Drawing, canvas, compression_axis, legend, mark, ratio, sparsity
+from prune_init.report.palette import FAINT, INK
+from prune_init.report.series import Panel, Point, Series
+
+WHICH = {
+    "last": "after the last epoch",
+    "best": "best epoch on the test set, as published",
+    "at_best_validation": "at the best validation accuracy",
+}
+
+
+def accuracy(panel: Panel, which: str = "last", *, effective: bool = False) -> Drawing:
+    """One panel, over nominal or effective compression."""
+    figure = canvas(height=4.9)
+    (axes,) = figure.axes
+    kind = "effective" if effective else "nominal"
+    drawing = Drawing(
+        f"accuracy-{panel.key}-{kind}-{which}", f"Accuracy against compression, {panel.title}", "", figure
+    )
+    notes = draw(axes, panel, which, effective=effective, tips=drawing.tips)
+    drawing.caption = " ".join([f"Test top-1 {WHICH[which]}; mean over seeds.", *notes])
+    legend(figure, panel.series, _extras(panel, which, effective))
+    return drawing
+
+
+def grid(name: str, title: str, shown: Sequence[Panel], which: str) -> Drawing:
+    """Several panels side by side, with one legend."""
+    columns = min(3, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    size = (8.6, 4.9) if len(shown) == 1 else (4.3 * columns, 3.3 * rows + 0.9)
+    figure = canvas(rows, columns, width=size[0], height=size[1])
+    drawing = Drawing(name, title, "", figure)
+    notes: dict[str, None] = {}
+    for axes, panel in zip(figure.axes, shown, strict=False):
+        notes |= dict.fromkeys(draw(axes, panel, which))
+        axes.set_title(panel.title)
+    for axes in figure.axes[len(shown) :]:
+        axes.remove()
+    drawing.caption = " ".join([f"Test top-1 {WHICH[which]}; mean over seeds.", *notes])
+    every = {series.key: series for panel in shown for series in panel.series}
+    legend(figure, every.values(), {str(h.get_label()): h for p in shown for h in _extras(p, which, False)}.values())
+    return drawing
+
+
+def draw(
+    axes: Axes, panel: Panel, which: str, *, effective: bool = False, tips: dict[str, list[str]] | None = None
+) -> list[str]:
+    """Draw the curves; returns what a caption has to say of them."""
+    exponents: list[float] = []
+    lonely = dropped = 0
+    for series in panel.series:
+        points = [point for point in series.points if point.accuracy(which)]
+        placed = [(x, point) for point in points if (x := _x(point, effective)) is not None]
+        dropped += len(points) - len(placed)
+        lonely += sum(point.accuracy(which).n == 1 for _, point in placed)  # type: ignore[union-attr]
+        exponents += [x for x, _ in placed]
+        _curve(axes, series, placed, which)
+        if tips is not None:
+            tips[series.key] = [_tip(series, point, which) for _, point in placed]
+        if not effective:
+            exponents += _published_curve(axes, panel, series, which)
+    compression_axis(axes, exponents, label="effective compression" if effective else "compression")
+    axes.set_ylabel("test top-1, %")
+    return list(_notes(panel, lonely, len(exponents), dropped))
+
+
+def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which: str) -> None:
+    found = [(x, point, value) for x, point in placed if (value := point.accuracy(which))]
+    x = [x for x, _, _ in found]
+    mean = [value.mean for _, _, value in found]
+    low, high = ([v.mean + sign * v.half for _, _, v in found] for sign in (-1, 1))
+    if any(v.n > 1 for _, _, v in found):
+        band = axes.fill_between(x, low, high, color=series.look.color, alpha=0.16, linewidth=0)
+        mark(band, series)
+    (line,) = axes.plot(x, mean, **series.style, zorder=3)
+    mark(line, series)
+    gone = [(x, value.mean) for x, point, value in found if point.collapsed]
+    if gone:
+        (cross,) = axes.plot(*zip(*gone, strict=True), "x", color=INK, markersize=11, zorder=4)
+        mark(cross, series)
+
+
+def _published_curve(axes: Axes, panel: Panel, series: Series, which: str) -> list[float]:
+    """Beside the first variant of a scorer; returns its exponents."""
+    curve = published.accuracy(panel.dataset, panel.architecture, series.scorer, which) if not series.order else []
+    if curve:
+        x, values = zip(*curve, strict=True)
+        dashed: dict[str, Any] = {"color": series.look.color, "linestyle": (0, (4, 3)), "linewidth": 1.3, "alpha": 0.9}
+        (line,) = axes.plot(x, [value.mean for value in values], **dashed, zorder=2)
+        mark(line, series)
+        return list(x)
+    return []
+
+
+def _x(point: Point, effective: bool) -> float | None:
+    return point.effective_exponent if effective else point.exponent
+
+
+def _tip(series: Series, point: Point, which: str) -> str:
+    value = point.accuracy(which)
+    assert value is not None
+    spread = f" ± {value.half:.1f}" if value.n > 1 else ""
+    lines = [series.look.label, f"{value.mean:.1f}{spread} %, {value.n} seed{'s' * (value.n > 1)}"]
+    lines.append(f"{ratio(point.exponent)} compression, {sparsity(point.exponent)} removed")
+    if point.effective_exponent is not None:
+        lines.append(f"{ratio(point.effective_exponent)} counted over weights on a path")
+    if point.collapsed:
+        lines.append(f"no path left in {point.collapsed} of {len(point.runs)} runs")
+    return "\n".join(lines)
+
+
+def _notes(panel: Panel, lonely: int, points: int, dropped: int) -> list[str]:
+    notes = []
+    if points and lonely >= points:
+        notes.append("One seed only: no interval is drawn.")
+    elif points:
+        notes.append("Bands: 95 % t-interval of the mean over seeds.")
+        if lonely:
+            notes.append(f"No band where there is one seed only ({lonely} points).")
+    if any(run.collapsed for run in panel.runs):
+        notes.append("A cross marks collapse: in at least one run no path leads from input to output.")
+    if dropped:
+        notes.append(f"{dropped} points without any path have no effective compression and are left out.")
+    return notes
+
+
+def _extras(panel: Panel, which: str, effective: bool) -> list[Line2D]:
+    entries = []
+    if not effective and any(
+        published.accuracy(panel.dataset, panel.architecture, s.scorer, which) for s in panel.series
+    ):
+        entries.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1.3, label="published"))
+    if any(run.collapsed for run in panel.runs):
+        entries.append(Line2D([], [], color=INK, marker="x", linestyle="none", markersize=9, label="collapse"))
+    return entries

@@ -1,0 +1,108 @@
+"""What `python -m prune_init.report` does: read the runs, draw, write."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from prune_init.errors import InputError
+from prune_init.files import whole
+from prune_init.report.accuracy import WHICH, accuracy
+from prune_init.report.conservation import measured, neurons
+from prune_init.report.cost import cost
+from prune_init.report.curves import curves
+from prune_init.report.density import density
+from prune_init.report.drawing import Drawing
+from prune_init.report.figures import COMPUTED, draw
+from prune_init.report.page import Shown, page
+from prune_init.report.runs import load
+from prune_init.report.series import Panel, panels
+
+MOST = 10
+"""Lines of trouble that the terminal shows; the page has them all."""
+
+
+def write_page(folder: Path) -> Path:
+    """Write report/report.html below `folder`, with its figures beside it; returns its path.
+
+    Raises:
+        InputError: there is nothing to show.
+    """
+    console = Console(highlight=False)
+    runs, problems = load(folder)
+    shown = panels(runs)
+    out = folder / "report"
+    out.mkdir(exist_ok=True)
+    pictures = []
+    for panel in track(shown, "drawing", console=console, transient=True):
+        for section, drawing, about in _drawings(panel, problems):
+            pictures.append(Shown(section, panel.key, drawing, drawing.save(out), about))
+    theory = _theory(shown[0], problems)
+    if theory is not None:
+        pictures.append(Shown("conservation", "", theory, theory.save(out), {}))
+    with whole(out / "report.html") as path:
+        path.write_text(page(folder, shown, pictures, problems))
+    _say(console, problems)
+    console.print(f"{len(runs):,} runs, {len(pictures)} figures: {out / 'report.html'}", soft_wrap=True)
+    return out / "report.html"
+
+
+def draw_figures(folder: Path, names: list[str]) -> None:
+    """Write report/figure-NAME.svg and .png below `folder`, for each name.
+
+    Raises:
+        InputError: there is no such figure, or no run that it needs.
+    """
+    console = Console(highlight=False)
+    shown, problems = _panels(folder, optional=all(name in COMPUTED for name in names))
+    out = folder / "report"
+    drawings = [draw(name, shown) for name in names]
+    out.mkdir(exist_ok=True, parents=True)
+    for drawing in drawings:
+        drawing.save(out)
+        console.print(f"{drawing.title}. {drawing.caption}\n{out / drawing.name}.svg, .png\n", soft_wrap=True)
+    _say(console, problems)
+
+
+def _panels(folder: Path, *, optional: bool) -> tuple[list[Panel], list[str]]:
+    try:
+        runs, problems = load(folder)
+    except InputError:
+        if optional:
+            return [], []
+        raise
+    return panels(runs), problems
+
+
+def _drawings(panel: Panel, problems: list[str]) -> list[tuple[str, Drawing, dict[str, str]]]:
+    """All figures of a panel, each with its section and the switches that it belongs to."""
+    found = []
+    for which in filter(panel.trained, WHICH):
+        for effective in (False, True):
+            if not effective or any(run.effective_exponent is not None for run in panel.runs):
+                switches = {"x": "effective" if effective else "nominal", "y": which}
+                found.append(("accuracy", accuracy(panel, which, effective=effective), switches))
+    found.append(("density", density(panel), {}))
+    found.append(("cost", cost(panel), {}))
+    training = curves(panel, problems)
+    return found if training is None else [*found, ("training", training, {})]
+
+
+def _theory(panel: Panel, problems: list[str]) -> Drawing | None:
+    """Conservation in the network of most runs."""
+    dataset = panel.runs[0].row["config"].get("dataset") or {}
+    scorers = tuple(dict.fromkeys(series.scorer for series in panel.series))[:5]
+    try:
+        found = measured(panel.architecture, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)
+    except (InputError, KeyError, TypeError) as error:
+        problems.append(f"conservation in {panel.architecture} cannot be shown: {error}")
+        return None
+    return neurons(panel.architecture, found)
+
+
+def _say(console: Console, problems: list[str]) -> None:
+    for line in problems[:MOST]:
+        console.print(f"[yellow]note:[/] {escape(line)}", soft_wrap=True)
+    if len(problems) > MOST:
+        console.print(f"[yellow]note:[/] and {len(problems) - MOST:,} more lines, all of them in the page")

@@ -1,0 +1,150 @@
+"""The paper's theory, computed at once: neurons (figure 3), layers (figure 4), training (figure 5b)."""
+
+from collections.abc import Mapping
+
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prune_init.analysis.conservation import architecture
+from prune_init.data.fashion_small import fashion_small
+from prune_init.data.images import Loader
+from prune_init.pruning.scored_net import Batch
+from prune_init.pruning.weights import prunable
+from prune_init.report import published
+from prune_init.report.drawing import Drawing, canvas, mark
+from prune_init.report.palette import BLUE, FAINT, GREY, ORANGE, SKY, VERMILLION, look
+from prune_init.report.scores import Flow, flows
+
+SCORERS = ("random", "magnitude", "snip", "grasp", "synflow")
+
+
+def measured(name: str, num_classes: int, input_shape: tuple[int, ...], scorers: tuple[str, ...]) -> dict[str, Flow]:
+    """Scores of the net `name` at initialisation, seed 0, on two images per class (at most 20) of noise.
+
+    The embedded images are used where they fit the net.
+    """
+    torch.manual_seed(0)
+    model = architecture(name, num_classes, input_shape)
+    return flows(model, scorers, sample(num_classes, input_shape))
+
+
+def sample(num_classes: int, input_shape: tuple[int, ...]) -> list[Batch]:
+    """At most 20 labelled images."""
+    if tuple(input_shape) == (1, 28, 28) and num_classes == 10:
+        dataset = fashion_small(num_classes=10, input_shape=(1, 28, 28))
+        return dataset.sample(2, seed=0, augment=False)
+    labels = torch.arange(min(20, 2 * num_classes)) % num_classes
+    return [(torch.randn(len(labels), *input_shape), labels)]
+
+
+def neurons(name: str, found: Mapping[str, Flow]) -> Drawing:
+    """Score into each neuron against score out of it, on log axes."""
+    figure = canvas(1, len(found), width=max(5.0, 2.35 * len(found)), height=3.0)
+    for axes, (scorer, flow) in zip(figure.axes, found.items(), strict=True):
+        both = torch.stack([flow.incoming, flow.outgoing]).abs()
+        both = both[:, (both > 0).all(0)]
+        _diagonal(axes, both)
+        dots = axes.scatter(both[0], both[1], s=7, color=look(scorer).color, alpha=0.35, linewidths=0, rasterized=True)
+        mark(dots, scorer)
+        axes.set(xscale="log", yscale="log", xlabel="into the neuron")
+        axes.set_title(look(scorer).label)
+        axes.set_box_aspect(1)
+        axes.locator_params(numticks=4)
+        axes.minorticks_off()
+    figure.axes[0].set_ylabel("out of the neuron")
+    caption = (
+        f"Each dot is a hidden neuron of {name} at initialisation: the sum of scores of its incoming weights against "
+        "that of its outgoing ones (absolute values). On the line the score is conserved, theorem 1: SynFlow's is; "
+        + ", ".join(f"{look(scorer).label} {_worst(flow)}" for scorer, flow in found.items())
+        + " of the largest flow off it at worst."
+    )
+    return Drawing("conservation-neurons", f"Conservation of scores, neuron by neuron, {name}", caption, figure)
+
+
+def layers(name: str, found: Mapping[str, Flow], *, beside: bool) -> Drawing:
+    """Mean score of each layer against its inverse size; with `beside`, the published VGG-19 in a second row."""
+    rows = 2 if beside else 1
+    figure = canvas(rows, len(found), width=max(5.0, 2.35 * len(found)), height=2.9 * rows)
+    for column, (scorer, flow) in enumerate(found.items()):
+        _layer_dots(figure.axes[column], scorer, flow.sizes, flow.means)
+        figure.axes[column].set_title(look(scorer).label)
+        if beside:
+            theirs = "grasp_submission" if scorer == "grasp" else scorer
+            rows_ = [row for row in published.table("layer_scores") if row["scorer"] == theirs]
+            axes = figure.axes[len(found) + column]
+            _layer_dots(axes, scorer, [int(r["size"]) for r in rows_], [float(r["mean_score"]) for r in rows_])
+            axes.set_xlabel("1 / weights in layer")
+    for row in range(rows):
+        figure.axes[row * len(found)].set_ylabel("mean score" + (", published" if row else ""))
+    caption = (
+        f"Each dot is a layer of {name} at initialisation. A conserved score has the same sum in every layer, so its "
+        "mean is proportional to the inverse size: the line has slope 1 (theorem 2)."
+    )
+    if beside:
+        caption += " Below: the authors' VGG-19 for ImageNet, where GraSP is their first version."
+    return Drawing("conservation-layers", f"Large layers have small scores, {name}", caption, figure)
+
+
+def training(axes: Axes, steps: tuple[int, ...] = (0, 50, 200, 1000)) -> list[float]:
+    """Figure 5b: mean squared weight of each layer against inverse size while the conv net trains.
+
+    Plain SGD on the embedded images. Returns the correlation of the logarithms at each of `steps`.
+    """
+    torch.manual_seed(0)
+    model = architecture("conv", 10, (1, 28, 28))
+    loader = fashion_small(num_classes=10, input_shape=(1, 28, 28)).train_loader(
+        64, seed=0, device="cpu", augment=False
+    )
+    batches = (batch for epoch in range(100) for batch in _epoch(loader, epoch))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found: list[float] = []
+    for step in range(max(steps) + 1):
+        if step in steps:
+            weights = prunable(model).values()
+            sizes = torch.tensor([float(w.numel()) for w in weights])
+            means = torch.tensor([float(w.detach().square().mean()) for w in weights])
+            color = (GREY, SKY, BLUE, VERMILLION, ORANGE)[len(found) % 5]
+            order = sizes.argsort()
+            axes.plot((1 / sizes)[order], means[order], "o-", color=color, linewidth=1, label=f"{step:,} steps")
+            found.append(float(torch.corrcoef(torch.stack([-sizes.log(), means.log()]))[0, 1]))
+        _step(model, optimizer, *next(batches))
+    axes.set(xscale="log", yscale="log", xlabel="1 / weights in layer", ylabel="mean squared weight")
+    axes.minorticks_off()
+    axes.legend(fontsize=9)
+    return found
+
+
+def _epoch(loader: Loader, epoch: int) -> Loader:
+    loader.set_epoch(epoch)
+    return loader
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> None:
+    model.train()
+    optimizer.zero_grad()
+    F.cross_entropy(model(inputs), labels).backward()
+    optimizer.step()
+
+
+def _layer_dots(axes: Axes, scorer: str, sizes: list[int], means: list[float]) -> None:
+    x, y = torch.tensor([1 / size for size in sizes]), torch.tensor(means)
+    level = float((y.log() - x.log()).median().exp())  # the line of slope 1 through the middle of the dots
+    ends = torch.stack([x.min() / 1.5, x.max() * 1.5])
+    axes.plot(ends, level * ends, color=FAINT, linewidth=1)
+    dots = axes.scatter(x, y, s=32, color=look(scorer).color, marker=look(scorer).marker, alpha=0.85, linewidths=0)
+    mark(dots, scorer)
+    axes.set(xscale="log", yscale="log", xlabel="1 / weights in layer")
+    axes.set_box_aspect(1)
+    axes.minorticks_off()
+
+
+def _diagonal(axes: Axes, both: Tensor) -> None:
+    ends = [float(both.min()) / 1.5, float(both.max()) * 1.5]
+    axes.plot(ends, ends, color=FAINT, linewidth=1)
+
+
+def _worst(flow: Flow) -> str:
+    largest = torch.stack([flow.incoming, flow.outgoing]).abs().max()
+    return f"{float((flow.incoming - flow.outgoing).abs().max() / largest):.1g}"

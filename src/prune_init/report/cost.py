@@ -1,0 +1,70 @@
+"""What scoring costs: passes, as the rebuttal counts them, and measured seconds."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from prune_init.report.drawing import Drawing, canvas, mark
+from prune_init.report.palette import FAINT
+from prune_init.report.series import Panel, Series
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one series: medians over its runs."""
+
+    series: Series
+    iterations: float
+    examples: float
+    passes: float
+    seconds: float
+    gflop: float
+    share: float | None
+    """Of the run's total seconds, if it was trained."""
+
+
+def costs(panel: Panel) -> list[Cost]:
+    """The table of passes and seconds."""
+    return [_cost(series) for series in panel.series]
+
+
+def _cost(series: Series) -> Cost:
+    runs = list(series)
+
+    def middle(key: str) -> float:
+        return median(run.row["cost"].get(key) or 0 for run in runs)
+
+    trained = [run.row["seconds"] for run in runs if run.row.get("seconds", {}).get("training")]
+    return Cost(
+        series=series,
+        iterations=middle("iterations"),
+        examples=middle("examples_per_iteration"),
+        passes=middle("passes"),
+        seconds=middle("seconds"),
+        gflop=middle("flops") / 1e9,
+        share=median(s["scoring"] / s["total"] for s in trained) if trained else None,
+    )
+
+
+def cost(panel: Panel) -> Drawing:
+    """Passes and seconds, as points on log axes: bars would need a zero."""
+    rows = costs(panel)
+    figure = canvas(1, 2, width=8.6, height=1.3 + 0.36 * len(rows), sharey=True)
+    for axes, key, title in zip(figure.axes, ("passes", "seconds"), ("passes", "seconds of scoring"), strict=True):
+        for place, row in enumerate(rows):
+            value = getattr(row, key)
+            if value > 0:
+                line = axes.plot([value], [place], **{**row.series.style, "linestyle": "none"}, markersize=9)[0]
+                mark(line, row.series)
+                label = f"  {value:,.0f}" if value >= 100 or key == "passes" else f"  {value:.2g}"
+                text = axes.annotate(label, (value, place), xytext=(6, 0), textcoords="offset points", va="center")
+            else:
+                text = axes.annotate("none", (0.01, place), xycoords=("axes fraction", "data"), va="center")
+            text.set(color=FAINT, fontsize=9)
+            mark(text, row.series)
+        axes.set_xscale("log")
+        axes.margins(x=0.25)
+        axes.set_title(title)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), labels=[row.series.look.label for row in rows])
+    caption = "Median over runs. Passes are iterations x examples per iteration, forward and backward together."
+    return Drawing(f"cost-{panel.key}", f"What scoring costs, {panel.title}", caption, figure)

@@ -1,0 +1,67 @@
+"""Training curves: test accuracy by epoch, for a few compressions."""
+
+import math
+from collections import defaultdict
+from statistics import mean
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from prune_init.report.drawing import Drawing, canvas, legend, mark, ratio
+from prune_init.report.series import Panel, Point, Series
+
+FACETS = 3
+
+
+def curves(panel: Panel, problems: list[str]) -> Drawing | None:
+    """Mean over seeds of test top-1 after each epoch; None where nothing was trained."""
+    exponents = spread([x for x in panel.exponents if _trained(panel, x)], FACETS)
+    if not exponents:
+        return None
+    figure = canvas(1, len(exponents), width=8.6, height=3.6, sharey=True)
+    for axes, exponent in zip(figure.axes, exponents, strict=True):
+        for series in panel.series:
+            for point in series.points:
+                if point.exponent == exponent:
+                    _curve(axes, series, point, problems)
+        axes.set_title(f"{ratio(exponent)} compression")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    figure.axes[0].set_ylabel("test top-1, %")
+    legend(figure, panel.series)
+    caption = "Test top-1 after each epoch, mean over seeds, from metrics.csv"
+    caption += (
+        "." if len(exponents) == len(panel.exponents) else f"; {len(exponents)} of {len(panel.exponents)} compressions."
+    )
+    return Drawing(f"training-{panel.key}", f"Training, {panel.title}", caption, figure)
+
+
+def spread(values: list[float], count: int) -> list[float]:
+    """At most `count` of the sorted values: both ends and what lies evenly between."""
+    if len(values) <= count:
+        return values
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
+
+
+def _trained(panel: Panel, exponent: float) -> bool:
+    points = (p for s in panel.series for p in s.points if p.exponent == exponent)
+    return any(run.accuracy("last") is not None for p in points for run in p.runs)
+
+
+def _curve(axes: Axes, series: Series, point: Point, problems: list[str]) -> None:
+    at: dict[float, list[float]] = defaultdict(list)
+    for run in point.runs:
+        try:
+            rows = run.metrics()
+            found = [(row["epoch"], 100 * row["test/top1"]) for row in rows]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            problems.append(f"{run.folder.name}/metrics.csv: unreadable ({error!r:.80}): its training is not shown")
+            continue
+        for epoch, value in found:
+            if math.isfinite(value):
+                at[epoch].append(value)
+    if at:
+        epochs = sorted(at)
+        few = {} if len(epochs) <= 12 else {"marker": ""}
+        (line,) = axes.plot(epochs, [mean(at[e]) for e in epochs], **{**series.style, "markersize": 5, **few})
+        mark(line, series)

@@ -1,0 +1,146 @@
+"""Figures: one look for all of them, as SVG in the page, and as SVG and PNG files beside it."""
+
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from prune_init.files import whole
+from prune_init.report.palette import FAINT, GRID, INK
+from prune_init.report.series import Series
+
+LOOK: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: it can be read, searched and set in the page's own type
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": FAINT,
+    "axes.labelsize": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.titlecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 2,
+    "lines.markersize": 6.5,
+    "lines.markeredgewidth": 1.4,
+    "legend.frameon": False,
+    "figure.facecolor": "#ffffff",
+    "axes.facecolor": "none",
+    "savefig.dpi": 150,
+}
+mpl.rcParams.update(LOOK)  # artists take their looks when they are made, in this module and all others
+
+
+@dataclass
+class Drawing:
+    """A figure with what a reader has to know.
+
+    Attributes:
+        name: of its files.
+        title: what it shows.
+        caption: how to read it.
+        figure: the drawing itself.
+        tips: for the points of each series, by its key, in the order they are drawn: what they stand for.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    tips: dict[str, list[str]] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> str:
+        """Write NAME.svg and NAME.png into `folder`; returns the SVG for a page: its colours, no size of its own."""
+        with whole(folder / f"{self.name}.png") as path:
+            self.figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.15)
+        buffer = io.StringIO()
+        meta = {"Date": None, "Creator": "prune_init", "Title": self.title}
+        with mpl.rc_context({"svg.hashsalt": self.name}):  # names within the SVG are its own in the page
+            self.figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.15, metadata=meta)
+        with whole(folder / f"{self.name}.svg") as path:
+            path.write_text(buffer.getvalue())
+        return _for_page(buffer.getvalue(), self.title)
+
+
+def canvas(rows: int = 1, columns: int = 1, *, width: float = 8.6, height: float = 4.6, **more: Any) -> Figure:
+    """An empty figure of rows x columns axes, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.subplots(rows, columns, squeeze=False, **more)
+    figure.get_layout_engine().set(wspace=0.05, hspace=0.06)  # type: ignore[union-attr, call-arg]
+    return figure
+
+
+def mark(artist: Any, series: Series | str) -> None:
+    """Let the page know which series an artist belongs to, so that it can be switched off."""
+    artist.set_gid(f"series={series if isinstance(series, str) else series.key}")
+
+
+def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "compression") -> None:
+    """Log x axis in multiples of compression, with the sparsity below each."""
+    low, high = min(exponents, default=0), max(exponents, default=1)
+    pad = 0.04 * max(high - low, 0.5)
+    axes.set_xlim(low - pad, high + pad)
+    step = 1 if high - low > 1.6 else 0.5
+    ticks = [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks or sorted({low, high})))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{ratio(x)}\n{sparsity(x)}"))
+    axes.set_xlabel(label)
+
+
+def ratio(exponent: float) -> str:
+    """10**exponent as people write it: 1, 3.2, 100, 10k."""
+    value = 10**exponent
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= size * 0.9995:
+            return f"{value / size:.3g}{unit}x"
+    return f"{value:.2g}x" if value < 99.5 else f"{value:.0f}x"
+
+
+def sparsity(exponent: float) -> str:
+    """The fraction removed at 10**exponent, with as many nines as it takes."""
+    left = 100 * 10**-exponent
+    return f"{100 - left:.{max(0, min(6, math.ceil(-math.log10(left)) + (left % 1 > 1e-9 and left < 99)))}f}%"
+
+
+def legend(figure: Figure, entries: Iterable[Series], extra: Iterable[Line2D] = ()) -> None:
+    """Below the axes."""
+    handles = [*(Line2D([], [], label=one.look.label, **one.style) for one in entries), *extra]
+    columns = min(len(handles), max(2, round(figure.get_figwidth() / 1.4)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9.5)
+
+
+def _for_page(svg: str, title: str) -> str:
+    """Colours that follow light and dark, series that can be found, a size that follows the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'<svg ([^>]*?)width="[\d.]+pt" height="[\d.]+pt"', r"<svg \1", svg, count=1)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_escape(title)}" ', 1)
+    svg = re.sub(r'id="series=([^"]*)"', r'class="series" data-series="\1"', svg)
+    for color, name in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid"), ("#ffffff", "paper")):
+        svg = svg.replace(color, f"var(--{name})")
+    return re.sub(r"\n\s*", "\n", svg)
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

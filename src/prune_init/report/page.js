@@ -1,0 +1,65 @@
+"use strict";
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const at = (id) => document.getElementById(id);
+
+// What is shown: one network, one position of each switch, the series that are ticked, the rows that match.
+function update() {
+  const panel = at("panel") ? at("panel").value : null;
+  const wanted = { panel: panel };
+  for (const radio of all("fieldset input:checked")) wanted[radio.name] = radio.value;
+  for (const part of all("figure, .scroll[data-panel]"))
+    part.hidden = Object.entries(wanted).some(([key, value]) => value !== null && part.dataset[key] && part.dataset[key] !== value);
+  const off = new Set(all(".chip input:not(:checked)").map((box) => box.value));
+  const scorers = new Set(all(".chip input:checked").map((box) => box.value.split(": ")[0]));
+  for (const part of all("figure .series, .costs tr[data-series]")) {
+    const name = part.dataset.series;
+    part.style.display = off.has(name) && !(part.closest("#conservation") && scorers.has(name)) ? "none" : "";
+  }
+  const words = at("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let count = 0;
+  for (const row of rows) {
+    const keep = !off.has(row.dataset.series) && words.every((word) => texts.get(row).includes(word));
+    row.hidden = !keep;
+    count += keep;
+  }
+  at("count").textContent = count.toLocaleString("en") + (count === 1 ? " run" : " runs");
+}
+
+// Sorting: numbers by value, all else by letters; a second click turns the order round.
+function sort(head) {
+  const column = head.cellIndex, descending = head.getAttribute("aria-sort") === "ascending";
+  for (const other of head.parentNode.cells) other.setAttribute("aria-sort", "none");
+  head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const value = (row) => row.cells[column].dataset.v ?? row.cells[column].textContent;
+  const keys = new Map(rows.map((row) => [row, value(row)]));
+  const numeric = [...keys.values()].some((key) => key.trim() !== "" && !isNaN(key));
+  const number = (key) => (isNaN(key) || key.trim() === "" ? -Infinity : Number(key));
+  const compare = numeric ? (a, b) => number(a) - number(b) || 0 : (a, b) => a.localeCompare(b);
+  rows.sort((a, b) => (descending ? -1 : 1) * compare(keys.get(a), keys.get(b)));
+  at("table").tBodies[0].append(...rows);
+}
+
+// The words on a point: those of its series, counted as the points were drawn.
+function tip(event) {
+  const mark = event.target.closest("figure .series use");
+  const words = mark && tips[mark.closest("figure").id]?.[mark.closest(".series").dataset.series];
+  const box = at("tip");
+  box.hidden = !words;
+  if (!words) return;
+  const found = words[all("use", mark.closest(".series")).indexOf(mark)];
+  box.hidden = !found;
+  box.textContent = found ?? "";
+  const { width, height } = box.getBoundingClientRect();
+  box.style.left = Math.max(8, Math.min(event.clientX + 14, innerWidth - width - 8)) + "px";
+  box.style.top = Math.max(8, event.clientY - height - 12) + "px";
+}
+
+const tips = JSON.parse(at("tips").textContent);
+const rows = all("#table tbody tr");
+const texts = new Map(rows.map((row) => [row, (row.textContent + " " + row.dataset.series).toLowerCase()]));
+document.addEventListener("mousemove", tip);
+document.addEventListener("change", update);
+at("filter").addEventListener("input", update);
+for (const head of all("#table th")) head.addEventListener("click", () => sort(head));
+update();
+document.body.dataset.ready = "yes";

@@ -1,0 +1,170 @@
+"""The page: everything that was drawn, a table of all runs, and where it comes from, in one file."""
+
+import hashlib
+import json
+import shlex
+import sys
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from prune_init import results
+from prune_init.report.cost import costs
+from prune_init.report.drawing import Drawing, ratio, sparsity
+from prune_init.report.palette import look
+from prune_init.report.runs import Run
+from prune_init.report.series import Panel, Series
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A drawing in the page: its section, the panel it belongs to, its SVG, and at which switches it is seen."""
+
+    section: str
+    panel: str
+    drawing: Drawing
+    svg: str
+    switches: dict[str, str]
+
+
+SECTIONS = {
+    "accuracy": "Accuracy against compression",
+    "density": "Where weights are left",
+    "cost": "What scoring costs",
+    "training": "Training",
+    "conservation": "Conservation of scores",
+}
+
+
+def page(folder: Path, panels: Sequence[Panel], shown: Sequence[Shown], problems: Sequence[str]) -> str:
+    """The HTML of the report on `folder`, which will lie in folder/report."""
+    here = files("prune_init.report")
+    script = here.joinpath("page.js").read_text()
+    runs = [run for panel in panels for run in panel.runs]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(here.joinpath("page.html").read_text())
+    series = {one.key: one for panel in panels for one in panel.series}
+    return template.render(
+        title=folder.resolve().name,
+        lead=f"Pruning at initialisation, {panels[0].title}"
+        + (f" and {len(panels) - 1} more" if len(panels) > 1 else ""),
+        style=Markup(here.joinpath("page.css").read_text()),
+        script=Markup(script),
+        digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        tips=Markup(_json({one.drawing.name: one.drawing.tips for one in shown if one.drawing.tips})),
+        cards=_cards(panels, runs, len(problems)),
+        panels=panels,
+        series=series.values(),
+        sections={key: [one for one in shown if one.section == key] for key in SECTIONS},
+        titles=SECTIONS,
+        svg=lambda one: Markup(one.svg),
+        costs={panel.key: costs(panel) for panel in panels},
+        rows=[_row(run, panel, one, folder) for panel in panels for one in panel.series for run in one],
+        problems=problems,
+        provenance=_provenance(folder, runs),
+        choices=_choices(shown),
+    )
+
+
+def _choices(shown: Sequence[Shown]) -> dict[str, list[str]]:
+    """The switches of the accuracy figures that have more than one position."""
+    found: dict[str, dict[str, None]] = {"x": {}, "y": {}}
+    for one in shown:
+        for key, value in one.switches.items():
+            found[key][value] = None
+    return {key: list(values) for key, values in found.items() if len(values) > 1}
+
+
+def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[tuple[str, str, str]]:
+    """The page in numbers: a heading, the number, and what it means."""
+    panel = panels[0]
+    scorers = {run.row["scorer"] for run in runs}
+    exponents = {round(run.row["exponent"], 4) for run in runs}
+    seeds = {run.row["seed"] for run in runs}
+    hours = sum((run.row.get("seconds") or {}).get("total") or 0 for run in runs) / 3600
+    gone = sum(run.collapsed for run in runs)
+    cards = [
+        ("Runs", f"{len(runs):,}", f"finished{f'; {problems:,} notes below' if problems else ''}"),
+        ("Grid", f"{len(scorers)} x {len(exponents)} x {len(seeds)}", "scorers, compressions, seeds"),
+        ("Networks", f"{len(panels)}", panel.title + (f" and {len(panels) - 1} more" if len(panels) > 1 else "")),
+    ]
+    best = _leader(panel)
+    if best is not None:
+        cards.append(best)
+    cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left"))
+    cards.append(("Compute", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min", "in all runs together"))
+    return cards
+
+
+def _leader(panel: Panel) -> tuple[str, str, str] | None:
+    """Who has the highest mean at the highest compression that all series of the first panel share."""
+    trained = [{p.exponent: v for p in s.points if (v := p.accuracy("last"))} for s in panel.series]
+    shared = set.intersection(*map(set, trained)) if trained else set()
+    if not shared or len(trained) < 2:
+        return None
+    at = max(shared)
+    value, series = max(((v[at].mean, s) for v, s in zip(trained, panel.series, strict=True)), key=lambda pair: pair[0])
+    return f"Highest at {ratio(at)}", f"{value:.1f} %", f"{series.look.label}, mean top-1 after the last epoch"
+
+
+def _row(run: Run, panel: Panel, series: Series, folder: Path) -> dict[str, Any]:
+    """One row of the table of runs."""
+    path = run.folder.relative_to(folder).as_posix()
+    config = run.row["config"]
+    return {
+        "series": series.key,
+        "panel": panel.key,
+        "color": look(series.scorer).color,
+        "link": f"../{path}/",
+        "path": path,
+        "dataset": panel.dataset,
+        "architecture": panel.architecture,
+        "scorer": series.look.label,
+        "exponent": run.row["exponent"],
+        "ratio": ratio(run.row["exponent"]),
+        "sparsity": sparsity(run.row["exponent"]),
+        "effective": run.effective_exponent,
+        "seed": run.row["seed"],
+        "last": run.row["top1"].get("last"),
+        "best": run.row["top1"].get("best"),
+        "passes": run.row["cost"].get("passes"),
+        "seconds": (run.row.get("seconds") or {}).get("total"),
+        "collapsed": run.collapsed,
+        "epochs": (config.get("recipe") or {}).get("epochs") if config.get("train", True) else 0,
+    }
+
+
+def _provenance(folder: Path, runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What made the runs, and what made this page."""
+    versions = Counter(
+        ", ".join(f"{name} {number}" for name, number in (run.row.get("versions") or {}).items()) for run in runs
+    )
+    commits = Counter(str(run.row.get("commit") or "not from a checkout") for run in runs)
+    arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    command = ["python", "-m", "prune_init.report", *arguments[1:]] if arguments[0] == "__main__.py" else arguments
+    own = results.versions()
+    return [
+        ("folder", str(folder.resolve())),
+        *(("runs made with", f"{text or 'unknown'} ({count:,} runs)") for text, count in versions.most_common(5)),
+        *(("commit of runs", f"{text} ({count:,} runs)") for text, count in commits.most_common(5)),
+        ("this page", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, prune_init {own['prune_init']}"),
+        ("its commit", results.commit() or "not from a checkout"),
+        ("its command", shlex.join(command)),
+        (
+            "published curves",
+            "Tanaka et al. 2020: ganguli-lab/Synaptic-Flow, commit 9dfa57a (first version, June 2020)",
+        ),
+    ]
+
+
+def _json(value: object) -> str:
+    """For a script element: no character in it can end the element."""
+    return json.dumps(value, ensure_ascii=True).replace("<", "\\u003c")

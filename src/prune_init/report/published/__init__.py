@@ -1,0 +1,36 @@
+"""The authors' published results, from the tables beside this file; SOURCES.md says where they are from."""
+
+import csv
+from collections import defaultdict
+from functools import cache
+from importlib.resources import files
+
+from prune_init.report.intervals import Interval, interval
+
+Curve = list[tuple[float, Interval]]
+"""Exponents of compression, and what was measured there."""
+
+
+@cache
+def table(name: str) -> list[dict[str, str]]:
+    """The rows of `name`.csv."""
+    with files(__name__).joinpath(f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def accuracy(dataset: str, architecture: str, scorer: str, which: str) -> Curve:
+    """Top-1 in per cent over the published runs: `best` or `last` epoch; empty where none was published."""
+    found: dict[float, list[float]] = defaultdict(list)
+    for row in table("accuracy"):
+        if (row["dataset"], row["architecture"], row["scorer"]) == (dataset, architecture, scorer) and row.get(which):
+            found[float(row["exponent"])].append(float(row[which]))
+    return [(exponent, interval(found[exponent])) for exponent in sorted(found)]
+
+
+def lottery_ticket(dataset: str, architecture: str, levels: int) -> Curve:
+    """Best top-1 in per cent of iterative magnitude pruning in so many levels, one run each."""
+    return sorted(
+        (float(row["exponent"]), interval([float(row["best"])]))
+        for row in table("lottery_ticket")
+        if (row["dataset"], row["architecture"], int(row["levels"])) == (dataset, architecture, levels)
+    )
