@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DIR := runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint format clean
+.PHONY: help setup run report test check lint format clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +22,9 @@ setup: $(READY)  ## Make .venv and install everything; done once
 
 run: $(READY)  ## Prune at initialisation with SynFlow, then train, on the embedded data
 	$(BIN)/python -m prune_init scorer=synflow sparsity=0.98
+
+report: $(READY)  ## A page that shows all runs: make report DIR=runs
+	$(BIN)/python -m prune_init.report $(DIR)
 
 test: $(READY)  ## All tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup

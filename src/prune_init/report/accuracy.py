@@ -69,7 +69,7 @@ def draw(
             tips[series.key] = [_tip(series, point, which) for _, point in placed]
         if not effective:
             exponents += _published_curve(axes, panel, series, which)
-    compression_axis(axes, exponents, label="effective compression" if effective else "compression")
+    compression_axis(axes, exponents, label="effective compression ratio" if effective else "compression ratio")
     axes.set_ylabel("test top-1, %")
     return list(_notes(panel, lonely, len(exponents), dropped))
 

@@ -66,7 +66,7 @@ def neurons(name: str, found: Mapping[str, Flow]) -> Drawing:
 def layers(name: str, found: Mapping[str, Flow], *, beside: bool) -> Drawing:
     """Mean score of each layer against its inverse size; with `beside`, the published VGG-19 in a second row."""
     rows = 2 if beside else 1
-    figure = canvas(rows, len(found), width=max(5.0, 2.35 * len(found)), height=2.9 * rows)
+    figure = canvas(rows, len(found), width=max(5.0, 2.35 * len(found)), height=2.5 * rows)
     for column, (scorer, flow) in enumerate(found.items()):
         _layer_dots(figure.axes[column], scorer, flow.sizes, flow.means)
         figure.axes[column].set_title(look(scorer).label)
@@ -75,7 +75,8 @@ def layers(name: str, found: Mapping[str, Flow], *, beside: bool) -> Drawing:
             rows_ = [row for row in published.table("layer_scores") if row["scorer"] == theirs]
             axes = figure.axes[len(found) + column]
             _layer_dots(axes, scorer, [int(r["size"]) for r in rows_], [float(r["mean_score"]) for r in rows_])
-            axes.set_xlabel("1 / weights in layer")
+    for axes in figure.axes[-len(found) :]:
+        axes.set_xlabel("1 / weights in layer")
     for row in range(rows):
         figure.axes[row * len(found)].set_ylabel("mean score" + (", published" if row else ""))
     caption = (
@@ -106,8 +107,7 @@ def training(axes: Axes, steps: tuple[int, ...] = (0, 50, 200, 1000)) -> list[fl
             sizes = torch.tensor([float(w.numel()) for w in weights])
             means = torch.tensor([float(w.detach().square().mean()) for w in weights])
             color = (GREY, SKY, BLUE, VERMILLION, ORANGE)[len(found) % 5]
-            order = sizes.argsort()
-            axes.plot((1 / sizes)[order], means[order], "o-", color=color, linewidth=1, label=f"{step:,} steps")
+            axes.plot(1 / sizes, means, "o", color=color, alpha=0.85, label=f"{step:,} steps")
             found.append(float(torch.corrcoef(torch.stack([-sizes.log(), means.log()]))[0, 1]))
         _step(model, optimizer, *next(batches))
     axes.set(xscale="log", yscale="log", xlabel="1 / weights in layer", ylabel="mean squared weight")
@@ -135,7 +135,7 @@ def _layer_dots(axes: Axes, scorer: str, sizes: list[int], means: list[float]) -
     axes.plot(ends, level * ends, color=FAINT, linewidth=1)
     dots = axes.scatter(x, y, s=32, color=look(scorer).color, marker=look(scorer).marker, alpha=0.85, linewidths=0)
     mark(dots, scorer)
-    axes.set(xscale="log", yscale="log", xlabel="1 / weights in layer")
+    axes.set(xscale="log", yscale="log")
     axes.set_box_aspect(1)
     axes.minorticks_off()
 

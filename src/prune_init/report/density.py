@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from prune_init.report.drawing import Drawing, canvas, ratio
+from prune_init.report.drawing import Drawing, canvas, short
 from prune_init.report.palette import FAINT, INK
 from prune_init.report.series import Panel, Point, Series
 
@@ -26,9 +26,7 @@ def density(panel: Panel, *, at_most: int = 12) -> Drawing:
     rows = math.ceil(len(shown) / columns)
     height = rows * (1.0 + 0.19 * min(max(len(names), 7), 40)) + 0.9
     figure = canvas(rows, columns, width=max(5.5, 8.6 * columns / COLUMNS), height=height, sharey=True)
-    images = [
-        _map(axes, series, panel.exponents, names) for axes, series in zip(figure.axes, shown, strict=False)
-    ]
+    images = [_map(axes, series, panel.exponents, names) for axes, series in zip(figure.axes, shown, strict=False)]
     for axes in figure.axes[len(shown) :]:
         axes.remove()
     bar = figure.colorbar(images[0], ax=figure.axes, shrink=0.6, aspect=30, pad=0.02, extend="min")
@@ -62,7 +60,7 @@ def _map(axes: Axes, series: Series, exponents: Sequence[float], names: Sequence
     axes.spines[:].set_visible(False)
     step = max(1, math.ceil(len(exponents) / 6))
     axes.xaxis.set_major_locator(FixedLocator(list(range(0, len(exponents), step))))
-    axes.set_xticklabels([ratio(x) for x in exponents[::step]], fontsize=8.5)
+    axes.set_xticklabels([short(x) for x in exponents[::step]], fontsize=8.5)
     step = max(1, math.ceil(len(names) / 40))
     axes.set_yticks(list(range(0, len(names), step)), labels=list(names[::step]), fontsize=8, color=FAINT)
     return image

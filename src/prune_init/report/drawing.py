@@ -95,7 +95,7 @@ def mark(artist: Any, series: Series | str) -> None:
     artist.set_gid(f"series={series if isinstance(series, str) else series.key}")
 
 
-def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "compression") -> None:
+def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "compression ratio") -> None:
     """Log x axis in multiples of compression, with the sparsity below each."""
     low, high = min(exponents, default=0), max(exponents, default=1)
     pad = 0.04 * max(high - low, 0.5)
@@ -104,23 +104,29 @@ def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "co
     ticks = [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
     axes.xaxis.set_major_locator(FixedLocator(ticks or sorted({low, high})))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{ratio(x)}\n{sparsity(x)}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{short(x)}\n{sparsity(x)}"))
     axes.set_xlabel(label)
 
 
 def ratio(exponent: float) -> str:
-    """10**exponent as people write it: 1, 3.2, 100, 10k."""
-    value = 10**exponent
+    """10**exponent for text: 3.2x, 100x, 31,623x."""
+    value = 10.0**exponent
+    return f"{value:.2g}x" if value < 99.5 else f"{value:,.0f}x"
+
+
+def short(exponent: float) -> str:
+    """10**exponent for axes: 3.2, 100, 32k, 1M."""
+    value = 10.0**exponent
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if value >= size * 0.9995:
-            return f"{value / size:.3g}{unit}x"
-    return f"{value:.2g}x" if value < 99.5 else f"{value:.0f}x"
+            return f"{value / size:.{2 if value < 99.5 * size else 3}g}{unit}"
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
 
 
 def sparsity(exponent: float) -> str:
     """The fraction removed at 10**exponent, with as many nines as it takes."""
-    left = 100 * 10**-exponent
-    return f"{100 - left:.{max(0, min(6, math.ceil(-math.log10(left)) + (left % 1 > 1e-9 and left < 99)))}f}%"
+    left = 100 * 10.0**-exponent
+    return f"{100 - left:.{max(0, math.ceil(-math.log10(left) - 1e-9))}f}%"
 
 
 def legend(figure: Figure, entries: Iterable[Series], extra: Iterable[Line2D] = ()) -> None:

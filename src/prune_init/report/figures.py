@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from matplotlib.lines import Line2D
@@ -9,7 +11,8 @@ from matplotlib.lines import Line2D
 from prune_init.analysis.conservation import architecture
 from prune_init.errors import InputError, one_of
 from prune_init.pruning.loop import prune
-from prune_init.pruning.schedule import named
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import ScoredNet
 from prune_init.report import published
 from prune_init.report.accuracy import grid
 from prune_init.report.conservation import SCORERS, layers, measured, neurons, training
@@ -17,6 +20,7 @@ from prune_init.report.density import density
 from prune_init.report.drawing import Drawing, canvas, compression_axis, legend
 from prune_init.report.palette import BLUE, FAINT, ORANGE, SKY
 from prune_init.report.series import Panel, Series
+from prune_init.scorers.synflow import SynFlow
 
 BASELINES = ("random", "magnitude", "snip", "grasp", "grasp_official", "grasp_submission", "synflow")
 GRASP = ("grasp", "grasp_official", "grasp_submission", "synflow")
@@ -128,19 +132,34 @@ def _figure_7(shown: Sequence[Panel]) -> Drawing:
 
 
 def _largest_cut(schedule: str, exponent: float, iterations: int) -> float:
-    """Prune step by step: the last iteration of a net that is pruned up to there shows its scores."""
+    """Of all iterations, the largest sum of scores that one prunes, over the flow through the output layer."""
     torch.manual_seed(0)
     model = architecture("conv", 10, (1, 28, 28))
-    largest, masks = 0.0, None
-    for left in named(schedule)(10**-exponent, iterations):
-        result = prune(model, "synflow", 1 - left, iterations=1, input_shape=(1, 28, 28), masks=masks)
-        pruned = sum(
-            float(score[~result.masks[name] & (masks[name] if masks else torch.ones_like(result.masks[name]))].sum())
-            for name, score in result.scores.items()
-        )
-        flow = float(list(result.scores.values())[-1].sum())
-        largest, masks = max(largest, pruned / flow), result.masks
-    return largest
+    watched = Watched(SynFlow(iterations=iterations, shrinks=False))
+    kept = prune(model, watched, 1 - 10**-exponent, schedule=schedule, input_shape=(1, 28, 28)).masks
+    after = [masks for _, masks in watched.seen[1:]] + [kept]
+    cuts = []
+    for (scores, before), left in zip(watched.seen, after, strict=True):
+        pruned = sum(float(score[before[name] & ~left[name]].sum()) for name, score in scores.items())
+        cuts.append(pruned / float(list(scores.values())[-1].sum()))
+    return max(cuts)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A scorer whose scores, and the masks they were computed under, are kept."""
+
+    scorer: SynFlow
+    seen: list[tuple[Tensors, Tensors]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scorer, name)
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        """The scorer's own scores."""
+        scores = self.scorer(net)
+        self.seen.append((scores, net.masks))
+        return scores
 
 
 def _rebuttal(name: str, title: str, scorers: tuple[str, ...]) -> Callable[[Sequence[Panel]], Drawing]:

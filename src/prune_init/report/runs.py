@@ -12,6 +12,7 @@ from prune_init import results
 from prune_init.benchmark.collect import collect
 from prune_init.errors import InputError
 
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One finished run: its folder and the content of its result.json."""
