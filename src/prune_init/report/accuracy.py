@@ -70,6 +70,8 @@ def draw(
         if not effective:
             exponents += _published_curve(axes, panel, series, which)
     compression_axis(axes, exponents, label="effective compression ratio" if effective else "compression ratio")
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0.0), min(high, 101.0))
     axes.set_ylabel("test top-1, %")
     return list(_notes(panel, lonely, len(exponents), dropped))
 

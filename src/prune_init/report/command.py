@@ -14,7 +14,7 @@ from prune_init.report.cost import cost
 from prune_init.report.curves import curves
 from prune_init.report.density import density
 from prune_init.report.drawing import Drawing
-from prune_init.report.figures import COMPUTED, draw
+from prune_init.report.figures import COMPUTED, check, draw
 from prune_init.report.page import Shown, page
 from prune_init.report.runs import load
 from prune_init.report.series import Panel, panels
@@ -55,6 +55,8 @@ def draw_figures(folder: Path, names: list[str]) -> None:
         InputError: there is no such figure, or no run that it needs.
     """
     console = Console(highlight=False)
+    for name in names:
+        check(name)
     shown, problems = _panels(folder, optional=all(name in COMPUTED for name in names))
     out = folder / "report"
     drawings = [draw(name, shown) for name in names]

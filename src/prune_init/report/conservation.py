@@ -56,11 +56,11 @@ def neurons(name: str, found: Mapping[str, Flow]) -> Drawing:
     figure.axes[0].set_ylabel("out of the neuron")
     caption = (
         f"Each dot is a hidden neuron of {name} at initialisation: the sum of scores of its incoming weights against "
-        "that of its outgoing ones (absolute values). On the line the score is conserved, theorem 1: SynFlow's is; "
+        "that of its outgoing ones (absolute values). On the line the score is conserved (theorem 1). Farthest off it, "
+        "relative to the largest sum: "
         + ", ".join(f"{look(scorer).label} {_worst(flow)}" for scorer, flow in found.items())
-        + " of the largest flow off it at worst."
     )
-    return Drawing("conservation-neurons", f"Conservation of scores, neuron by neuron, {name}", caption, figure)
+    return Drawing("conservation-neurons", f"Conservation of scores, neuron by neuron, {name}", f"{caption}.", figure)
 
 
 def layers(name: str, found: Mapping[str, Flow], *, beside: bool) -> Drawing:

@@ -62,6 +62,7 @@ def cost(panel: Panel) -> Drawing:
             text.set(color=FAINT, fontsize=9)
             mark(text, row.series)
         axes.set_xscale("log")
+        axes.minorticks_off()
         axes.margins(x=0.25)
         axes.set_title(title)
         axes.set_ylim(len(rows) - 0.5, -0.5)

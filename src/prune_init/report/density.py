@@ -36,7 +36,11 @@ def density(panel: Panel, *, at_most: int = 12) -> Drawing:
     bar.set_label("weights left")
     caption = "Share of weights left in each layer (rows) at each compression (columns), mean over seeds. "
     caption += "A cross marks an empty layer"
-    caption += "; a red frame, that no path is left." if any(run.collapsed for run in panel.runs) else "."
+    caption += (
+        "; a red frame, collapse: in at least one run no path is left."
+        if any(run.collapsed for run in panel.runs)
+        else "."
+    )
     if len(panel.series) > at_most:
         caption += f" The first {at_most} of {len(panel.series)} series."
     return Drawing(f"density-{panel.key}", f"Weights left in each layer, {panel.title}", caption, figure)

@@ -71,12 +71,14 @@ class Drawing:
 
     def save(self, folder: Path) -> str:
         """Write NAME.svg and NAME.png into `folder`; returns the SVG for a page: its colours, no size of its own."""
+        self.figure.draw_without_rendering()  # arranges the axes: once is enough for both files
+        self.figure.set_layout_engine("none")
         with whole(folder / f"{self.name}.png") as path:
-            self.figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.15)
+            self.figure.savefig(path, format="png")
         buffer = io.StringIO()
         meta = {"Date": None, "Creator": "prune_init", "Title": self.title}
         with mpl.rc_context({"svg.hashsalt": self.name}):  # names within the SVG are its own in the page
-            self.figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.15, metadata=meta)
+            self.figure.savefig(buffer, format="svg", metadata=meta)
         with whole(folder / f"{self.name}.svg") as path:
             path.write_text(buffer.getvalue())
         return _for_page(buffer.getvalue(), self.title)
@@ -86,7 +88,7 @@ def canvas(rows: int = 1, columns: int = 1, *, width: float = 8.6, height: float
     """An empty figure of rows x columns axes, in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.subplots(rows, columns, squeeze=False, **more)
-    figure.get_layout_engine().set(wspace=0.05, hspace=0.06)  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1, wspace=0.05, hspace=0.06)  # type: ignore[union-attr, call-arg]
     return figure
 
 

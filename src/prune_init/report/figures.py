@@ -27,14 +27,22 @@ GRASP = ("grasp", "grasp_official", "grasp_submission", "synflow")
 SNIP = ("snip", "iter_snip", "force", "synflow")
 
 
+def check(name: str) -> None:
+    """Refuse what is no figure.
+
+    Raises:
+        InputError: there is no figure of this name.
+    """
+    if name not in FIGURES:
+        raise InputError("figure", name, one_of(name, FIGURES))
+
+
 def draw(name: str, shown: Sequence[Panel]) -> Drawing:
     """The figure `name`, from the panels of a folder of runs or computed now.
 
     Raises:
-        InputError: there is no such figure, or no run that it needs.
+        InputError: there is no run that it needs.
     """
-    if name not in FIGURES:
-        raise InputError("figure", name, one_of(name, FIGURES))
     drawing = FIGURES[name](shown)
     drawing.name = f"figure-{name}"
     return drawing

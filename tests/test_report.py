@@ -1,0 +1,293 @@
+"""The report: numbers in it, the page in a real browser, and what it says of folders that are not as they should be."""
+
+import io
+import math
+import re
+import shutil
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+from prune_init import results
+from prune_init.report.__main__ import main
+from prune_init.report.accuracy import accuracy
+from prune_init.report.drawing import ratio, short, sparsity
+from prune_init.report.intervals import interval, student_t
+from prune_init.report.runs import load
+from prune_init.report.series import panels
+
+SCORERS = ("synflow", "snip", "magnitude")
+EXPONENTS = (0.5, 1.0, 2.0)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def row(scorer: str, exponent: float, seed: int, top1: float, **more: object) -> dict[str, object]:
+    """A result as a run writes it, in brief."""
+    return {
+        "status": "complete",
+        "identity": f"{scorer}-{exponent}-{seed}-{sorted(more.items())}",
+        "config": {
+            "dataset": {"name": "fashion_small", "num_classes": 10, "input_shape": [1, 28, 28]},
+            "scorer": {"name": scorer, "mode": "eval"},
+            **{key: {"name": "none"} for key in ("schedule", "ablation", "lifecycle")},
+            **{"mode": None, "scope": "global", "target": "nominal", "precision": "32-true", "compact": False},
+            "recipe": {"epochs": 2},
+            "train": True,
+            "seed": seed,
+            "exponent": exponent,
+        },
+        "scorer": scorer,
+        "architecture": "conv",
+        "dataset": "fashion_small",
+        "seed": seed,
+        "sparsity": 1 - 10**-exponent,
+        "exponent": exponent,
+        "effective_sparsity": 1 - 10 ** -(exponent + 0.1),
+        "connected": True,
+        "layers": [
+            {"name": f"{i}.weight", "shape": [10], "size": 100, "kept": 10, "effective": 9, "density": 0.1}
+            for i in range(5)
+        ],
+        "cost": {
+            **{"passes": 100, "iterations": 100, "examples_per_iteration": 1, "forward": 100, "backward": 100},
+            **{"hessian": 0, "flops": 10**9, "seconds": 0.5, "peak_memory": 10**6},
+        },
+        "compaction": None,
+        "top1": {"last": top1, "best": top1 + 0.01, "at_best_validation": None},
+        "top5": {"last": 0.9, "best": 0.9, "at_best_validation": None},
+        "seconds": {"setup": 0.1, "scoring": 0.5, "training": 2.0, "total": 2.7},
+        "versions": results.versions(),
+        "commit": None,
+        **more,
+    }
+
+
+def add(folder: Path, name: str, content: dict[str, object]) -> Path:
+    """A run's folder."""
+    run = folder / name
+    run.mkdir(parents=True)
+    results.write(run, content)
+    run.joinpath("metrics.csv").write_text("epoch,test/top1\n1,0.5\n2,0.7\n")
+    return run
+
+
+def make_runs(folder: Path) -> Path:
+    """Three scorers, three compressions, three seeds; one scorer collapses."""
+    for i, scorer in enumerate(SCORERS):
+        for exponent in EXPONENTS:
+            for seed in (0, 1, 2):
+                top1 = 0.9 - 0.1 * i * exponent - 0.01 * seed
+                gone = {"connected": False, "effective_sparsity": 1.0} if (i, exponent) == (2, 2.0) else {}
+                add(folder, f"{scorer}-x{exponent}-s{seed}", row(scorer, exponent, seed, top1, **gone))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return make_runs(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Runs with everything beside them that can be wrong, reported on, and what the terminal said."""
+    folder = make_runs(tmp_path_factory.mktemp("report") / "runs")
+    add(folder, "nan", row("snip", 1.0, 7, math.nan))
+    shutil.copytree(folder / "nan", folder / "nan-again")
+    for name, text in {
+        "torn": '{"schema": 1, "sta',
+        "foreign": '{"a": 1}',
+        "old": '{"schema": 0}',
+        "list": "[1]",
+    }.items():
+        (folder / name).mkdir()
+        (folder / name / "result.json").write_text(text)
+    (folder / "snip-x1.0-s0" / "metrics.csv").write_text("epoch,test/top1\n1,half a li")
+    (folder / "snip-x2.0-s0" / "metrics.csv").write_bytes(b"\xff\xfe\x00")
+    said = io.StringIO()
+    with redirect_stdout(said):
+        main([str(folder)])
+    return folder, said.getvalue()
+
+
+def test_intervals_are_those_of_student():
+    """Quantiles from printed tables; the interval of 1, 2, 3 is 2 +- 4.3027 / sqrt(3)."""
+    for freedom, printed in {1: 12.706, 2: 4.303, 10: 2.228, 11: 2.201, 15: 2.131, 30: 2.042, 120: 1.980}.items():
+        assert abs(student_t(freedom) - printed) < 6e-4, freedom
+    mean, half, n = interval([1.0, 2.0, 3.0])
+    assert (mean, n) == (2.0, 3) and abs(half - 4.3027 / math.sqrt(3)) < 1e-4
+    assert math.isnan(interval([1.0]).half)
+
+
+def test_compressions_are_written_as_people_write_them():
+    assert [ratio(x) for x in (0, 0.5, 1, 2, 4.5)] == ["1x", "3.2x", "10x", "100x", "31,623x"]
+    assert [short(x) for x in (0, 0.5, 2, 3, 4.5, 6)] == ["1", "3.2", "100", "1k", "32k", "1M"]
+    assert [sparsity(x) for x in (0, 1, 1.5, 2, 3, 6)] == ["0%", "90%", "97%", "99%", "99.9%", "99.9999%"]
+
+
+def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
+    other = row("snip", 1.0, 0, 0.3, identity="other")
+    other["config"] = {**other["config"], "mode": "train"}  # type: ignore[dict-item]
+    add(runs, "snip-train", other)
+    (panel,) = panels(load(runs)[0])
+    assert [series.key for series in panel.series] == ["synflow", "snip", "snip: mode train", "magnitude"]
+    snip, trained = panel.series[1:3]
+    assert snip.look.color == trained.look.color and snip.style["linestyle"] != trained.style["linestyle"]
+    found = snip.points[1].accuracy("last")
+    assert found is not None and abs(found.mean - 79) < 1e-9 and abs(found.half - 4.3027 / math.sqrt(3)) < 1e-3
+    assert [point.accuracy("last").n for point in trained.points] == [1]  # type: ignore[union-attr]
+
+
+def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them(tmp_path):
+    for seed, top1 in enumerate((0.70, 0.72)):
+        add(tmp_path, f"s{seed}", row("synflow", 1.0, seed, top1, dataset="cifar100", architecture="vgg16"))
+    (panel,) = panels(load(tmp_path)[0])
+    drawing = accuracy(panel, "best")
+    lines = [list(map(float, line.get_ydata())) for line in drawing.figure.axes[0].lines]
+    assert len(lines) == 2 and abs(lines[0][0] - 72) < 1e-9
+    assert len(lines[1]) > 20 and abs(lines[1][4] - 73) < 1  # published, 10x: between 72 and 74 %
+    assert all("published" in text.get_text() for text in drawing.figure.legends[0].texts[1:])
+
+
+@pytest.mark.slow
+def test_the_page_says_what_it_could_not_show_and_shows_the_rest(spoilt):
+    folder, said = spoilt
+    page = (folder / "report" / "report.html").read_text()
+    for word in (
+        "torn",
+        "foreign",
+        "old",
+        "list",
+        "nan-again",
+        "nan: accuracy last is nan",
+        "snip-x1.0-s0/metrics.csv",
+    ):
+        assert word in said and word in page
+    assert page.count("<tr data-series=") == 28 + len(SCORERS) and page.count("<figure") == 8
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_one_untrained_run_with_a_hostile_name(tmp_path, capsys):
+    """No accuracies, no interval, and what files say does not become part of the page."""
+    evil = '<img src=x onerror="alert(1)">'
+    content = row("synflow", 1.0, 0, 0.8) | {
+        "scorer": evil,
+        "top1": dict.fromkeys(("last", "best", "at_best_validation")),
+    }
+    add(tmp_path, "only", content).joinpath("metrics.csv").unlink()
+    main([str(tmp_path)])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "one seed only: no intervals are drawn" in capsys.readouterr().out and "one seed only" in page
+    assert "None of these runs was trained" in page and "density-fashion_small-conv.png" in page
+    assert "<img" not in page
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    add(tmp_path, "only", row("synflow", 1.0, 0, 0.8))
+    (panel,) = panels(load(tmp_path)[0])
+    drawing = accuracy(panel)
+    assert "One seed only: no interval is drawn." in drawing.caption and not drawing.figure.axes[0].collections
+    add(tmp_path, "second", row("synflow", 1.0, 1, 0.82))
+    (panel,) = panels(load(tmp_path)[0])
+    assert len(accuracy(panel).figure.axes[0].collections) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nowhere"], "folder=nowhere: is not a folder"),
+        (["."], "folder=.: holds no result.json of a finished run"),
+        ([".", "figure=9"], "figure=9: allowed: 1, 2, 3, 4, 5, 6, 7, a, b"),
+        ([".", "figure=1"], "folder=.: holds no result.json of a finished run"),
+        ([".", "svg"], "argument=svg: allowed: DIR, figure=NAME"),
+    ],
+)
+def test_what_cannot_be_done_ends_in_one_line(arguments, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert str(stop.value).startswith(line) and "\n" not in str(stop.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_by_name(runs, capsys):
+    main([str(runs), "figure=1", "figure=2", "figure=b"])
+    out = capsys.readouterr().out
+    assert "Figure 1" in out and "Figure 2" in out and "Rebuttal, figure B" in out
+    assert {path.name for path in (runs / "report").iterdir()} == {
+        f"figure-{name}.{kind}" for name in "12b" for kind in ("svg", "png")
+    }
+    for path in runs.glob("synflow-*"):
+        shutil.rmtree(path)
+    with pytest.raises(SystemExit, match=r"figure=a: needs trained runs of grasp, .*: .* experiment=rebuttal_a"):
+        main([str(runs), "figure=a"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["3", "4", "5", "7"])
+def test_figures_of_the_theory_need_no_runs(name, tmp_path, capsys):
+    main([str(tmp_path / "none"), f"figure={name}"])
+    assert (tmp_path / "none" / "report" / f"figure-{name}.png").stat().st_size > 10_000
+    if name == "3":  # SynFlow's scores are conserved to rounding, SNIP's are not
+        worst = dict(re.findall(r"(\w+) ([\de.-]*\d)", capsys.readouterr().out.partition("largest sum: ")[2]))
+        assert float(worst["SynFlow"]) < 1e-12 and float(worst["SNIP"]) > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+def test_the_page_in_a_browser(spoilt):
+    """Curves are drawn, switches, filters and sorting work, nothing is asked of any other machine."""
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    runs, _ = spoilt
+    report = runs / "report" / "report.html"
+    said: list[str] = []
+    asked: list[str] = []
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report.as_uri())
+        page.wait_for_function("document.body.dataset.ready === 'yes'")
+
+        shown = page.locator("#accuracy figure:visible")
+        assert shown.count() == 1
+        curve = shown.locator("g.series[data-series=snip]:has(use)")
+        assert curve.count() == 1 and curve.locator("use").count() == len(EXPONENTS)
+        drop = [float(mark.get_attribute("y") or "nan") for mark in curve.locator("use").all()]
+        assert drop == sorted(drop) and drop[0] < drop[-1]  # accuracy falls: y grows downwards
+        curve.locator("use").first.hover(force=True)
+        assert "SNIP" in page.locator("#tip").inner_text() and "3 seeds" in page.locator("#tip").inner_text()
+
+        page.locator("fieldset[data-switch=x] label", has_text="effective").click()
+        assert shown.count() == 1 and "effective" in (shown.get_attribute("id") or "")
+
+        rows = page.locator("#table tbody tr:visible")
+        assert rows.count() == 28
+        page.fill("#filter", "snip 100x")
+        assert rows.count() == 3 and page.locator("#count").inner_text() == "3 runs"
+        page.fill("#filter", "")
+        page.locator(".chip[data-series=magnitude]").click()
+        assert rows.count() == 19 and not shown.locator("g.series[data-series=magnitude]").first.is_visible()
+        page.locator(".chip[data-series=magnitude]").click()
+
+        head = page.locator("#table th", has_text="Last, %")
+        column = "rows => rows.map(row => Number(row.cells[7].textContent))"
+        head.click()
+        rising = rows.evaluate_all(column)
+        assert rising == sorted(rising) and head.get_attribute("aria-sort") == "ascending"
+        head.click()
+        assert rows.evaluate_all(column) == sorted(rising, reverse=True)
+
+        links = page.locator("#table tbody a").evaluate_all("links => links.map(link => link.href)")
+        folders = {Path(link.removeprefix("file://")) for link in links}
+        assert len(folders) == 28 and all((folder / "result.json").is_file() for folder in folders)
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        for width in (1280, 420):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate(wide) <= 0  # nothing sticks out
+        browser.close()
+    assert said == [] and asked == [report.as_uri()]
