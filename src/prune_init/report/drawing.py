@@ -92,9 +92,13 @@ def canvas(rows: int = 1, columns: int = 1, *, width: float = 8.6, height: float
     return figure
 
 
-def mark(artist: Any, series: Series | str) -> None:
-    """Let the page know which series an artist belongs to, so that it can be switched off."""
-    artist.set_gid(f"series={series if isinstance(series, str) else series.key}")
+def mark(artist: Any, series: Series | str, *, points: bool = False) -> None:
+    """Let the page know which series an artist belongs to, so that it can be switched off.
+
+    Of a series whose drawing has tips, the artist with the `points` is the one that they belong to.
+    """
+    key = series if isinstance(series, str) else series.key
+    artist.set_gid(f"points={key}" if points else f"series={key}")
 
 
 def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "compression ratio") -> None:
@@ -144,6 +148,7 @@ def _for_page(svg: str, title: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'<svg ([^>]*?)width="[\d.]+pt" height="[\d.]+pt"', r"<svg \1", svg, count=1)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_escape(title)}" ', 1)
+    svg = re.sub(r'id="points=([^"]*)"', r'class="series points" data-series="\1"', svg)
     svg = re.sub(r'id="series=([^"]*)"', r'class="series" data-series="\1"', svg)
     for color, name in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid"), ("#ffffff", "paper")):
         svg = svg.replace(color, f"var(--{name})")

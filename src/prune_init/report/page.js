@@ -41,12 +41,12 @@ function sort(head) {
 
 // The words on a point: those of its series, counted as the points were drawn.
 function tip(event) {
-  const mark = event.target.closest("figure .series use");
-  const words = mark && tips[mark.closest("figure").id]?.[mark.closest(".series").dataset.series];
+  const mark = event.target.closest("figure .points use");
+  const words = mark && tips[mark.closest("figure").id]?.[mark.closest(".points").dataset.series];
   const box = at("tip");
   box.hidden = !words;
   if (!words) return;
-  const found = words[all("use", mark.closest(".series")).indexOf(mark)];
+  const found = words[all("use", mark.closest(".points")).indexOf(mark)];
   box.hidden = !found;
   box.textContent = found ?? "";
   const { width, height } = box.getBoundingClientRect();
