@@ -116,6 +116,8 @@ UNKNOWN_NAMES = [
     ("schedule=exponentail", "schedule=exponentail: did you mean exponential? allowed: "),
     ("recipe=cifar_vg", "recipe=cifar_vg: did you mean cifar_vgg? allowed: "),
     ("experiment=compar", "experiment=compar: did you mean compare? allowed: "),
+    ("logger=wandb logger.mode=ofline", "logger.mode=ofline: did you mean offline? allowed: disabled, offline, online"),
+    ("logger=wandb logger.masks=5", "logger.masks=5: allowed: true, false"),
     ("logger=wandbb", "logger=wandbb: did you mean wandb? allowed: csv, tensorboard, wandb"),
     ("sparcity=0.9", "sparcity=0.9: unknown key; did you mean sparsity? allowed: "),
     ("recipe.epoch=3", "recipe.epoch=3: unknown key; did you mean epochs? allowed: "),

@@ -1,6 +1,7 @@
 """Two processes on one machine, really: one record, and the masks of a single process."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -24,16 +25,19 @@ def test_checksums_tell_masks_apart():
 @pytest.mark.slow
 def test_two_processes_keep_the_masks_of_one(tmp_path):
     for devices in ("1", "2"):
-        more = ("trainer=ddp",) if devices == "2" else ()
+        more = ("trainer=ddp", "logger=wandb") if devices == "2" else ()
         folder = f"results={tmp_path / devices}"
         command = [sys.executable, "-m", "prune_init", *ARGUMENTS, f"trainer.devices={devices}", *more, folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        home = {**os.environ, "HOME": str(tmp_path / "home")}  # W&B keeps logs there
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=home)
         assert done.returncode == 0, done.stderr
+        assert done.stdout.count("epoch 1/1") == 1 and "warning" not in done.stdout
     one, two = (next((tmp_path / devices).rglob("result.json")) for devices in ("1", "2"))
     masks = [load_file(path.parent / "masks.safetensors") for path in (one, two)]
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
     assert json.loads(two.read_text())["cost"]["passes"] == 100
     assert len(list((tmp_path / "2").rglob("result.json"))) == 1
+    assert len(list((tmp_path / "2").rglob("*.wandb"))) == 1
 
 
 @pytest.mark.slow
