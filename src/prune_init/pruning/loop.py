@@ -116,27 +116,24 @@ def _iterate(
     net.prune(everything)
     _warn_if_starved(round(densities[-1] * total), len(net.weights))
     possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
-    part = Shrinking(net, possible=possible and len(densities) > 1)
+    shrinking = Shrinking(net, possible=possible and len(densities) > 1)
     scores: Tensors = {}
-    scored: ScoredNet | None = None
     flops = 0
     for iteration, density in enumerate(densities, start=1):
         keep = round(density * total)
-        if part.advance(density) is not scored:
-            scored = part.net
+        if shrinking.advance(density) or iteration == 1:
             with FlopCounterMode(display=False) as counter:
-                scores = _scores(scored, scorer)
+                scores = _scores(net, scorer)
             flops = counter.get_total_flops()
         else:
-            scores = _scores(scored, scorer)
+            scores = _scores(net, scorer)
         net.ledger.flops += flops
-        scores = part.settle(scores, keep)
-        candidates = everything if revives else part.net.masks
+        candidates = everything if revives else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
-        part.net.prune(masking.keep_top(ranked, candidates, keep))
+        net.prune(masking.keep_top(ranked, candidates, keep))
         if progress is not None:
             progress(iteration, len(densities))
-    return part.finish(scores)
+    return shrinking.finish(scores)
 
 
 def _scores(net: ScoredNet, scorer: Callable[[ScoredNet], Tensors]) -> Tensors:

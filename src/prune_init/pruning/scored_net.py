@@ -9,6 +9,8 @@ from torch.func import functional_call
 
 from prune_init.errors import InputError
 from prune_init.pruning.cost import Ledger
+from prune_init.pruning.live import LiveWeight
+from prune_init.pruning.live_calls import LiveCalls
 from prune_init.pruning.masks import Tensors
 
 Batch = tuple[Tensor, Tensor]
@@ -29,6 +31,7 @@ class ScoredNet:
         loss: maps (output, target) to the mean loss of the batch.
         generator: the source of all randomness while scoring.
         ledger: counts what scoring costs.
+        live: if given, `weights` and `masks` are vectors of what is left of the weights; see `LiveWeight`.
     """
 
     model: nn.Module
@@ -42,6 +45,7 @@ class ScoredNet:
     input_shape: Sequence[int] | None = None
     density: float = 1.0
     ledger: Ledger = field(default_factory=Ledger)
+    live: dict[str, LiveWeight] = field(default_factory=dict)
     _batches: list[Batch] | None = None
     _ones: Tensor | None = None
 
@@ -54,14 +58,18 @@ class ScoredNet:
         self.masks = masks
         for name, w in self.weights.items():
             if self.dense is None:
-                w.mul_(masks[name])
+                w.masked_fill_(~masks[name], 0)
             else:
-                torch.mul(self.dense[name], masks[name], out=w)
+                w.copy_(self.dense[name]).masked_fill_(~masks[name], 0)
 
     def __call__(self, weights: Tensors, x: Tensor, others: Tensors | None = None) -> Tensor:
         """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors)."""
         self.ledger.forward += len(x)
-        return functional_call(self.model, {**(self.others if others is None else others), **weights}, (x,))
+        tensors = self.others if others is None else others
+        if not self.live:
+            return functional_call(self.model, {**tensors, **weights}, (x,))
+        with LiveCalls(self.live, weights, reuse=self.examples <= 1) as calls:
+            return functional_call(self.model, {**tensors, **calls.tensors}, (x,))
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
         """d scalar / d weights by name; `twice` keeps the graph for a second derivative."""
