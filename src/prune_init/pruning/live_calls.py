@@ -84,7 +84,7 @@ class _Multiplication:
 
     def own(self, x: Tensor) -> Tensor:
         """The product of the matrix and x."""
-        return Product.apply(self.entries, x, self.weight, self._reuse)  # type: ignore[no-untyped-call, no-any-return]
+        return Product.apply(self.entries, x, self.weight, self._reuse)
 
 
 def _convolution(

@@ -19,6 +19,7 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.schedule import Schedule, named
 from prune_init.pruning.scored_net import Batch, Loss, ScoredNet
+from prune_init.pruning.selection import keep_top
 from prune_init.pruning.shrinking import Shrinking
 from prune_init.pruning.weights import Patterns, prunable
 
@@ -113,7 +114,6 @@ def _iterate(
     """Run the iterations on `net.masks`; returns the scores of the last one."""
     total = sum(w.numel() for w in net.weights.values())
     everything, revives = net.masks, getattr(scorer, "revives", False)
-    net.prune(everything)
     _warn_if_starved(round(densities[-1] * total), len(net.weights))
     possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
     shrinking = Shrinking(net, possible=possible and len(densities) > 1)
@@ -130,7 +130,7 @@ def _iterate(
         net.ledger.flops += flops
         candidates = everything if revives else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
-        net.prune(masking.keep_top(ranked, candidates, keep))
+        net.prune(keep_top(ranked, candidates, keep))
         if progress is not None:
             progress(iteration, len(densities))
     return shrinking.finish(scores)
@@ -164,18 +164,22 @@ def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iter
 
 
 def _scored_net(
-    model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, revives: bool, **context: Any
+    model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, masks: Tensors, revives: bool, **context: Any
 ) -> ScoredNet:
     def copy(tensor: Tensor) -> Tensor:
         # Masks and counters are not arithmetic: only floating-point tensors change their dtype.
-        return tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+        copied = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+        return copied.contiguous()  # masks and weights are read as flat vectors, whatever their memory format was
 
     every = dict(model.named_parameters()) | dict(model.named_buffers())
     current = {name: copy(w) for name, w in weights.items()}
+    dense = {name: w.clone() for name, w in current.items()} if revives else None
+    masking.apply(masks, current)
     return ScoredNet(
         model=model,
         weights=current,
-        dense={name: w.clone() for name, w in current.items()} if revives else None,
+        dense=dense,
+        masks=masks,
         others={name: copy(tensor) for name, tensor in every.items() if name not in weights},
         **context,
     )
@@ -183,7 +187,7 @@ def _scored_net(
 
 def _from(masks: Tensors | None, weights: Mapping[str, Tensor]) -> Tensors:
     """Masks to begin with: everything is kept, or what was kept before."""
-    start = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
     for name, mask in (masks or {}).items():
         if name not in start or mask.shape != start[name].shape or mask.dtype != torch.bool:
             raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")

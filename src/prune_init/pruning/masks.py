@@ -1,4 +1,4 @@
-"""Masks: choosing exactly k weights by score, applying them, keeping them, and storing them."""
+"""Masks: ranks within layers, applying masks, and storing them."""
 
 import json
 import os
@@ -12,36 +12,8 @@ from torch import Tensor
 
 from prune_init.errors import InputError
 from prune_init.files import whole
-from prune_init.pruning.selection import kth_largest
 
 Tensors = dict[str, Tensor]
-
-
-def keep_top(scores: Tensors, candidates: Tensors, keep: int) -> Tensors:
-    """The masks that keep the `keep` highest scores among `candidates`, exactly.
-
-    Among equal scores the earlier weight stays: order of the dictionary, then flat index.
-
-    Args:
-        scores: score of each weight, any shapes, one device.
-        candidates: boolean tensors of the same shapes; weights outside are never kept.
-        keep: how many weights to keep over all tensors.
-
-    Returns:
-        Boolean tensors of the same shapes with `keep` entries True (all candidates, where there are fewer).
-    """
-    cut = kth_largest(scores, candidates, keep)
-    if cut is None:
-        return {name: mask.clone() for name, mask in candidates.items()}
-    kept = {name: (score > cut).logical_and_(candidates[name]) for name, score in scores.items()}
-    ties = keep - sum(int(torch.count_nonzero(mask)) for mask in kept.values())
-    for name, score in scores.items():
-        if ties == 0:
-            break
-        equal = (score == cut).logical_and_(candidates[name]).flatten().nonzero().flatten()[:ties]
-        kept[name].view(-1)[equal] = True
-        ties -= len(equal)
-    return kept
 
 
 def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, float] | None = None) -> Tensors:

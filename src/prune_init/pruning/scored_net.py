@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from prune_init.errors import InputError
 from prune_init.pruning.cost import Ledger
-from prune_init.pruning.live import LiveWeight
+from prune_init.pruning.live import LiveWeight, places_of
 from prune_init.pruning.live_calls import LiveCalls
 from prune_init.pruning.masks import Tensors
 
@@ -48,19 +48,27 @@ class ScoredNet:
     live: dict[str, LiveWeight] = field(default_factory=dict)
     _batches: list[Batch] | None = None
     _ones: Tensor | None = None
+    _changed: Callable[["ScoredNet"], None] | None = None
 
     def masked_weights(self) -> Tensors:
         """The weights as leaves to differentiate by. They share the memory of `weights`: read them, do not write."""
         return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
 
     def prune(self, masks: Tensors) -> None:
-        """Go on with these masks."""
-        self.masks = masks
+        """Go on with these masks: a part of those before, unless pruned weights may return."""
         for name, w in self.weights.items():
             if self.dense is None:
-                w.masked_fill_(~masks[name], 0)
+                gone = masks[name] ^ self.masks[name]
+                w.view(-1).index_fill_(0, places_of(gone.view(-1)), 0)
             else:
                 w.copy_(self.dense[name]).masked_fill_(~masks[name], 0)
+        self.masks = masks
+
+    def once(self, change: Callable[["ScoredNet"], None]) -> None:
+        """Let a scorer change its copies at its first call only."""
+        if self._changed is None:
+            change(self)
+            self._changed = change
 
     def __call__(self, weights: Tensors, x: Tensor, others: Tensors | None = None) -> Tensor:
         """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors)."""

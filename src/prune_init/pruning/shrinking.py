@@ -4,6 +4,8 @@ A scorer that works weight by weight, by formulas of value and gradient, needs n
 left. They become vectors, and layers multiply by smaller tensors as their channels die.
 """
 
+import torch
+
 from prune_init.pruning.live import LiveWeight
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
@@ -29,7 +31,7 @@ class Shrinking:
             self._density = net.density
             for name, weight in net.live.items():
                 net.weights[name] = weight.narrow(net.weights[name], net.masks[name])
-                net.masks[name] = net.weights[name].new_ones((), dtype=bool).expand_as(net.weights[name])
+                net.masks[name] = torch.ones_like(net.weights[name], dtype=torch.bool)
         net.density = density
         return narrower
 

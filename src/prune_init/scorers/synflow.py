@@ -28,13 +28,13 @@ class SynFlow:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w| dR/d|w| of the masked net; needs `input_shape`."""
-        self.make_positive(net)
+        net.once(self.make_positive)
         weights = net.masked_weights()
         flow = net(weights, net.ones).sum()
         return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, 1).items()}
 
     def make_positive(self, net: ScoredNet) -> None:
-        """Absolute values in place: the tensors are the scorer's own copies, and doing it again changes nothing."""
+        """Absolute values in place: the tensors are the scorer's own copies."""
         for tensor in (*net.weights.values(), *net.others.values()):
             if tensor.is_floating_point():  # integer buffers count batches; they have no sign to lose
                 tensor.abs_()

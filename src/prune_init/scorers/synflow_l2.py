@@ -19,7 +19,7 @@ class SynFlowL2(synflow.SynFlow):
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w|^power dR/d(w^2) of the masked net; needs `input_shape`."""
-        self.make_positive(net)
+        net.once(self.make_positive)
         squares = {name: w.square().requires_grad_() for name, w in net.weights.items()}
         flow = net(squares, net.ones).sum()
         return {name: g.mul_(net.weights[name] ** self.power) for name, g in net.gradient(flow, squares, 1).items()}
