@@ -17,8 +17,8 @@ class Ledger:
         forward, backward: examples sent through the net, and back through it.
         hessian: examples sent back through a backward pass (Hessian-vector products).
         flops: floating-point operations of convolutions and matrix products, forward and back, as
-            `torch.utils.flop_counter` counts them (a multiply-add is two). Iterations on the same net cost the same:
-            one is counted.
+            `torch.utils.flop_counter` counts them (a multiply-add is two). Iterations between which the net was
+            not made smaller cost the same: one is counted.
         seconds: of the whole scoring.
         peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU.
     """

@@ -32,6 +32,7 @@ class LiveWeight:
         self.multiplied = self.used_otherwise = False
         self._matrix: Tensor | None = None
         self._slope: Tensor | None = None
+        self._pieces: list[tuple[slice, slice, Tensor | None]] | None = None
 
     @property
     def movable(self) -> bool:
@@ -48,7 +49,7 @@ class LiveWeight:
             self.rows = rows if self.rows is None else self.rows[rows]
             self.columns = columns if self.columns is None else self.columns[columns]
         self.small, self.places = mask.shape, places_of(mask.flatten())
-        self._matrix = self._slope = None
+        self._matrix = self._slope = self._pieces = None
         return entries.index_select(0, places_of(kept))
 
     def tensor(self, entries: Tensor) -> Tensor:
@@ -81,16 +82,21 @@ class LiveWeight:
             self._slope = torch.empty_like(entries)
         return self._slope
 
-    def pieces(self) -> Iterator[tuple[slice, slice, Tensor | None]]:
-        """The matrix in pieces: rows, their entries, and the places of these in the piece."""
+    def pieces(self) -> list[tuple[slice, slice, Tensor | None]]:
+        """The matrix in pieces: rows, their entries, and the places of these in the piece, int32."""
+        if self._pieces is None:
+            self._pieces = list(self._cut())
+        return self._pieces
+
+    def _cut(self) -> Iterator[tuple[slice, slice, Tensor | None]]:
         width = self.small[1:].numel()
         starts = range(0, self.small[0], max(1, PIECE // width))
         edges = [start * width for start in starts] + [self.small.numel()]
         ends = edges if self.places is None else torch.searchsorted(self.places, torch.tensor(edges)).tolist()
         for k, start in enumerate(starts):
             some = slice(ends[k], ends[k + 1])
-            places = None if self.places is None else self.places[some] - edges[k]
-            yield slice(start, start + starts.step), some, places
+            places = None if self.places is None else (self.places[some] - edges[k]).int()
+            yield slice(start, min(start + starts.step, self.small[0])), some, places
 
     def _in_small(self, entries: Tensor) -> Tensor:
         if self.places is None:
@@ -119,14 +125,17 @@ class Product(torch.autograd.Function):
         x, entries = ctx.saved_tensors
         found = ctx.weight.slope_memory(entries) if ctx.reuse else torch.empty_like(entries)
         down = x.new_zeros(x.shape[1], x.shape[0]) if ctx.needs_input_grad[1] else None
+        across = x.t()
+        products = torch.empty_like(ctx.matrix[: ctx.weight.pieces()[0][0].stop])
         for rows, some, places in ctx.weight.pieces():
             part = slope[rows]
             if down is not None:
                 down.addmm_(part.t(), ctx.matrix[rows])
             if places is None:
-                torch.mm(part, x.t(), out=found[some].view(len(part), -1))
+                torch.mm(part, across, out=found[some].view(len(part), -1))
             else:
-                torch.index_select((part @ x.t()).view(-1), 0, places, out=found[some])
+                torch.mm(part, across, out=products[: len(part)])
+                torch.index_select(products.view(-1), 0, places, out=found[some])
         return found, None if down is None else down.t(), None, None
 
 

@@ -1,20 +1,19 @@
 """`prune`: score, keep the best, repeat."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from prune_init import scorers
 from prune_init.analysis.connectivity import assess
-from prune_init.errors import InputError, one_of
 from prune_init.pruning import masks as masking
+from prune_init.pruning.checks import check_scores, masks_from, settings_of, warn_if_starved
 from prune_init.pruning.cost import Cost
+from prune_init.pruning.flops import Flops
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.schedule import Schedule, named
@@ -72,7 +71,7 @@ def prune(
         InputError: a bad argument, or a score that is not finite.
     """
     scorer = scorers.named(scorer) if isinstance(scorer, str) else scorer
-    settings = _settings(scorer, sparsity, iterations, schedule, scope, mode)
+    settings = settings_of(scorer, sparsity, iterations, schedule, scope, mode)
     weights = prunable(model, include=include, exclude=exclude)
     if input_shape is None:
         input_shape = getattr(model, "input_shape", None)
@@ -85,7 +84,7 @@ def prune(
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
         data=data,
         input_shape=input_shape,
-        masks=_from(masks, weights),
+        masks=masks_from(masks, weights),
     )
     find_densities = named(schedule) if isinstance(schedule, str) else schedule
     densities = find_densities(1 - sparsity, settings["iterations"])
@@ -114,7 +113,7 @@ def _iterate(
     """Run the iterations on `net.masks`; returns the scores of the last one."""
     total = sum(w.numel() for w in net.weights.values())
     everything, revives = net.masks, getattr(scorer, "revives", False)
-    _warn_if_starved(round(densities[-1] * total), len(net.weights))
+    warn_if_starved(round(densities[-1] * total), len(net.weights))
     possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
     shrinking = Shrinking(net, possible=possible and len(densities) > 1)
     scores: Tensors = {}
@@ -122,9 +121,9 @@ def _iterate(
     for iteration, density in enumerate(densities, start=1):
         keep = round(density * total)
         if shrinking.advance(density) or iteration == 1:
-            with FlopCounterMode(display=False) as counter:
+            with Flops() as counter:
                 scores = _scores(net, scorer)
-            flops = counter.get_total_flops()
+            flops = counter.total
         else:
             scores = _scores(net, scorer)
         net.ledger.flops += flops
@@ -138,7 +137,7 @@ def _iterate(
 
 def _scores(net: ScoredNet, scorer: Callable[[ScoredNet], Tensors]) -> Tensors:
     scores = {name: score.detach() for name, score in scorer(net).items()}
-    _check(scores, net.weights)
+    check_scores(scores, net.weights)
     return scores
 
 
@@ -183,52 +182,3 @@ def _scored_net(
         others={name: copy(tensor) for name, tensor in every.items() if name not in weights},
         **context,
     )
-
-
-def _from(masks: Tensors | None, weights: Mapping[str, Tensor]) -> Tensors:
-    """Masks to begin with: everything is kept, or what was kept before."""
-    start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
-    for name, mask in (masks or {}).items():
-        if name not in start or mask.shape != start[name].shape or mask.dtype != torch.bool:
-            raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")
-        start[name].copy_(mask)
-    return start
-
-
-def _settings(
-    scorer: Any,
-    sparsity: float,
-    iterations: int | None,
-    schedule: str | Schedule,
-    scope: str,
-    mode: str | None,
-) -> dict[str, Any]:
-    if not 0 <= sparsity < 1:
-        raise InputError("sparsity", sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
-    iterations = getattr(scorer, "iterations", 1) if iterations is None else iterations
-    if not (isinstance(iterations, int) and iterations >= 1):
-        raise InputError("iterations", iterations, "allowed: whole numbers from 1")
-    if scope not in ("global", "layer"):
-        raise InputError("scope", scope, one_of(scope, ("global", "layer")))
-    mode = getattr(scorer, "mode", "eval") if mode is None else mode
-    if mode not in ("train", "eval"):
-        raise InputError("mode", mode, one_of(mode, ("train", "eval")))
-    label = schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule))
-    return {"scorer": repr(scorer), "iterations": iterations, "schedule": label, "scope": scope, "mode": mode}
-
-
-def _check(scores: Tensors, weights: Tensors) -> None:
-    if scores.keys() != weights.keys():
-        odd = sorted(scores.keys() ^ weights.keys())
-        raise InputError("scorer", odd[0], "a scorer must return one score tensor for each prunable weight")
-    for name, score in scores.items():
-        if score.shape != weights[name].shape:
-            raise InputError("scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}")
-        # A sum is finite only if all its terms are; where it overflows, look closer.
-        if not score.sum().isfinite() and not score.isfinite().all():
-            raise InputError("scores", name, "not finite; try dtype=torch.float64 or look at the net's initialisation")
-
-
-def _warn_if_starved(keep: int, layers: int) -> None:
-    if keep < layers:
-        warnings.warn(f"sparsity leaves {keep} weights for {layers} layers: some layers must be empty", stacklevel=4)
