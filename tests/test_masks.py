@@ -39,10 +39,20 @@ def by_sorting(scores, candidates, keep):
     return {name: torch.tensor([(name, i) in kept for i in range(len(t))]) for name, t in scores.items()}
 
 
+def kept_of(scores, candidates, keep):
+    """The masks without those that are lowest."""
+    gone = selection.lowest(scores, candidates, keep)
+    kept = {name: mask.clone() for name, mask in candidates.items()}
+    for name, places in gone.items():
+        assert kept[name].view(-1)[places].all()  # candidates alone go
+        kept[name].view(-1)[places] = False
+    return kept
+
+
 @given(layers(), st.integers(0, 50))
-def test_keep_top_is_the_sorted_definition(drawn, keep):
+def test_what_is_not_lowest_is_the_sorted_definition(drawn, keep):
     scores, candidates = drawn
-    found = selection.keep_top(scores, candidates, keep)
+    found = kept_of(scores, candidates, keep)
     expected = by_sorting(scores, candidates, keep)
     assert all(torch.equal(found[name], expected[name]) for name in scores)
 
@@ -54,7 +64,7 @@ def test_the_sampled_bracket_changes_nothing(drawn, keep, stride):
         patch.setattr(selection, "SMALL", 0)
         patch.setattr(selection, "PIECE", 3)
         patch.setattr(selection, "STRIDE", stride)
-        found = selection.keep_top(scores, candidates, keep)
+        found = kept_of(scores, candidates, keep)
     expected = by_sorting(scores, candidates, keep)
     assert all(torch.equal(found[name], expected[name]) for name in scores)
 
@@ -74,7 +84,7 @@ def test_many_scores_are_cut_where_sorting_cuts_them(fraction, spread):
     scores = dict(zip("abc", flat.split([1000, 99_000, 200_000]), strict=True))
     candidates = dict(zip("abc", live.split([1000, 99_000, 200_000]), strict=True))
     keep = round(fraction * int(live.sum()))
-    found = torch.cat(list(selection.keep_top(scores, candidates, keep).values()))
+    found = torch.cat(list(kept_of(scores, candidates, keep).values()))
     order = torch.where(live, flat, -torch.inf).argsort(descending=True, stable=True)
     assert torch.equal(found.nonzero().flatten(), order[:keep].sort().values)
 
@@ -86,7 +96,7 @@ def test_fewer_kept_in_every_layer_are_a_subset(drawn):
     total = sum(int(c.sum()) for c in candidates.values())
     previous = candidates
     for keep in range(total, -1, -1):
-        kept = selection.keep_top(ranked, candidates, keep)
+        kept = kept_of(ranked, candidates, keep)
         assert sum(int(m.sum()) for m in kept.values()) == keep
         assert all((kept[name] <= previous[name]).all() for name in kept)
         previous = kept
@@ -96,7 +106,7 @@ def test_layers_lose_the_same_fraction():
     generator = torch.Generator().manual_seed(0)
     scores = {name: torch.rand(n, generator=generator) * scale for name, n, scale in [("a", 1000, 1), ("b", 37, 9)]}
     everything = {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()}
-    kept = selection.keep_top(masks.rank_in_layer(scores, everything), everything, round(0.1 * 1037))
+    kept = kept_of(masks.rank_in_layer(scores, everything), everything, round(0.1 * 1037))
     assert {name: int(m.sum()) for name, m in kept.items()} == {"a": 100, "b": 4}
     assert scores["b"][kept["b"]].min() > scores["b"][~kept["b"]].max()
 
@@ -104,7 +114,7 @@ def test_layers_lose_the_same_fraction():
 def test_all_equal_scores_keep_the_first_ones():
     scores = {"a": torch.zeros(2, 2), "b": torch.zeros(4)}
     everything = {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()}
-    kept = selection.keep_top(scores, everything, 5)
+    kept = kept_of(scores, everything, 5)
     assert kept["a"].all() and kept["b"].tolist() == [True, False, False, False]
 
 

@@ -31,6 +31,7 @@ class LiveWeight:
         self.places: Tensor | None = None
         self.multiplied = self.used_otherwise = False
         self._matrix: Tensor | None = None
+        self._held: tuple[int, int] | None = None  # which entries the matrix holds
         self._slope: Tensor | None = None
         self._pieces: list[tuple[slice, slice, Tensor | None]] | None = None
 
@@ -49,7 +50,7 @@ class LiveWeight:
             self.rows = rows if self.rows is None else self.rows[rows]
             self.columns = columns if self.columns is None else self.columns[columns]
         self.small, self.places = mask.shape, places_of(mask.flatten())
-        self._matrix = self._slope = self._pieces = None
+        self._matrix = self._slope = self._pieces = self._held = None
         return entries.index_select(0, places_of(kept))
 
     def tensor(self, entries: Tensor) -> Tensor:
@@ -68,13 +69,23 @@ class LiveWeight:
         return whole
 
     def matrix(self, entries: Tensor) -> Tensor:
-        """The small tensor as a matrix, rows by the rest, in memory that the next call writes to."""
+        """The small tensor as a matrix, rows by the rest, in memory that the next call with other entries writes to."""
         if self.places is None:
             return entries.view(self.small[0], -1)
         if self._matrix is None:
             self._matrix = entries.new_zeros(self.small[0], self.small[1:].numel())
-        self._matrix.view(-1).index_copy_(0, self.places, entries)
+        if self._held != _state(entries):
+            self._matrix.view(-1).index_copy_(0, self.places, entries)
+            self._held = _state(entries)
         return self._matrix
+
+    def clear(self, entries: Tensor, gone: Tensor) -> None:
+        """Set entries to 0, in the matrix as well if it holds them."""
+        held = self._held == _state(entries)
+        entries.index_fill_(0, gone, 0)
+        if self._matrix is not None and self.places is not None and held:
+            self._matrix.view(-1).index_fill_(0, self.places[gone], 0)
+        self._held = _state(entries) if held else None
 
     def slope_memory(self, entries: Tensor) -> Tensor:
         """Memory for a gradient of the entries, the same at every call: fresh pages would cost more than the rest."""
@@ -130,7 +141,7 @@ class Product(torch.autograd.Function):
         for rows, some, places in ctx.weight.pieces():
             part = slope[rows]
             if down is not None:
-                down.addmm_(part.t(), ctx.matrix[rows])
+                torch.addmm(down, part.t(), ctx.matrix[rows], out=down)
             if places is None:
                 torch.mm(part, across, out=found[some].view(len(part), -1))
             else:
@@ -144,6 +155,11 @@ def places_of(mask: Tensor) -> Tensor:
     if mask.device.type == "cpu":
         return torch.from_numpy(mask.numpy().nonzero()[0])  # ten times faster than torch's
     return mask.nonzero().flatten()
+
+
+def _state(entries: Tensor) -> tuple[int, int]:
+    """Tells apart what a tensor held at different times."""
+    return entries.data_ptr(), entries._version
 
 
 def _some(channels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.schedule import Schedule, named
 from prune_init.pruning.scored_net import Batch, Loss, ScoredNet
-from prune_init.pruning.selection import keep_top
+from prune_init.pruning.selection import lowest
 from prune_init.pruning.shrinking import Shrinking
 from prune_init.pruning.weights import Patterns, prunable
 
@@ -127,9 +127,9 @@ def _iterate(
         else:
             scores = _scores(net, scorer)
         net.ledger.flops += flops
-        candidates = everything if revives else net.masks
+        candidates = {name: mask.clone() for name, mask in everything.items()} if revives else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
-        net.prune(keep_top(ranked, candidates, keep))
+        net.prune(lowest(ranked, candidates, keep), candidates)
         if progress is not None:
             progress(iteration, len(densities))
     return shrinking.finish(scores)

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from prune_init.errors import InputError
 from prune_init.pruning.cost import Ledger
-from prune_init.pruning.live import LiveWeight, places_of
+from prune_init.pruning.live import LiveWeight
 from prune_init.pruning.live_calls import LiveCalls
 from prune_init.pruning.masks import Tensors
 
@@ -54,14 +54,16 @@ class ScoredNet:
         """The weights as leaves to differentiate by. They share the memory of `weights`: read them, do not write."""
         return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
 
-    def prune(self, masks: Tensors) -> None:
-        """Go on with these masks: a part of those before, unless pruned weights may return."""
+    def prune(self, gone: Tensors, masks: Tensors) -> None:
+        """Go on with these masks, which are changed, less the weights at the flat places `gone`."""
         for name, w in self.weights.items():
-            if self.dense is None:
-                gone = masks[name] ^ self.masks[name]
-                w.view(-1).index_fill_(0, places_of(gone.view(-1)), 0)
-            else:
+            masks[name].view(-1).index_fill_(0, gone[name], False)
+            if self.dense is not None:
                 w.copy_(self.dense[name]).masked_fill_(~masks[name], 0)
+            elif name in self.live:
+                self.live[name].clear(w, gone[name])
+            else:
+                w.view(-1).index_fill_(0, gone[name], 0)
         self.masks = masks
 
     def once(self, change: Callable[["ScoredNet"], None]) -> None:

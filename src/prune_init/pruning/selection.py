@@ -1,13 +1,13 @@
-"""The k largest of many scores, without sorting or copying them.
+"""The lowest of many scores, without sorting or copying them.
 
-A sample brackets the k-th largest, one pass notes what lies above the bracket and collects what lies inside, and the
-exact choice is made among those few. The pass goes through the scores piece by piece: on a CPU a piece and what is
-computed of it stay in the cache, where whole-tensor operations would spend their time on fresh pages of memory.
+A sample brackets the highest of these, one pass collects what does not lie above the bracket, and the exact choice is
+made among those inside. From one pruning iteration to the next few weights go, so that is little. The pass goes
+through the scores piece by piece: on a CPU a piece and what is computed of it stay in the cache, where whole-tensor
+operations would spend their time on fresh pages of memory.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,48 +18,60 @@ STRIDE = 499  # of the sample; a prime, so that no layer's shape divides it
 SMALL = 1 << 16  # candidates that are sorted out at once
 
 
-def keep_top(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
-    """The masks that keep the `keep` highest scores among `candidates`, exactly.
+def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
+    """Which weights go where exactly `keep` of the candidates stay, those with the highest scores.
 
     Among equal scores the earlier weight stays: order of the dictionary, then flat index.
 
     Args:
         scores: score of each weight, any shapes, one device.
-        candidates: boolean tensors of the same shapes; weights outside are never kept.
-        keep: how many weights to keep over all tensors.
+        candidates: boolean tensors of the same shapes; others do not count.
+        keep: how many weights to keep over all tensors; all candidates, where there are fewer.
 
     Returns:
-        Boolean tensors of the same shapes with `keep` entries True (all candidates, where there are fewer).
+        For each tensor the flat places of the candidates that go, int64, ascending.
     """
     total = sum(int(torch.count_nonzero(mask)) for mask in candidates.values())
     if keep >= total:
-        return {name: mask.clone() for name, mask in candidates.items()}
+        return {name: torch.empty(0, dtype=torch.int64, device=score.device) for name, score in scores.items()}
     low, high = _bracket(scores, candidates, keep / total) if total > SMALL else (-math.inf, math.inf)
-    split = _split(scores, candidates, low, high)
-    if not split.above <= keep <= split.above + len(split.inside):  # the sample was unlucky
-        split = _split(scores, candidates, -math.inf, math.inf)
-    _choose(split, keep - split.above)
-    return {name: kept.view(scores[name].shape) for name, kept in split.kept.items()}
+    names, places, values = _not_above(scores, candidates, high)
+    inside = places_of(values >= low)
+    go = total - keep - (len(values) - len(inside))
+    if not 0 <= go <= len(inside):  # the sample was unlucky
+        names, places, values = _not_above(scores, candidates, math.inf)
+        inside, go = torch.arange(len(values), device=values.device), total - keep
+    gone = torch.ones_like(values, dtype=torch.bool).index_copy_(0, inside, _smallest(values[inside], go))
+    parts = [part[chosen] for part, chosen in zip(places, gone.split([len(p) for p in places]), strict=True)]
+    return {name: torch.cat([p for of, p in zip(names, parts, strict=True) if of == name]) for name in scores}
 
 
-class _Split(NamedTuple):
-    kept: dict[str, Tensor]  # flat masks of the candidates above the bracket
-    above: int  # how many these are
-    inside: Tensor  # scores of the candidates inside the bracket, in order
-    pieces: list[tuple[Tensor, Tensor]]  # for each piece of `kept`, the places of those inside
+def _smallest(values: Tensor, count: int) -> Tensor:
+    """The mask of the `count` smallest values, the later of equal ones first."""
+    if count == 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    cut = values.kthvalue(count).values
+    chosen = values < cut
+    equal = places_of(values == cut)
+    chosen[equal[len(equal) - (count - int(torch.count_nonzero(chosen))) :]] = True
+    return chosen
 
 
-def _choose(split: _Split, more: int) -> None:
-    """Add the best `more` of those inside to the masks, the earlier of equal ones first."""
-    if more == 0:
-        return
-    cut = split.inside.kthvalue(len(split.inside) - more + 1).values
-    chosen = split.inside > cut
-    equal = places_of(split.inside == cut)[: more - int(torch.count_nonzero(chosen))]
-    chosen[equal] = True
-    sizes = [len(places) for _, places in split.pieces]
-    for (kept, places), part in zip(split.pieces, chosen.split(sizes), strict=True):
-        kept.index_copy_(0, places, part)
+def _not_above(
+    scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], high: Tensor | float
+) -> tuple[list[str], list[Tensor], Tensor]:
+    """The candidates whose scores are at most `high`: by piece, the name of the tensor and the places; all scores."""
+    names, places, values = [], [], []
+    for name, score in scores.items():
+        score, mask = score.flatten(), candidates[name].flatten()
+        size = PIECE if score.device.type == "cpu" else max(1, score.numel())
+        for start in range(0, score.numel(), size):
+            piece = score[start : start + size]
+            found = places_of((piece <= high).logical_and_(mask[start : start + size]))
+            names.append(name)
+            values.append(piece.index_select(0, found))
+            places.append(found + start)
+    return names, places, torch.cat(values)
 
 
 def _bracket(
@@ -75,23 +87,3 @@ def _bracket(
     place, slack = fraction * len(ordered), 4 * math.sqrt(fraction * (1 - fraction) * len(ordered)) + 2
     first, last = (min(max(round(p), 0), len(ordered) - 1) for p in (place - slack, place + slack))
     return ordered[last], ordered[first]
-
-
-def _split(
-    scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], low: Tensor | float, high: Tensor | float
-) -> _Split:
-    kept = {name: torch.empty(score.numel(), dtype=torch.bool, device=score.device) for name, score in scores.items()}
-    above, inside, pieces = [], [], []
-    for score, mask, over in _pieces(scores, candidates, kept):
-        torch.gt(score, high, out=over).logical_and_(mask)
-        above.append(torch.count_nonzero(over))
-        places = places_of((score >= low).logical_and_(mask).logical_xor_(over))
-        inside.append(score.index_select(0, places))
-        pieces.append((over, places))
-    return _Split(kept, int(torch.stack(above).sum()), torch.cat(inside), pieces)
-
-
-def _pieces(*tensors: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    for name, first in tensors[0].items():
-        size = PIECE if first.device.type == "cpu" else max(1, first.numel())
-        yield from zip(*(of[name].flatten().split(size) for of in tensors), strict=True)

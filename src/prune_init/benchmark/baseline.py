@@ -1,0 +1,174 @@
+"""A plain implementation in the published manner, to compare with: written for the benchmark, used for nothing else.
+
+As the published SynFlow code works: layers multiply their weights by float32 masks in every forward pass, scores are
+cloned gradients times weights, the threshold is `kthvalue` of all scores, SynFlow keeps the signs of a whole state
+dict aside, and images go one by one through PIL in the workers of a DataLoader.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.transforms.functional import to_pil_image
+
+from prune_init.pruning.schedule import exponential
+
+Batch = tuple[Tensor, Tensor]
+Score = Callable[[nn.Module], dict[str, Tensor]]
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution with a mask as a buffer."""
+
+    weight_mask: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply by the mask, then convolve."""
+        return self._conv_forward(input, self.weight * self.weight_mask, self.bias)
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer with a mask as a buffer."""
+
+    weight_mask: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply by the mask, then map."""
+        return F.linear(input, self.weight * self.weight_mask, self.bias)
+
+
+def masked(model: nn.Module) -> nn.Module:
+    """Make the layers of a model masked ones, in place."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.__class__ = MaskedConv2d if isinstance(module, nn.Conv2d) else MaskedLinear
+            module.register_buffer("weight_mask", torch.ones_like(module.weight))
+    return model
+
+
+def prune(model: nn.Module, score: Score, sparsity: float, iterations: int) -> dict[str, Tensor]:
+    """Score and prune a masked model along the exponential schedule; the masks by weight name, as booleans."""
+    for density in exponential(1 - sparsity, iterations):
+        scores = score(model)
+        with torch.no_grad():
+            every = torch.cat([s.flatten() for s in scores.values()])
+            k = round((1 - density) * len(every))
+            if k > 0:
+                threshold, _ = torch.kthvalue(every, k)
+                for name, mask in _masks(model).items():
+                    mask.copy_(torch.where(scores[name] <= threshold, 0.0, 1.0))
+    return {name: mask.bool() for name, mask in _masks(model).items()}
+
+
+def synflow(input_shape: tuple[int, ...]) -> Score:
+    """|w dR/dw| of the net with absolute parameters on an all-ones input, in the parameters' own precision."""
+
+    def score(model: nn.Module) -> dict[str, Tensor]:
+        model.eval()
+        signs = {}
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                signs[name] = torch.sign(tensor)
+                tensor.abs_()
+        like = next(model.parameters())
+        model(torch.ones((1, *input_shape), dtype=like.dtype)).sum().backward()
+        scores = _saliency(model)
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                tensor.mul_(signs[name])
+        return scores
+
+    return score
+
+
+def snip(data: Iterable[Batch]) -> Score:
+    """|w dL/dw|, gradients summed over batches."""
+
+    def score(model: nn.Module) -> dict[str, Tensor]:
+        model.eval()
+        for x, y in data:
+            F.cross_entropy(model(x), y).backward()
+        scores = _saliency(model)
+        total = torch.cat([s.flatten() for s in scores.values()]).sum()
+        return {name: s / total for name, s in scores.items()}
+
+    return score
+
+
+def grasp(data: Iterable[Batch], temperature: float = 200.0) -> Score:
+    """w (Hg): a pass for the gradient, and one with a graph for the product of the Hessian with it."""
+
+    def score(model: nn.Module) -> dict[str, Tensor]:
+        model.train()
+        weights = list(_weights(model).values())
+        stopped = [torch.zeros_like(w) for w in weights]
+        for x, y in data:
+            for total, g in zip(
+                stopped, torch.autograd.grad(F.cross_entropy(model(x) / temperature, y), weights), strict=True
+            ):
+                total += g
+        for x, y in data:
+            slopes = torch.autograd.grad(F.cross_entropy(model(x) / temperature, y), weights, create_graph=True)
+            sum((s * g).sum() for s, g in zip(slopes, stopped, strict=True)).backward()  # type: ignore[union-attr]
+        return _saliency(model, signed=True)
+
+    return score
+
+
+class Photographs(Dataset[tuple[Tensor, int]]):
+    """Byte images, each made a PIL image, cropped, flipped and normalised by itself."""
+
+    def __init__(self, pixels: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.pixels, self.labels = pixels, labels
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(pixels.shape[-1], padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(mean, std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(to_pil_image(self.pixels[index])), int(self.labels[index])
+
+
+def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loader: "DataLoader[tuple[Tensor, int]]") -> float:
+    """Train a masked model for one epoch; the mean loss."""
+    model.train()
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        total += loss.item() * len(y)
+        loss.backward()
+        optimizer.step()
+    return total / len(loader.dataset)  # type: ignore[arg-type]
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {f"{name}.weight": m.weight for name, m in _layers(model)}
+
+
+def _masks(model: nn.Module) -> dict[str, Tensor]:
+    return {f"{name}.weight": m.weight_mask for name, m in _layers(model)}
+
+
+def _layers(model: nn.Module) -> "list[tuple[str, MaskedConv2d | MaskedLinear]]":
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, (MaskedConv2d, MaskedLinear))]
+
+
+def _saliency(model: nn.Module, *, signed: bool = False) -> dict[str, Tensor]:
+    scores = {}
+    for name, w in _weights(model).items():
+        assert w.grad is not None
+        product = torch.clone(w.grad * w).detach()
+        scores[name] = product if signed else product.abs_()
+        w.grad.zero_()
+    return scores
