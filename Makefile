@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DIR := runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run report test check lint format clean
+.PHONY: help setup run report test bench check lint format clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ report: $(READY)  ## A page that shows all runs: make report DIR=runs
 
 test: $(READY)  ## All tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bench: $(READY)  ## How fast pruning and training are, beside a plain implementation; a quarter of an hour
+	$(BIN)/python -m prune_init.benchmark.speed --json speed.json
 
 lint: $(READY)  ## Format, lint and types, nothing changed
 	$(BIN)/ruff format --check .

@@ -55,7 +55,6 @@ def trained(levels, rewind_epoch, epochs=4, sparsity=0.875):
         sample=lambda device: [],
         optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
         scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, gamma=0.5),
-        num_classes=3,
     )
     cycles, recorder = (
         LotteryTicket(levels=levels, rewind_epoch=rewind_epoch, epochs=epochs, sparsity=sparsity),

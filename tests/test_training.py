@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from torchmetrics.classification import MulticlassAccuracy
 
 import prune_init
 from prune_init import load_masks
@@ -25,6 +26,7 @@ from prune_init.pruning.weights import prunable
 from prune_init.scorers.random import Random
 from prune_init.training.history import History, write_csv
 from prune_init.training.module import PruneThenTrain
+from prune_init.training.tally import Tally
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*")  # between Lightning and torch
 
@@ -69,7 +71,6 @@ def wrapped(net: nn.Module, optimizer: Callable[..., Any], **options: Any) -> Pr
         prune=partial(prune_init.prune, **options),
         sample=lambda device: batches(2),
         optimizer=optimizer,
-        num_classes=CLASSES,
     )
 
 
@@ -246,7 +247,6 @@ def test_a_scorer_without_data_costs_no_data():
         prune=partial(prune_init.prune, scorer="synflow", sparsity=0.5, input_shape=(1, 6, 6)),
         sample=no_data,
         optimizer=OPTIMIZERS["sgd"],
-        num_classes=CLASSES,
     )
     module.prune(torch.device("cpu"))
     assert module.pruning["sparsity"] == pytest.approx(0.5)
@@ -259,12 +259,23 @@ def test_the_nets_own_state_dict_has_no_masks():
 
 
 def test_top5_of_five_classes_is_all_of_them():
-    module = wrapped(network(), OPTIMIZERS["sgd"])
-    logits, labels = torch.eye(CLASSES), torch.tensor([0, 1, 2, 3, 0])
-    for name, value in {"top1": 0.8, "top5": 1.0}.items():
-        metric = module._metrics[f"test_{name}"]
-        metric.update(logits, labels)
-        assert float(metric.compute()) == pytest.approx(value)
+    tally = Tally([1, 5])
+    tally.add(torch.tensor(0.5), torch.eye(CLASSES), torch.tensor([0, 1, 2, 3, 0]))
+    assert tally.take().tolist() == [2.5, 4, 5, 5]
+    assert tally.take().tolist() == [0, 0, 0, 0]
+
+
+def test_a_tally_is_that_of_torchmetrics():
+    random = torch.Generator().manual_seed(0)
+    tally, metrics = Tally([1, 5]), [MulticlassAccuracy(12, top_k=k, average="micro") for k in (1, 5)]
+    for count in (7, 3):
+        logits, labels = torch.randn(count, 12, generator=random), torch.randint(12, (count,), generator=random)
+        tally.add(torch.tensor(1.0), logits, labels)
+        for metric in metrics:
+            metric.update(logits, labels)
+    loss, *hits, examples = tally.take().tolist()
+    assert (loss, examples) == (10, 10)
+    assert [hit / examples for hit in hits] == pytest.approx([float(metric.compute()) for metric in metrics])
 
 
 # ---------------------------------------------------------------------------------------------------------- records

@@ -57,8 +57,9 @@ def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneT
         sample=partial(data.sample, cfg.sample.per_class, batch_size=cfg.sample.batch_size, augment=cfg.sample.augment),
         optimizer=instantiate(cfg.recipe.optimizer),
         scheduler=instantiate(cfg.recipe.scheduler),
-        num_classes=cfg.dataset.num_classes,
         compact_for=tuple(cfg.dataset.input_shape) if cfg.compact else None,
+        channels_last=cfg.channels_last,
+        compiled=cfg.compile,
         **_chosen(cfg),
     )
 

@@ -65,7 +65,7 @@ def _not_above(
     for name, score in scores.items():
         score, mask = score.flatten(), candidates[name].flatten()
         size = PIECE if score.device.type == "cpu" else max(1, score.numel())
-        for start in range(0, score.numel(), size):
+        for start in range(0, max(1, score.numel()), size):
             piece = score[start : start + size]
             found = places_of((piece <= high).logical_and_(mask[start : start + size]))
             names.append(name)

@@ -9,7 +9,6 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
 
 from prune_init.analysis.compaction import compact, expand
 from prune_init.pruning.result import PruneResult
@@ -17,9 +16,13 @@ from prune_init.pruning.scored_net import Batch, Loss
 from prune_init.pruning.weights import Patterns, prunable
 from prune_init.training.mask_buffers import MaskBuffers
 from prune_init.training.savings import savings
+from prune_init.training.tally import Tally
 
 TOP = {"top1": 1, "top5": 5}
 """Accuracies that are reported: the label is among the k most likely classes."""
+
+STAGES = ("test", "validation")
+"""What the validation loaders hold, in order."""
 
 
 class PruneThenTrain(pl.LightningModule):
@@ -36,9 +39,10 @@ class PruneThenTrain(pl.LightningModule):
         sample: makes the pruning sample, a list of batches, for a device; called only if the scorer asks for data.
         optimizer: makes the optimiser from parameters.
         scheduler: makes a learning-rate schedule, stepped once per epoch, from the optimiser.
-        num_classes: classes of the labels.
         include, exclude: which weights `prune` prunes.
         compact_for: (C, H, W) of an image: train the compact net of that input in place of the masked one.
+        channels_last: keep images and weights with their channels innermost while training.
+        compiled: train the net as `torch.compile` makes it, in place.
     """
 
     def __init__(
@@ -50,10 +54,11 @@ class PruneThenTrain(pl.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
         loss: Loss = F.cross_entropy,
-        num_classes: int,
         include: Patterns = None,
         exclude: Patterns = None,
         compact_for: Sequence[int] | None = None,
+        channels_last: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
@@ -63,12 +68,9 @@ class PruneThenTrain(pl.LightningModule):
         self.pruning: dict[str, Any] = {}  # what pruning found, as plain values; empty until it is done
         self._prune, self._sample, self._loss = prune, sample, loss
         self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
-        self._metrics = nn.ModuleDict(
-            {
-                f"{stage}_{name}": MulticlassAccuracy(num_classes, top_k=min(k, num_classes), average="micro")
-                for stage in ("train", "test", "validation")
-                for name, k in TOP.items()
-            }
+        self._channels_last, self._compiled = channels_last, compiled
+        self._tallies = nn.ModuleDict(
+            {f"{stage}_tally": Tally(TOP.values()) for stage in ("train", "test", "validation")}
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,6 +89,10 @@ class PruneThenTrain(pl.LightningModule):
             self.masks.clear_weights()
         if self._compact_for is not None:
             self._compact(self._compact_for)
+        if self._channels_last:
+            self.to(memory_format=torch.channels_last)  # masks too: operations on both want the same order
+        if self._compiled:
+            self.net.compile()
 
     def _compact(self, shape: Sequence[int]) -> None:
         masks = self.masks.tensors()
@@ -132,23 +138,34 @@ class PruneThenTrain(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one training batch."""
-        return self._step("train", batch)
+        loss = self._step("train", batch)
+        if self.trainer.is_last_batch:
+            self._report("train")
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Test set (loader 0) and, if one is held back, validation set (loader 1), every epoch."""
-        self._step(("test", "validation")[dataloader_idx], batch)
+        self._step(STAGES[dataloader_idx], batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Say how the tests went."""
+        for stage in STAGES[: len(self.trainer.num_val_batches)]:
+            self._report(stage)
 
     def _step(self, stage: str, batch: Batch) -> Tensor:
         x, y = batch
-        logits = self.net(x)
+        logits = self.net(x.contiguous(memory_format=torch.channels_last) if self._channels_last else x)
         loss = self._loss(logits, y)
-        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "add_dataloader_idx": False}
-        self.log(f"{stage}/loss", loss, batch_size=len(y), **options)
-        for name in TOP:
-            accuracy = cast(MulticlassAccuracy, self._metrics[f"{stage}_{name}"])
-            accuracy.update(logits, y)
-            self.log(f"{stage}/{name}", accuracy, **options)
+        cast(Tally, self._tallies[f"{stage}_tally"]).add(loss.detach(), logits.detach(), y)
         return loss
+
+    def _report(self, stage: str) -> None:
+        """Log the epoch's means over all ranks: once, since logging takes longer than many a step."""
+        sums = cast(Tally, self._tallies[f"{stage}_tally"]).take()
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        means = (sums[:-1] / sums[-1]).float()
+        names = [f"{stage}/{name}" for name in ("loss", *TOP)]
+        self.log_dict(dict(zip(names, means, strict=True)), on_step=False, on_epoch=True, batch_size=1)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Mask gradients; Lightning clips after this."""

@@ -1,0 +1,183 @@
+"""How fast pruning and training are, beside a plain implementation in the published manner.
+
+    python -m prune_init.benchmark.speed --json speed.json
+
+Both sides take turns, so that a machine that slows down slows both; times are medians of five (fewer, as the table
+says, where one turn takes more than a minute). A ratio above 1 says that ours is faster, or needs less memory.
+"""
+
+import argparse
+import json
+import logging
+import platform
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from prune_init import results
+from prune_init.benchmark.speed_cases import Act, Case, cases, growths, pruning
+from prune_init.files import whole
+
+REPEATS, PATIENCE = 5, 60.0
+"""Turns of a case, as long as they take no more than so many seconds each."""
+
+MEMORY = ("vgg16-cifar100", 10)
+"""The net and the iterations of SynFlow whose peak memory is compared, each side in a process of its own."""
+
+
+def seconds(act: Act) -> dict[str, float]:
+    """By the clock, and of all processors together."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    act()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def compared(case: Case, repeats: int) -> dict[str, Any]:
+    """Both sides in turns."""
+    turns: list[tuple[dict[str, float], dict[str, float]]] = []
+    while len(turns) < repeats:
+        turns.append((seconds(case.ours()), seconds(case.plain())))
+        if sum(side["wall"] for side in turns[0]) > PATIENCE:
+            repeats = min(repeats, 1 if sum(side["wall"] for side in turns[0]) > 2 * PATIENCE else 3)
+    row: dict[str, Any] = {"case": case.name, "what": case.what, "repeats": len(turns), "turns": turns}
+    for kind in ("wall", "cpu"):
+        ours, plain = (median(turn[side][kind] for turn in turns) for side in (0, 1))
+        row |= {f"ours_{kind}": ours, f"plain_{kind}": plain, f"ratio_{kind}": plain / ours}
+    return row
+
+
+def grown(name: str, series: Any, repeats: int) -> list[dict[str, Any]]:
+    """One row for each size: seconds, and how often the first ones they are."""
+    rows: list[dict[str, Any]] = []
+    for size, case in series:
+        times: list[float] = []
+        while len(times) < repeats and sum(times) < PATIENCE / 2:
+            times.append(seconds(case.ours())["wall"])
+        rows.append({"growth": name, "size": size, "seconds": median(times), "repeats": len(times)})
+    for row in rows:
+        row |= {"times_size": row["size"] / rows[0]["size"], "times_seconds": row["seconds"] / rows[0]["seconds"]}
+    return rows
+
+
+def peak_memory() -> dict[str, float]:
+    """Bytes resident at most, of both sides; what Python and torch take by themselves is in both."""
+    command = [sys.executable, "-m", "prune_init.benchmark.speed", "--peak"]
+    peaks = [
+        int(subprocess.run([*command, side], check=True, capture_output=True).stdout) for side in ("ours", "plain")
+    ]
+    return {"ours": peaks[0], "plain": peaks[1], "ratio": peaks[1] / peaks[0]}
+
+
+def machine() -> dict[str, Any]:
+    """Where it is measured."""
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": cpus[0].partition(":")[2].strip() if cpus else platform.processor(),
+        "cores": len(cpus),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": results.commit(),
+        **results.versions(),
+    }
+
+
+def table(found: dict[str, Any]) -> Table:
+    """What the JSON holds, for people."""
+    about = found["machine"]
+    shown = Table(box=SIMPLE_HEAD, title=f"{about['processor']}, {about['threads']} threads, torch {about['torch']}")
+    for title in ("case", "what", "ours", "plain", "plain / ours", "by CPU time", "turns"):
+        shown.add_column(title, justify="left" if title in ("case", "what") else "right")
+    for row in found["cases"]:
+        shown.add_row(
+            row["case"], row["what"], f"{row['ours_wall']:.3g} s", f"{row['plain_wall']:.3g} s",
+            f"{row['ratio_wall']:.2f}x", f"{row['ratio_cpu']:.2f}x", str(row["repeats"]),
+        )  # fmt: skip
+    if found["memory"]:
+        ours, plain, ratio = (found["memory"][key] for key in ("ours", "plain", "ratio"))
+        what = f"synflow {MEMORY[0]}, {MEMORY[1]} iterations"
+        shown.add_row(
+            "peak memory", what, f"{ours / 2**20:.0f} MiB", f"{plain / 2**20:.0f} MiB", f"{ratio:.2f}x", "", "1"
+        )
+    for row in found["growth"]:
+        what = f"{row['times_size']:.3g} times the size"
+        shown.add_row(
+            f"{row['growth']}", f"{row['size']}: {what}", f"{row['seconds']:.3g} s", "",
+            f"{row['times_seconds']:.2f} times", "", str(row["repeats"]),
+        )  # fmt: skip
+    return shown
+
+
+def measured(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """All chosen cases."""
+    chosen = [case for case in cases(quick=arguments.quick) if _asked(case.name, arguments.cases)]
+    series = {name: s for name, s in growths(quick=arguments.quick).items() if _asked(name, arguments.cases)}
+    found: dict[str, Any] = {"machine": machine(), "cases": [], "growth": [], "memory": None}
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(chosen) + len(series) + 1)
+        for case in chosen:
+            progress.update(task, description=case.name)
+            found["cases"].append(compared(case, arguments.repeats))
+            progress.advance(task)
+        for name, sizes in series.items():
+            progress.update(task, description=name)
+            found["growth"] += grown(name, sizes, arguments.repeats)
+            progress.advance(task)
+        if not arguments.quick and _asked("memory", arguments.cases):
+            progress.update(task, description="memory")
+            found["memory"] = peak_memory()
+    return found
+
+
+def _asked(name: str, patterns: list[str] | None) -> bool:
+    return patterns is None or any(fnmatch(name, f"*{pattern}*") for pattern in patterns)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        prog="python -m prune_init.benchmark.speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="+", help="only those with one of these patterns in their names")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--quick", action="store_true", help="small nets, two turns: to see that everything runs")
+    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    parser.add_argument("--json", type=Path, help="a file to write")
+    parser.add_argument("--peak", choices=["ours", "plain"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args(given)
+    warnings.filterwarnings("ignore")
+    for name in ("pytorch_lightning", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        getattr(pruning(MEMORY[0], "synflow", MEMORY[1]), arguments.peak)()()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        return
+    if arguments.quick:
+        arguments.repeats = 2
+    console = Console(width=140)
+    found = measured(arguments, Console(stderr=True))
+    console.print(table(found))
+    if arguments.json:
+        with whole(arguments.json) as path:
+            path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The benchmark of speed: it runs, and what it compares with computes the same."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import prune_init
+from prune_init.benchmark import baseline, speed
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5),
+    ).double()  # fmt: skip
+
+
+@pytest.mark.parametrize(("scorer", "iterations"), [("synflow", 1), ("synflow", 7), ("snip", 1), ("grasp", 1)])
+def test_the_plain_side_finds_the_same_masks(scorer, iterations):
+    data = [
+        (
+            torch.randn(10, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
+            torch.arange(10) % 5,
+        )
+    ]
+    score = {"synflow": baseline.synflow((3, 8, 8)), "snip": baseline.snip(data), "grasp": baseline.grasp(data)}[scorer]
+    plain = baseline.prune(baseline.masked(net()), score, 0.8, iterations)
+    ours = prune_init.prune(net(), scorer, 0.8, iterations=iterations, input_shape=(3, 8, 8), data=data)
+    assert all(torch.equal(mask, plain[name]) for name, mask in ours.masks.items())
+    assert sum(int(mask.sum()) for mask in plain.values()) == round(0.2 * (8 * 27 + 8 * 72 + 5 * 32))
+
+
+def test_a_channels_last_net_is_pruned_alike():
+    ours, other = (prune_init.prune(net().to(memory_format=f), "synflow", 0.8, iterations=5, input_shape=(3, 8, 8)).masks
+                   for f in (torch.contiguous_format, torch.channels_last))  # fmt: skip
+    assert all(torch.equal(mask, other[name]) for name, mask in ours.items())
+
+
+def test_quick(tmp_path, capsys):
+    speed.main(["--quick", "--json", str(tmp_path / "speed.json")])
+    found = json.loads((tmp_path / "speed.json").read_text())
+    assert "plain / ours" in capsys.readouterr().out
+    assert len(found["cases"]) == 5
+    assert {row["repeats"] for row in found["cases"]} == {2}
+    for row in found["cases"]:
+        assert row["ratio_wall"] == pytest.approx(row["plain_wall"] / row["ours_wall"])
+    assert found["growth"][1]["times_size"] == 2
+    assert found["machine"]["threads"] == torch.get_num_threads()
