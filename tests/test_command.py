@@ -98,6 +98,8 @@ NAMES_AND_VALUES = [
     ),
     ("target=effective ablation=shuffle", "ablation=shuffle: works with target=nominal only"),
     ("export=onxx", "export=onxx: did you mean onnx"),
+    ("channels_last=yes_please", "channels_last=yes_please: allowed: true, false"),
+    ("compile=1", "compile=1: allowed: true, false"),
     ("compact=maybe", "compact=maybe: allowed: true, false"),
     ("lifecycle=lottery_ticket compact=true", "compact=True: lifecycle=lottery_ticket works with compact=false only"),
     ("target=efective", "target=efective: did you mean effective"),

@@ -34,8 +34,9 @@ def test_the_plain_side_finds_the_same_masks(scorer, iterations):
 
 
 def test_a_channels_last_net_is_pruned_alike():
-    ours, other = (prune_init.prune(net().to(memory_format=f), "synflow", 0.8, iterations=5, input_shape=(3, 8, 8)).masks
-                   for f in (torch.contiguous_format, torch.channels_last))  # fmt: skip
+    formats = (torch.contiguous_format, torch.channels_last)
+    nets = [net().to(memory_format=memory) for memory in formats]
+    ours, other = (prune_init.prune(n, "synflow", 0.8, iterations=5, input_shape=(3, 8, 8)).masks for n in nets)
     assert all(torch.equal(mask, other[name]) for name, mask in ours.items())
 
 

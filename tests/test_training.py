@@ -64,13 +64,14 @@ def batches(count: int = 6) -> Batches:
     ]
 
 
-def wrapped(net: nn.Module, optimizer: Callable[..., Any], **options: Any) -> PruneThenTrain:
+def wrapped(net: nn.Module, optimizer: Callable[..., Any], fast: str | None = None, **options: Any) -> PruneThenTrain:
     options = {"scorer": "random", "sparsity": 0.7, "generator": torch.Generator().manual_seed(2), **options}
     return PruneThenTrain(
         net,
         prune=partial(prune_init.prune, **options),
         sample=lambda device: batches(2),
         optimizer=optimizer,
+        **({fast: True} if fast else {}),
     )
 
 
@@ -250,6 +251,18 @@ def test_a_scorer_without_data_costs_no_data():
     )
     module.prune(torch.device("cpu"))
     assert module.pruning["sparsity"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("option", ["channels_last", pytest.param("compiled", marks=pytest.mark.slow)])
+def test_faster_ways_train_to_the_same_losses(option):
+    plain = fit(wrapped(network(), OPTIMIZERS["sgd"]), epochs=2)
+    module = wrapped(network(), OPTIMIZERS["sgd"], fast=option)
+    fast = fit(module, epochs=2)
+    assert fast.losses == pytest.approx(plain.losses, rel=1e-9)
+    assert max(fast.leaks) == 0
+    assert module.net.state_dict().keys() == network().state_dict().keys()
+    weight = module.net[3].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == (option == "channels_last")
 
 
 def test_the_nets_own_state_dict_has_no_masks():

@@ -6,7 +6,9 @@ OmegaConf calls the resolvers while Hydra composes; they are registered when thi
 import hashlib
 import json
 import math
+import os
 from importlib.util import find_spec
+from shutil import which
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -142,6 +144,8 @@ def check(cfg: DictConfig) -> None:
         _check_lottery_ticket(cfg)
     if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
         raise InputError("export", "onnx", "needs: pip install 'prune_init[onnx]'")
+    if cfg.compile is True and not which(os.environ.get("CXX", "g++")):
+        raise InputError("compile", True, "needs a C++ compiler: g++, or the one that CXX names")
     if "max_epochs" in cfg.trainer:
         raise InputError("trainer.max_epochs", cfg.trainer.max_epochs, "is set by recipe.epochs")
     if cfg.target == "effective" and cfg.ablation.name != "none":
