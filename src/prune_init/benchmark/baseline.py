@@ -74,7 +74,7 @@ def synflow(input_shape: tuple[int, ...]) -> Score:
                 signs[name] = torch.sign(tensor)
                 tensor.abs_()
         like = next(model.parameters())
-        model(torch.ones((1, *input_shape), dtype=like.dtype)).sum().backward()
+        model(torch.ones((1, *input_shape), dtype=like.dtype, device=like.device)).sum().backward()
         scores = _saliency(model)
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
@@ -143,7 +143,9 @@ def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loader: "DataLoade
     """Train a masked model for one epoch; the mean loss."""
     model.train()
     total = 0.0
+    device = next(model.parameters()).device
     for x, y in loader:
+        x, y = x.to(device), y.to(device)
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         total += loss.item() * len(y)

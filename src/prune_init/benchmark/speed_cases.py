@@ -30,6 +30,7 @@ SPARSITY, BATCH = 0.98, 128
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
 SGD: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 WORKERS = 2
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 def made(net: str) -> nn.Module:
     """The net, the same at every call."""
     torch.manual_seed(0)
-    return NETS[net]()
+    return NETS[net]().to(DEVICE)
 
 
 def batches(per_class: int, classes: int = 10) -> list[tuple[Tensor, Tensor]]:
     """A pruning sample of noise, in batches of at most 256."""
     labels = torch.arange(classes).repeat(per_class)
     images = torch.randn(len(labels), *SMALL, generator=torch.Generator().manual_seed(0))
-    return list(zip(images.split(256), labels.split(256), strict=True))
+    return list(zip(images.to(DEVICE).split(256), labels.to(DEVICE).split(256), strict=True))
 
 
 def pruning(net: str, scorer: str, iterations: int = 1, per_class: int = 10, name: str | None = None) -> Case:
@@ -131,7 +132,7 @@ def trainer_overhead(net: str, count: int) -> Case:
     def plain() -> Act:
         model = made(net)
         pruned = prune(model, "random_uniform", SPARSITY)
-        loader = images(count).loader(Sampler(count, BATCH, seed=0), device="cpu", augment=0)
+        loader = images(count).loader(Sampler(count, BATCH, seed=0), device=DEVICE, augment=0)
         optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD)
         pruned.keep(optimizer)
 
