@@ -1,5 +1,6 @@
 """Progress: bars in a terminal, plain lines in a log."""
 
+import contextlib
 import fcntl
 import io
 import os
@@ -7,6 +8,7 @@ import pty
 import re
 import struct
 import termios
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,12 +51,20 @@ def terminal_output(width: int, **options: Any) -> str:
     """What `run` writes to a terminal of that many columns, without colours."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    environment = {"TERM": "xterm-256color"}
-    with os.fdopen(inner, "w") as file, os.fdopen(outer, "rb", buffering=0) as screen:
-        run(Console(file=file, highlight=False, width=width, _environ=environment), **options)
-        file.flush()
-        written = screen.read(1 << 16).decode()
-    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
+    written = bytearray()
+
+    def read() -> None:  # a terminal holds little: whoever writes more waits for a reader
+        with contextlib.suppress(OSError):  # the other end is closed
+            while True:
+                written.extend(os.read(outer, 4096))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(inner, "w") as file:
+        run(Console(file=file, highlight=False, width=width, _environ={"TERM": "xterm-256color"}), **options)
+    reader.join()
+    os.close(outer)
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
 
 
 @pytest.mark.parametrize("width", [64, 80, 120])
