@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
+from rich.box import MARKDOWN, SIMPLE_HEAD, Box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -97,10 +97,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> Table:
+def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
     """What the JSON holds, for people."""
     about = found["machine"]
-    shown = Table(box=SIMPLE_HEAD, title=f"{about['processor']}, {about['threads']} threads, torch {about['torch']}")
+    shown = Table(box=box, title=f"{about['processor']}, {about['threads']} threads, torch {about['torch']}")
     for title in ("case", "what", "ours", "plain", "plain / ours", "by CPU time", "turns"):
         shown.add_column(title, justify="left" if title in ("case", "what") else "right")
     for row in found["cases"]:
@@ -157,6 +157,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--quick", action="store_true", help="small nets, two turns: to see that everything runs")
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a document")
     parser.add_argument("--json", type=Path, help="a file to write")
     parser.add_argument("--peak", choices=["ours", "plain"], help=argparse.SUPPRESS)
     arguments = parser.parse_args(given)
@@ -173,7 +174,7 @@ def main(given: list[str] | None = None) -> None:
         arguments.repeats = 2
     console = Console(width=140)
     found = measured(arguments, Console(stderr=True))
-    console.print(table(found))
+    console.print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))
     if arguments.json:
         with whole(arguments.json) as path:
             path.write_text(json.dumps(found, indent=1) + "\n")
