@@ -82,10 +82,10 @@ NAMES_AND_VALUES = [
     ("recipe.epochs=0", "recipe.epochs=0: allowed: whole numbers from 1"),
     ("recipe.batch_size=64.5", "recipe.batch_size=64.5: allowed: whole numbers from 1"),
     ("recipe.gradient_clip=-1", "recipe.gradient_clip=-1: allowed: a norm above 0"),
-    ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: torch.optim.SGD refuses it"),
+    ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: allowed: a number"),
     ("recipe.optimizer.momentum=-1", "recipe.optimizer.momentum=-1: torch.optim.SGD refuses it"),
     ("recipe.optimizer._target_=torch.optim.SGDD", "recipe.optimizer._target_=torch.optim.SGDD: Error locating target"),
-    ("recipe.scheduler.T_max=foo", "recipe.scheduler.T_max=foo: torch.optim.lr_scheduler.CosineAnnealingLR refuses it"),
+    ("recipe.scheduler.T_max=foo", "recipe.scheduler.T_max=foo: allowed: a number"),
     ("scorer=grasp scorer.temperature=foo", "scorer.temperature=foo: allowed: a number"),
     ("scorer.iterations=1.5", "scorer.iterations=1.5: allowed: a whole number"),
     ("scorer.biases=3", "scorer.biases=3: allowed: true, false"),
@@ -149,7 +149,7 @@ SWEEPS = [
     ("-m scorer=random,synflo", "scorer=synflo: did you mean synflow? allowed: "),
     ("-m sparsity=0.5,1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
     ("-m scorer=random,snip seed=0,foo", "seed=foo: allowed: whole numbers from 0"),
-    ("-m recipe.optimizer.lr=0.1,foo", "recipe.optimizer.lr=0.1,foo: torch.optim.SGD refuses it"),
+    ("-m recipe.optimizer.lr=0.1,foo", "recipe.optimizer.lr=foo: allowed: a number"),
     ("-m architecture=mlp,vgg16_tiny", "architecture.input_shape=[1, 28, 28]: "),
 ]
 
@@ -173,7 +173,7 @@ def test_a_mistake_costs_one_line_and_no_file(command, tmp_path, arguments, line
         ("sparsity=1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
         ("scorer=synflo", "scorer=synflo: did you mean synflow? allowed: "),
         ("architecture=mlp exclude=[nonsense]", "exclude=nonsense: matches no prunable weight"),
-        ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: torch.optim.SGD refuses it"),
+        ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: allowed: a number"),
         ("-m architecture=mlp seed=0,-1", "seed=-1: allowed: whole numbers from 0"),
     ],
 )

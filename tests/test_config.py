@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import prune_init.conf
 from prune_init import InputError, settings
-from prune_init.assembly import build
+from prune_init.building import build
 
 CONF = Path(prune_init.conf.__file__).parent
 GROUPS = {

@@ -5,15 +5,47 @@
 Everything here needs torch alone; Lightning, Hydra and W&B are imported by the rooms that use them.
 """
 
-from prune_init import scorers as scorers
-from prune_init.analysis.compaction import compact as compact
-from prune_init.analysis.compaction import expand as expand
-from prune_init.analysis.connectivity import connectivity as connectivity
-from prune_init.analysis.conservation_laws import conservation as conservation
-from prune_init.analysis.critical_compression import critical_compression as critical_compression
-from prune_init.errors import InputError as InputError
-from prune_init.pruning.loop import prune as prune
-from prune_init.pruning.masks import load_masks as load_masks
-from prune_init.pruning.result import PruneResult as PruneResult
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prune_init import scorers as scorers
+    from prune_init.analysis.compaction import compact as compact
+    from prune_init.analysis.compaction import expand as expand
+    from prune_init.analysis.connectivity import connectivity as connectivity
+    from prune_init.analysis.conservation_laws import conservation as conservation
+    from prune_init.analysis.critical_compression import critical_compression as critical_compression
+    from prune_init.errors import InputError as InputError
+    from prune_init.pruning.loop import prune as prune
+    from prune_init.pruning.masks import load_masks as load_masks
+    from prune_init.pruning.result import PruneResult as PruneResult
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "errors",
+    "PruneResult": "pruning.result",
+    "compact": "analysis.compaction",
+    "connectivity": "analysis.connectivity",
+    "conservation": "analysis.conservation_laws",
+    "critical_compression": "analysis.critical_compression",
+    "expand": "analysis.compaction",
+    "load_masks": "pruning.masks",
+    "prune": "pruning.loop",
+}
+__all__ = ["scorers", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: a refused command need not wait for torch."""
+    if name not in _HOMES:
+        try:
+            return import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,18 +2,22 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from prune_init import results, run_status
 from prune_init.console import Console
+from prune_init.errors import one_of
 from prune_init.explain import one_line
+from prune_init.interruption import Stopped, stoppable
 from prune_init.settings import identity
 
 
@@ -42,10 +46,15 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     began = False
     try:
-        with run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
+        with stoppable(), run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
             began = True
             with ranks.of_this_run_alone():
                 return experiment.run(cfg, folder, Console())
+    except Stopped as stop:
+        kept = cfg.checkpoint and (folder / "last.ckpt").exists()
+        then = "goes on after the last whole epoch" if kept else "begins anew"
+        print(f"{stop}, without a result; the same command {then}", file=sys.stderr)
+        raise
     except Exception as error:
         line = one_line(error)
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # a sweep goes on with its other runs, and ends with one error
@@ -68,17 +77,33 @@ def _remove_if_empty(folder: Path, top: Path) -> None:
             parent.rmdir()
 
 
+def _check_options() -> None:
+    """Hydra would print its usage as well; parse its options first, to say in one line what is wrong with them."""
+    parser = get_args_parser()
+    known = [option for action in parser._actions for option in action.option_strings]
+
+    def refuse(message: str) -> NoReturn:
+        odd = next((a for a in sys.argv[1:] if a.startswith("-") and a.split("=")[0] not in known), None)
+        sys.exit(message if odd is None else f"{odd}: unknown option; {one_of(odd, known)}")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args()
+
+
 def main() -> None:
     """The command line: errors that the user can mend end in one line, bugs in a traceback."""
     wanted_full = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     try:
+        _check_options()
         run()
     except Exception as error:
         line = one_line(error)
         if line is None or wanted_full:
             raise
         sys.exit(line)
+    except KeyboardInterrupt:  # before or after the run itself
+        sys.exit(128 + signal.SIGINT)
     finally:
         if not wanted_full:
             del os.environ["HYDRA_FULL_ERROR"]

@@ -11,36 +11,23 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from prune_init.errors import InputError
+from prune_init.building import build, chosen
 from prune_init.explain import refusal, refused
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.loop import Progress, prune
 from prune_init.pruning.result import PruneResult
+from prune_init.settings import identity
 from prune_init.training.datamodule import DataModule
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
+from prune_init.training.resume import RandomState, Signed, last_checkpoint
 from prune_init.training.whole_checkpoints import WholeCheckpoints
-
-
-def build(choice: DictConfig, **more: Any) -> Any:
-    """The object that a config group's choice describes; its `name` is a label, not an argument.
-
-    Raises:
-        InputError: the target is not there or refuses the arguments.
-    """
-    try:
-        return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key != "name"}, **more)
-    except InstantiationException as error:
-        why = refusal(error)
-        if why is None or isinstance(error.__cause__, InputError):
-            raise
-        raise refused(str(choice._get_full_key(None)), choice.name, why) from error
 
 
 def make_data(cfg: DictConfig) -> DataModule:
@@ -60,7 +47,7 @@ def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneT
         compact_for=tuple(cfg.dataset.input_shape) if cfg.compact else None,
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
-        **_chosen(cfg),
+        **chosen(cfg),
     )
 
 
@@ -77,7 +64,7 @@ def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
         input_shape=tuple(cfg.dataset.input_shape),
         generator=generator,
         progress=progress,
-        **_chosen(cfg),
+        **chosen(cfg),
     )
     if cfg.lifecycle.name == "lottery_ticket":
         return partial(pruner, sparsity=0.0)  # level 0 is dense
@@ -88,19 +75,13 @@ def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
     return pruner
 
 
-def _chosen(cfg: DictConfig) -> dict[str, Any]:
-    """Which weights to prune, as plain values."""
-    return {
-        key: OmegaConf.to_object(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
-        for key in ("include", "exclude")
-    }
-
-
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer; with `checkpoint`, one that goes on from the folder's last.ckpt."""
     cycles: LotteryTicket | None = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
     callbacks = [*([] if cycles is None else [cycles]), *callbacks]
+    last = last_checkpoint(folder, identity(cfg))
     if cfg.checkpoint:
+        callbacks += [Signed(identity(cfg)), RandomState()]
         callbacks.append(ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs
     _quiet()
@@ -127,8 +108,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
         raise refused("trainer", f"{trainer.num_devices} devices", f"there is no GPU; allowed: 1 to {cores} processes")
     # Lightning took it from SLURM, where a task need not be a rank of this run.
     rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
-    last = folder / "last.ckpt"
-    if cfg.checkpoint and last.exists() and not cfg.force:
+    if cfg.checkpoint and not cfg.force:
         trainer.ckpt_path = last
     return trainer
 

@@ -19,4 +19,4 @@ def one_of(value: object, choices: Iterable[str]) -> str:
     """What to say of a name that is none of `choices`: the nearest one first, then all of them."""
     names = sorted(choices)
     near = get_close_matches(str(value), names, n=1, cutoff=0.5)
-    return (f"did you mean {near[0]}? " if near else "") + "allowed: " + ", ".join(names)
+    return (f"did you mean {near[0]}? " if near else "") + "allowed: " + (", ".join(names) or "nothing")

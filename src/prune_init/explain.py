@@ -3,7 +3,13 @@
 import sys
 from collections.abc import Iterator
 
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune_init.errors import InputError, one_of
@@ -18,6 +24,9 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, MissingConfigException) and cause.options is not None and cause.missing_cfg_file:
             group, _, name = str(cause.missing_cfg_file).rpartition("/")
             return f"{group}={name}: {one_of(name, cause.options)}"
+        if isinstance(cause, OverrideParseException):
+            why = str(cause.message).splitlines()[0]
+            return f"{cause.override}: cannot be read ({why}); allowed: KEY=VALUE, with lists as KEY=[A,B]"
         if isinstance(cause, MissingMandatoryValue) and cause.full_key:
             return f"{cause.full_key}=???: has no default; must be given"
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(error, ConfigCompositionException):
@@ -25,6 +34,14 @@ def one_line(error: BaseException) -> str | None:
             return f"{_as_given(str(cause.full_key))}: unknown key; {one_of(cause.key, allowed)}"
     if isinstance(error, InstantiationException):
         return refusal(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        given = next((a for a in sys.argv[1:] if a.startswith("=") or a.endswith("=null")), "")  # Hydra does not say
+        return f"{given}: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
+    missing = next((cause for cause in chain if isinstance(cause, (ConfigAttributeError, ConfigKeyError))), None)
+    if missing is not None and isinstance(error, OmegaConfBaseException):
+        return f"{missing.full_key}: is missing; must be given"
+    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
+        return f"{' '.join(str(error).split())}: {str(error.__cause__).splitlines()[0]}"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return " ".join(str(error).split())
     return None

@@ -1,6 +1,7 @@
 """Checks before a run or a sweep begins: a mistake must not cost a folder, a job or an hour."""
 
 import dataclasses
+import inspect
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init import results, settings
+from prune_init import kinds, results, settings
 from prune_init.errors import InputError
 from prune_init.explain import one_line, refusal, refused
 
@@ -28,13 +29,15 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check the one configuration, and that its network takes its images."""
         try:
-            settings.check(config)
+            _check(config)
             folder = Path(config.hydra.run.dir)
             _writable(folder)
             if results.read(folder, settings.identity(config)) is None or config.force:
+                _resumable(folder, config)
                 _try_network(config)
                 _try_optimizer(config)
                 _try_scorer(config)
+                _try_functions(config)
         except Exception as error:
             _refuse(error)
 
@@ -43,19 +46,25 @@ class Preflight(Callback):
         try:
             tried: set[str] = set()
             for job in _one_job_per_value(config):
-                settings.check(job)
+                _check(job)
                 for attempt, groups in {
-                    _try_network: ["architecture", "dataset"],
+                    _try_network: ["architecture", "dataset", "include", "exclude"],
                     _try_optimizer: ["recipe"],
                     _try_scorer: ["scorer"],
+                    _try_functions: ["schedule", "ablation"],
                 }.items():
-                    what = str([OmegaConf.to_container(job[group], resolve=True) for group in groups])
+                    what = str([settings.resolved(job)[group] for group in groups])
                     if what not in tried:
                         attempt(job)
                         tried.add(what)
             _writable(Path(config.hydra.sweep.dir))
         except Exception as error:
             _refuse(error)
+
+
+def _check(config: DictConfig) -> None:
+    kinds.check(config, GlobalHydra.instance().config_loader())
+    settings.check(config)
 
 
 def _refuse(error: Exception) -> None:
@@ -72,6 +81,8 @@ def _one_job_per_value(config: DictConfig) -> Iterator[DictConfig]:
         key = override.get_key_element()
         plain = [] if override.is_sweep_override() else [override.get_value_element_as_str()]
         values[key] = plain or list(override.sweep_string_iterator())
+        if not values[key]:
+            raise InputError(key, str(override.input_line).partition("=")[2], "gives no value; allowed: at least one")
     first = {key: options[0] for key, options in values.items()}
     yield _compose(loader, config, first)
     for key, options in values.items():
@@ -96,24 +107,38 @@ def _writable(folder: Path) -> None:
         ) from None
 
 
+def _resumable(folder: Path, config: DictConfig) -> None:
+    """Whether the folder's last.ckpt, if there is one, is whole and this run's."""
+    if (folder / "last.ckpt").exists():
+        from prune_init.training.resume import last_checkpoint
+
+        last_checkpoint(folder, settings.identity(config))
+
+
 def _try_network(config: DictConfig) -> None:
-    """Build the network without memory and send one batch of shapes through it."""
+    """Build the network without memory, send one batch of shapes through it, and look for what is to be pruned."""
     import torch
 
-    from prune_init.assembly import build
+    from prune_init.building import build, chosen
+    from prune_init.pruning.weights import prunable
 
     bare = OmegaConf.masked_copy(config, ["architecture", "dataset"])
     with torch.device("meta"):
         net = build(bare.architecture)
+        prunable(net, **chosen(config))
         images = torch.empty(2, *bare.dataset.input_shape)
         try:
-            net(images)
+            outputs = net(images)
         except NotImplementedError:
             return  # an operation without a shape rule: the run itself will tell
         except (RuntimeError, ValueError) as error:
             shape = "x".join(map(str, bare.dataset.input_shape))
             reason = f"cannot take images of {shape} ({str(error).splitlines()[0]}); choose another data set or network"
             raise InputError("architecture", bare.architecture.name, reason) from None
+    if getattr(outputs, "shape", None) != (2, bare.dataset.num_classes):
+        found = getattr(outputs, "shape", [type(outputs).__name__])[-1]
+        reason = f"gives {found} outputs for {bare.dataset.num_classes} classes; allowed: one per class"
+        raise InputError("architecture", bare.architecture.name, reason)
 
 
 def _try_optimizer(config: DictConfig) -> None:
@@ -124,7 +149,7 @@ def _try_optimizer(config: DictConfig) -> None:
         target = config.recipe[key]._target_
         try:
             return act()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise refused(f"recipe.{key}", target, f"{target} refuses it ({error})") from None
         except InstantiationException as error:
             raise refused(f"recipe.{key}", target, refusal(error) or str(error)) from None
@@ -140,7 +165,7 @@ def _try_optimizer(config: DictConfig) -> None:
 
 def _try_scorer(config: DictConfig) -> None:
     """Build the scorer and compare its settings with the types that its class declares."""
-    from prune_init.assembly import build
+    from prune_init.building import build
 
     scorer = build(OmegaConf.masked_copy(config, ["scorer"]).scorer)
     for field in dataclasses.fields(scorer) if dataclasses.is_dataclass(scorer) else ():
@@ -149,3 +174,16 @@ def _try_scorer(config: DictConfig) -> None:
         fits = type(value) in ((int, float) if field.type is float else (field.type,))
         if allowed is not None and not fits:
             raise InputError(f"scorer.{field.name}", value, f"allowed: {allowed}")
+
+
+def _try_functions(config: DictConfig) -> None:
+    """Functions with some arguments filled in only show when they are called whether they take them."""
+    from prune_init.building import build
+
+    for group in ("schedule", "ablation"):
+        choice = OmegaConf.masked_copy(config, [group])[group]
+        if "_target_" in choice:
+            try:
+                inspect.signature(build(choice))
+            except ValueError as error:
+                raise refused(group, choice.name, str(error)) from None

@@ -32,11 +32,11 @@ def read(folder: Path, identity: str | None = None) -> dict[str, Any] | None:
         row = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("results", path, f"unreadable ({error}); move the file away to run again") from None
     if not isinstance(row, dict) or row.get("schema") != SCHEMA:
         raise InputError("results", path, f"is not of schema {SCHEMA}; choose another folder")
-    if identity is not None and row["identity"] != identity:
+    if identity is not None and row.get("identity") != identity:
         raise InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
     return row
 

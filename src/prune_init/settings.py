@@ -134,20 +134,23 @@ def check(cfg: DictConfig) -> None:
         InputError: naming the key, the value and what is allowed.
     """
     _check_sparsity(cfg)
+    _check_words(cfg)
     if cfg.iterations is not None:
         _whole("iterations", cfg.iterations, least=1)
     for key, allowed in CHOICES.items():
         value = OmegaConf.select(cfg, key)
         if value not in allowed:
             raise InputError(key, value, one_of(value, filter(None, allowed)))
+    scorer_mode = cfg.scorer.get("mode", "eval")
+    if scorer_mode not in ("train", "eval"):
+        raise InputError("scorer.mode", scorer_mode, one_of(scorer_mode, ("train", "eval")))
     if cfg.lifecycle.name == "lottery_ticket":
         _check_lottery_ticket(cfg)
     if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
         raise InputError("export", "onnx", "needs: pip install 'prune_init[onnx]'")
     if cfg.compile is True and not which(os.environ.get("CXX", "g++")):
         raise InputError("compile", True, "needs a C++ compiler: g++, or the one that CXX names")
-    if "max_epochs" in cfg.trainer:
-        raise InputError("trainer.max_epochs", cfg.trainer.max_epochs, "is set by recipe.epochs")
+    _check_trainer(cfg)
     if cfg.target == "effective" and cfg.ablation.name != "none":
         raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")
     _whole("seed", cfg.seed, least=0, most=2**32 - 1)
@@ -175,6 +178,19 @@ def check(cfg: DictConfig) -> None:
             raise InputError(key, value, "allowed: true, false")
 
 
+def _check_words(cfg: DictConfig) -> None:
+    if not isinstance(cfg.results, str) or not cfg.results:
+        raise InputError("results", cfg.results, "allowed: a folder")
+    for group in ("dataset", "architecture", "scorer"):
+        name = cfg[group].name
+        if not isinstance(name, str) or not all(part.strip(".") for part in name.split("/")):
+            raise InputError(f"{group}.name", name, "allowed: text that can name a folder below results")
+    for key in ("include", "exclude"):
+        patterns = cfg[key] if OmegaConf.is_list(cfg[key]) else [cfg[key] or ""]
+        if not all(isinstance(pattern, str) for pattern in patterns):
+            raise InputError(key, cfg[key], "allowed: patterns of weight names, or null")
+
+
 def _check_sparsity(cfg: DictConfig) -> None:
     if not OmegaConf.is_interpolation(cfg, "exponent"):
         given = cfg.exponent
@@ -185,6 +201,19 @@ def _check_sparsity(cfg: DictConfig) -> None:
         raise InputError("sparsity", value, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
     if not math.isclose(cfg.exponent, -math.log10(1 - value), abs_tol=1e-6):
         raise InputError("exponent", cfg.exponent, f"disagrees with sparsity={value}; give one of the two")
+
+
+def _check_trainer(cfg: DictConfig) -> None:
+    """Of Lightning's arguments those that others here set, and those that Lightning takes without looking."""
+    if "max_epochs" in cfg.trainer:
+        raise InputError("trainer.max_epochs", cfg.trainer.max_epochs, "is set by recipe.epochs")
+    if cfg.trainer.gradient_clip_val != cfg.recipe.gradient_clip:
+        raise InputError("trainer.gradient_clip_val", cfg.trainer.gradient_clip_val, "is set by recipe.gradient_clip")
+    for key, allowed in {"deterministic": (False, True, "warn"), "benchmark": (False, True, None)}.items():
+        if not any(cfg.trainer[key] is choice or cfg.trainer[key] == choice == "warn" for choice in allowed):
+            words = ", ".join("null" if choice is None else str(choice).lower() for choice in allowed)
+            raise InputError(f"trainer.{key}", cfg.trainer[key], f"allowed: {words}")
+    _whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1), least=1)
 
 
 def _check_lottery_ticket(cfg: DictConfig) -> None:

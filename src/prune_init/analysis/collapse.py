@@ -3,7 +3,6 @@
 Scorers that need data get random images: where a net collapses hangs on its layers far more than on what it sees.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 
@@ -16,6 +15,7 @@ from torch import nn
 from prune_init.analysis.critical_compression import critical_compression
 from prune_init.architectures.resnet import resnet, thin_resnet
 from prune_init.architectures.vgg import vgg
+from prune_init.arguments import Parser, whole
 from prune_init.scorers import named, names
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -29,11 +29,11 @@ SCORERS = ("random", "random_erk", "magnitude", "snip", "grasp", "iter_snip", "s
 
 def main() -> None:
     """Print the table of all scorers on the paper's networks."""
-    parser = argparse.ArgumentParser(prog="python -m prune_init.analysis.collapse", description=__doc__)
+    parser = Parser(prog="python -m prune_init.analysis.collapse", description=__doc__)
     parser.add_argument("--architectures", nargs="+", default=["vgg11", "vgg16", "resnet18"], choices=NETWORKS)
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=names())
-    parser.add_argument("--iterations", type=int, help="of iterative scorers; default: each one's own")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--iterations", type=whole(1), help="of iterative scorers; default: each one's own")
+    parser.add_argument("--seed", type=whole(0), default=0)
     chosen = parser.parse_args()
     table = Table(box=SIMPLE_HEAD, title="Critical compression, log10 (32x32 images, 10 classes)")
     table.add_column("network")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import as_file, files
 from itertools import count, islice
 from pkgutil import resolve_name
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from prune_init.analysis.conservation_laws import Conservation, conservation
 from prune_init.analysis.theorems import Neurons
 from prune_init.architectures.inputs import image_shape, positive
+from prune_init.arguments import Parser, whole
 from prune_init.data.fashion_small import fashion_small
 from prune_init.data.images import Batch, Loader
 from prune_init.data.seeding import generator
@@ -39,13 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{message}\n")  # one line, without the usage
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m prune_init.analysis.conservation", description=__doc__)
+    parser = Parser(prog="python -m prune_init.analysis.conservation", description=__doc__)
     parser.add_argument("--architecture", default="conv", help="a name from conf/architecture (default: %(default)s)")
     parser.add_argument(
         "--input-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="random images; default: the embedded ones"
@@ -54,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mode", choices=("eval", "train"), default="eval", help="state of batch norm and dropout")
     parser.add_argument("--objective", choices=("sum", "synflow", "cross-entropy"), default="sum", help="the scalar R")
     parser.add_argument("--steps", type=int, nargs="+", default=[], metavar="N", help="measure again after N SGD steps")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of weights and batches (default: %(default)s)")
     return parser
 
 

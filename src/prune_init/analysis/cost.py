@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from prune_init.arguments import Parser
 from prune_init.pruning.loop import prune
 from prune_init.pruning.scored_net import Batch
 from prune_init.scorers import named
@@ -35,6 +36,7 @@ def _sample(per_class: int, classes: int) -> list[Batch]:
 
 def main() -> None:
     """Print the table."""
+    Parser(prog="python -m prune_init.analysis.cost", description=__doc__).parse_args()
     table = Table(box=SIMPLE_HEAD, title="Passes to prune (iterations x examples per iteration)")
     table.add_column("scorer")
     for name in CLASSES:

@@ -134,13 +134,13 @@ _POINTWISE = frozenset(
     """relu relu6 leaky_relu prelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh sigmoid tanh softplus
     softsign threshold softmax log_softmax clamp clamp_min clamp_max abs square sqrt pow exp neg batch_norm layer_norm
     group_norm instance_norm rms_norm local_response_norm normalize dropout dropout1d dropout2d dropout3d
-    feature_dropout alpha_dropout contiguous clone float double to type_as detach""".split()
+    feature_dropout alpha_dropout float double to type_as detach""".split()
 )
 
 # These only move elements, or ask for their shape.
 _MOVES = frozenset(
     """view reshape flatten unflatten permute transpose t T mT movedim swapaxes squeeze unsqueeze expand expand_as
     repeat repeat_interleave index_select cat concat stack split split_with_sizes chunk unbind getitem narrow select pad
-    constant_pad_nd roll flip pixel_shuffle pixel_unshuffle channel_shuffle unfold get size dim numel
+    contiguous clone constant_pad_nd roll flip pixel_shuffle pixel_unshuffle channel_shuffle unfold get size dim numel
     stride is_floating_point is_complex type device requires_grad item len shape storage_offset""".split()
 )

@@ -6,7 +6,6 @@ SynFlow, magnitude and random need no data, so the published numbers can be chec
 ganguli-lab/Synaptic-Flow, commit 9dfa57a, `Results/data` (three runs each; facts, tabulated in the CSV beside this).
 """
 
-import argparse
 import csv
 import math
 from collections import defaultdict
@@ -22,6 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from prune_init.architectures.vgg import vgg
+from prune_init.arguments import Parser, whole
 from prune_init.pruning.loop import prune
 
 SCORERS = ("synflow", "magnitude", "random")
@@ -84,10 +84,10 @@ def compare(
 def main() -> None:
     """Print the comparison."""
     available = sorted({exponent for exponent, _ in published("synflow")})
-    parser = argparse.ArgumentParser(prog="python -m prune_init.analysis.published", description=__doc__)
+    parser = Parser(prog="python -m prune_init.analysis.published", description=__doc__)
     parser.add_argument("--scorer", default="synflow", choices=SCORERS)
     parser.add_argument("--exponents", type=float, nargs="+", default=[1.0, 2.0, 3.0], choices=available)
-    parser.add_argument("--seeds", type=int, default=3, help="runs per exponent (3 were published)")
+    parser.add_argument("--seeds", type=whole(1), default=3, help="runs per exponent (3 were published)")
     chosen = parser.parse_args()
     console = Console()
     rows = compare(chosen.scorer, chosen.exponents, chosen.seeds, lambda jobs: track(jobs, "pruning", console=console))

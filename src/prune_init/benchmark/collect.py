@@ -1,6 +1,5 @@
 """All results below a folder as one table, CSV and Parquet; runs in progress and broken files do not hinder it."""
 
-import argparse
 import csv
 import os
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prune_init import results
+from prune_init.arguments import Parser
 from prune_init.benchmark.table import COLUMNS, SCHEMA, Row, flat
 from prune_init.errors import InputError
 from prune_init.files import whole
@@ -97,7 +97,7 @@ def write_parquet(table: list[Row], path: Path) -> None:
 
 def main() -> None:
     """Write results.csv and results.parquet, and tell in one line each what was left out."""
-    parser = argparse.ArgumentParser(prog="python -m prune_init.benchmark.collect", description=__doc__)
+    parser = Parser(prog="python -m prune_init.benchmark.collect", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--output", type=Path, help="folder of results.csv and results.parquet; default: FOLDER")
     chosen = parser.parse_args()

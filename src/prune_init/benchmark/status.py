@@ -1,6 +1,5 @@
 """How far the sweeps in a folder are: done, running, failed, missing; and why each failure failed."""
 
-import argparse
 import os
 import sys
 from collections import Counter
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prune_init import run_status
+from prune_init.arguments import Parser
 from prune_init.benchmark import plan
 from prune_init.errors import InputError
 from prune_init.results import read
@@ -115,7 +115,7 @@ def show(results: Path, console: Console) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m prune_init.benchmark.status", description=__doc__)
+    parser = Parser(prog="python -m prune_init.benchmark.status", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     chosen = parser.parse_args()
     try:

@@ -1,11 +1,11 @@
 """Fetches a data set: `python -m prune_init.data.download cifar10 --root data`."""
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from prune_init.arguments import Parser
 from prune_init.data.folder import IMAGENET
 from prune_init.data.tiny_imagenet import TINY_IMAGENET
 from prune_init.data.torchvision_sets import CIFAR10, CIFAR100, FASHION_MNIST, MNIST
@@ -16,7 +16,7 @@ SOURCES = {source.name: source for source in (CIFAR10, CIFAR100, MNIST, FASHION_
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, or 1 after one line on what went wrong."""
-    parser = argparse.ArgumentParser(prog="python -m prune_init.data.download", description="Fetch a data set.")
+    parser = Parser(prog="python -m prune_init.data.download", description="Fetch a data set.")
     parser.add_argument("name", choices=[*SOURCES, "imagenet"], help="which one")
     parser.add_argument("--root", default="data", help="folder of all data sets (default: %(default)s)")
     parser.add_argument("--url", help="folder of the official files, with the slash at its end, on a mirror")

@@ -5,10 +5,9 @@ import hashlib
 import shutil
 import tarfile
 import urllib.request
-import zlib
 from http.client import HTTPException
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from prune_init.errors import InputError
 
@@ -35,7 +34,9 @@ def fetch(url: str, md5: str, target: Path) -> None:
         if found != md5:
             raise InputError("url", url, f"what came is not the official file: md5 {found} instead of {md5}")
         partial.rename(target)
-    except (OSError, HTTPException) as error:
+    except InputError:
+        raise
+    except (OSError, HTTPException, ValueError) as error:
         # A URLError wraps the reason, and its own text is harder to read.
         reason = getattr(error, "reason", error)
         raise InputError("url", url, f"cannot be fetched: {reason}") from error
@@ -53,13 +54,16 @@ def unpack(archive: Path, folder: Path) -> None:
         if archive.suffix == ".zip":
             _unzip(archive, folder)
         elif archive.name.endswith(".tar.gz"):
-            with tarfile.open(archive) as tar:
+            with tarfile.open(archive, "r:gz") as tar:
                 tar.extractall(folder, filter="data")  # refuses links and paths that lead outside
         else:
             with gzip.open(archive) as packed, (folder / archive.stem).open("wb") as file:
                 shutil.copyfileobj(packed, file)
-    except (BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError("archive", archive.name, f"cannot be unpacked: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive can make its readers fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError("archive", archive.name, f"cannot be unpacked: {reason}") from error
 
 
 def _unzip(archive: Path, folder: Path) -> None:

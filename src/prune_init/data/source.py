@@ -75,8 +75,12 @@ class Source:
         target = Path(root) / self.folder
         if target.exists():
             raise InputError("root", root, f"{target} is there already; remove it to fetch it again")
-        Path(root).mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=root, prefix=f".{self.name}-") as staging:
+        try:
+            Path(root).mkdir(parents=True, exist_ok=True)
+            beside = TemporaryDirectory(dir=root, prefix=f".{self.name}-")
+        except OSError as error:
+            raise InputError("root", root, f"cannot be written to ({error.strerror})") from None
+        with beside as staging:
             folder = Path(staging) / self.folder
             folder.mkdir(parents=True)
             for name, md5 in self.archives.items():

@@ -1,19 +1,23 @@
 """Masks: ranks within layers, applying masks, and storing them."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from prune_init.errors import InputError
 from prune_init.files import whole
 
 Tensors = dict[str, Tensor]
+
+CHECKSUM = "sha256"
+"""Metadata of a mask file: of everything else in it, so that a flipped bit is seen."""
 
 
 def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, float] | None = None) -> Tensors:
@@ -45,25 +49,38 @@ def apply(masks: Tensors, weights: Mapping[str, Tensor]) -> None:
 
 
 def save(path: str | os.PathLike[str], masks: Tensors, metadata: Mapping[str, object]) -> None:
-    """Write masks as safetensors, whole or not at all; `metadata` values are stored as JSON."""
+    """Write masks as safetensors, whole or not at all; `metadata` values are stored as JSON, a checksum beside them."""
     notes = {key: json.dumps(value) for key, value in metadata.items()}
+    held = {name: mask.detach().cpu().contiguous() for name, mask in masks.items()}
     with whole(Path(path)) as partial:
-        save_file({name: mask.detach().cpu().contiguous() for name, mask in masks.items()}, partial, notes)
+        save_file(held, partial, {**notes, CHECKSUM: _checksum(held, notes)})
 
 
 def load_masks(path: str | os.PathLike[str]) -> Tensors:
     """The masks that `PruneResult.save` wrote: boolean tensors by parameter name, True = kept.
 
     Raises:
-        InputError: the file is missing, torn, or holds something else than masks.
+        InputError: the file is missing, damaged, or holds something else than masks.
     """
     try:
-        masks = load_file(path)
+        with safe_open(path, "pt") as file:
+            notes = file.metadata() or {}
+            masks = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
     except FileNotFoundError:
         raise InputError("path", path, "no such file; expected masks written by PruneResult.save") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise InputError("path", path, f"not a readable safetensors file ({error})") from None
     for name, mask in masks.items():
         if mask.dtype != torch.bool:
             raise InputError("path", path, f"{name} is {mask.dtype}, but masks are torch.bool")
+    if CHECKSUM in notes and notes.pop(CHECKSUM) != _checksum(masks, notes):
+        raise InputError("path", path, "damaged: its contents do not have its checksum")
     return masks
+
+
+def _checksum(masks: Tensors, notes: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(notes), sort_keys=True).encode())
+    for name, mask in sorted(masks.items()):
+        digest.update(f"{name} {tuple(mask.shape)}".encode())
+        digest.update(mask.numpy().tobytes())
+    return digest.hexdigest()

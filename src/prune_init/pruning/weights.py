@@ -38,7 +38,8 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
     if exclude is not None:
         chosen -= set(_matching("exclude", exclude, weights))
     if not chosen:
-        raise InputError("exclude", exclude, "leaves no weight to prune")
+        key, value = ("include", include) if exclude is None else ("exclude", exclude)
+        raise InputError(key, value, "leaves no weight to prune")
     return {name: weight for name, weight in weights.items() if name in chosen}
 
 

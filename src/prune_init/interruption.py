@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM end a run, and look like it: never like success, never like a bug."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
+
+HANDLED = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""Signals that we answer, and their handlers where nobody else does."""
+
+
+class Stopped(SystemExit):
+    """A signal ended the run; the exit code is 128 + its number, as shells have it: 130 or 143."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Stopped` inside.
+
+    Lightning alone would end with exit code 1 on the one, and with 0, like a success, on the other. Handlers that are
+    there already, such as those of a cluster's launcher, are left alone. Outside of the main thread nothing happens.
+    """
+    ours = [n for n, default in HANDLED.items() if signal.getsignal(n) == default] if _may() else []
+    before = {number: signal.signal(number, _stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _may() -> bool:
+    return current_thread() is main_thread()

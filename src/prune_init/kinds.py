@@ -1,0 +1,71 @@
+"""Values must be of the kind that the defaults of the same choices have, and keys must be known ones."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from prune_init.errors import InputError, one_of
+
+KINDS = {bool: "true, false", float: "a number", int: "a number", str: "text", list: "a list", dict: "keys below it"}
+MAY_BE_NULL = ("recipe.scheduler",)
+JUDGED_ELSEWHERE = ("trainer", "logger")
+"""Lightning and the dashboards' clients know their own arguments."""
+
+
+def check(config: DictConfig, loader: Any) -> None:
+    """Compare `config` with what the same choices of config groups say when nothing else is given.
+
+    Nulls in the defaults stand for anything. Arguments of a `_target_` may be added; whether it takes them shows when
+    it is called. Single values at the root are left to `settings.check`, which says more about them.
+
+    Raises:
+        InputError: naming the key, the value and what is allowed.
+    """
+    given, default = (_plain(cfg) for cfg in (config, _defaults(config, loader)))
+    if unknown := given.keys() - default.keys():
+        key = min(unknown)
+        raise InputError(key, given[key], f"unknown key; {one_of(key, default)}")
+    for key, value in given.items():
+        if isinstance(default[key], dict) and key not in JUDGED_ELSEWHERE:
+            _compare(key, value, default[key])
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Everything but Hydra's own part, which names a folder by values that are still to be judged."""
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    kept._set_parent(config)  # interpolations may point outside the copy
+    plain = OmegaConf.to_container(kept, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _defaults(config: DictConfig, loader: Any) -> DictConfig:
+    """The configuration with the overrides that choose of a group alone."""
+    task = list(config.hydra.overrides.task)
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(task)
+    choices = [o.input_line for o in overrides if o.get_key_element().lstrip("+~") in config.hydra.runtime.choices]
+    composed: DictConfig = loader.load_configuration(config.hydra.job.config_name, choices, RunMode.RUN)
+    return composed
+
+
+def _compare(key: str, value: Any, default: Any) -> None:
+    if default is None or default == "???" or (value is None and key in MAY_BE_NULL):
+        return
+    kind = KINDS[type(default)]
+    if value is None or KINDS[type(value)] != kind:
+        raise InputError(key, value, f"allowed: {kind}")
+    if isinstance(value, Mapping):
+        unknown = value.keys() - default.keys()
+        if unknown and "_target_" not in value:
+            name = min(unknown)
+            raise InputError(f"{key}.{name}", value[name], f"unknown key; {one_of(name, default)}")
+        if value.get("_target_") == default.get("_target_"):
+            for name in value.keys() & default.keys():
+                _compare(f"{key}.{name}", value[name], default[name])
+    if isinstance(value, list) and default:
+        for element in value:
+            if KINDS.get(type(element)) != KINDS[type(default[0])]:
+                raise InputError(key, value, f"allowed: a list, each element {KINDS[type(default[0])]}")

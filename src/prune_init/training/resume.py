@@ -1,0 +1,71 @@
+"""last.ckpt of an interrupted run: whose it is, and whether it is whole."""
+
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import pytorch_lightning as pl
+import torch
+
+from prune_init.errors import InputError
+
+
+class Signed(pl.Callback):
+    """Writes the identity of the run's configuration into its checkpoints."""
+
+    def __init__(self, identity: str) -> None:
+        self._identity = identity
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Sign it."""
+        checkpoint["identity"] = self._identity
+
+
+class RandomState(pl.Callback):
+    """Dropout and the like go on, after an interruption, with the numbers that they would have drawn."""
+
+    def __init__(self) -> None:
+        self._saved: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the processor and of the accelerators in sight."""
+        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Kept until training begins: what comes before may draw numbers too."""
+        self._saved = state_dict
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on from there; on another number of accelerators their streams begin anew."""
+        if self._saved is not None:
+            torch.set_rng_state(self._saved["cpu"].cpu())
+            if len(self._saved["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all([state.cpu() for state in self._saved["cuda"]])
+
+
+def last_checkpoint(folder: Path, identity: str) -> Path | None:
+    """The folder's last.ckpt, or None if there is none.
+
+    torch.load sees no flipped bits, so the checksums in the archive are compared first; what is in it is read without
+    running code from it (`weights_only`). A file that is refused stays as it is.
+
+    Raises:
+        InputError: the file is damaged, or a run of another configuration wrote it.
+    """
+    path = folder / "last.ckpt"
+    if not path.exists():
+        return None
+    try:
+        with ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise BadZipFile(f"wrong checksum of {damaged}")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can make its readers fail in any way
+        reason = " ".join(str(error).split())[:200]
+        raise InputError("checkpoint", path, f"is damaged ({reason}); move it away to begin anew") from None
+    if not isinstance(checkpoint, dict) or checkpoint.get("identity") != identity:
+        raise InputError("hydra.run.dir", folder, "its last.ckpt is of a run of another configuration; choose another")
+    return path
