@@ -146,7 +146,7 @@ SMALL = {
     "analysis.collapse --scorers synflo": "--scorers=synflo: did you mean synflow? allowed: ",
     "analysis.collapse --iterations 0": "argument --iterations: 0: allowed: whole numbers from 1",
     "analysis.cost --clases 3": "--clases: unknown option; allowed: --help, -h",
-    "analysis.published --exponents 9": "--exponents=9.0: allowed: 0.0, ",
+    "analysis.published --exponents 9": "--exponents=9.0: did you mean 6.0? allowed: 0.5, 1.0, ",
     "analysis.published --seeds 0": "argument --seeds: 0: allowed: whole numbers from 1",
     "data.download cifar": "name=cifar: did you mean cifar10? allowed: cifar10, ",
     "data.download": "the following arguments are required: name",
