@@ -126,7 +126,11 @@ def test_every_recipe_makes_an_optimiser_and_its_schedule(composed: Composed, na
 def test_every_trainer_is_lightnings(composed: Composed, name):
     trainer = instantiate(composed(f"trainer={name}", "recipe.gradient_clip=0.5").trainer, logger=False)
     assert isinstance(trainer, pl.Trainer)
-    assert (trainer.num_devices, trainer.gradient_clip_val, trainer.precision) == (1, 0.5, "32-true")
+    assert (trainer.num_devices, trainer.gradient_clip_val, trainer.precision) == (
+        2 if name == "ddp" else 1,
+        0.5,
+        "32-true",
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ def check(config: DictConfig, loader: Any) -> None:
     Raises:
         InputError: naming the key, the value and what is allowed.
     """
-    given, default = (_plain(cfg) for cfg in (config, _defaults(config, loader)))
+    if missing := _missing(config):
+        raise InputError(max(missing), "???", "has no default; must be given")
+    given, default = _plain(config, resolve=False), _plain(_defaults(config, loader), resolve=True)
     if unknown := given.keys() - default.keys():
         key = min(unknown)
         raise InputError(key, given[key], f"unknown key; {one_of(key, default)}")
@@ -33,11 +35,11 @@ def check(config: DictConfig, loader: Any) -> None:
             _compare(key, value, default[key])
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
     """Everything but Hydra's own part, which names a folder by values that are still to be judged."""
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     kept._set_parent(config)  # interpolations may point outside the copy
-    plain = OmegaConf.to_container(kept, resolve=True)
+    plain = OmegaConf.to_container(kept, resolve=resolve)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -48,11 +50,19 @@ def _defaults(config: DictConfig, loader: Any) -> DictConfig:
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(task)
     choices = [o.input_line for o in overrides if o.get_key_element().lstrip("+~") in config.hydra.runtime.choices]
     composed: DictConfig = loader.load_configuration(config.hydra.job.config_name, choices, RunMode.RUN)
+    for key in _missing(composed):  # what has no default is taken as given
+        OmegaConf.update(composed, key, OmegaConf.select(config, key))
     return composed
 
 
+def _missing(config: DictConfig) -> list[str]:
+    return [key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra.")]
+
+
 def _compare(key: str, value: Any, default: Any) -> None:
-    if default is None or default == "???" or (value is None and key in MAY_BE_NULL):
+    if isinstance(value, str) and value.startswith("${"):
+        return  # judged where the value stands that it refers to
+    if default is None or (value is None and key in MAY_BE_NULL):
         return
     kind = KINDS[type(default)]
     if value is None or KINDS[type(value)] != kind:
