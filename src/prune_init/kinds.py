@@ -24,9 +24,10 @@ def check(config: DictConfig, loader: Any) -> None:
     Raises:
         InputError: naming the key, the value and what is allowed.
     """
-    if missing := _missing(config):
-        raise InputError(max(missing), "???", "has no default; must be given")
-    given, default = _plain(config, resolve=False), _plain(_defaults(config, loader), resolve=True)
+    given = _plain(config, resolve=False)
+    if missing := _missing(given):
+        raise InputError(missing[0], "???", "has no default; must be given")
+    default = _plain(_defaults(config, loader), resolve=True)
     if unknown := given.keys() - default.keys():
         key = min(unknown)
         raise InputError(key, given[key], f"unknown key; {one_of(key, default)}")
@@ -36,12 +37,27 @@ def check(config: DictConfig, loader: Any) -> None:
 
 
 def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
+    plain = OmegaConf.to_container(_own(config), resolve=resolve)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _own(config: DictConfig) -> DictConfig:
     """Everything but Hydra's own part, which names a folder by values that are still to be judged."""
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     kept._set_parent(config)  # interpolations may point outside the copy
-    plain = OmegaConf.to_container(kept, resolve=resolve)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return kept
+
+
+def _missing(plain: dict[str, Any], below: str = "") -> list[str]:
+    """Keys without a value, by their whole names; OmegaConf's own search stops at values that refer to one."""
+    found = []
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            found += _missing(value, f"{below}{key}.")
+        elif value == "???":
+            found.append(f"{below}{key}")
+    return found
 
 
 def _defaults(config: DictConfig, loader: Any) -> DictConfig:
@@ -50,13 +66,9 @@ def _defaults(config: DictConfig, loader: Any) -> DictConfig:
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(task)
     choices = [o.input_line for o in overrides if o.get_key_element().lstrip("+~") in config.hydra.runtime.choices]
     composed: DictConfig = loader.load_configuration(config.hydra.job.config_name, choices, RunMode.RUN)
-    for key in _missing(composed):  # what has no default is taken as given
+    for key in _missing(_plain(composed, resolve=False)):  # what has no default is taken as given
         OmegaConf.update(composed, key, OmegaConf.select(config, key))
     return composed
-
-
-def _missing(config: DictConfig) -> list[str]:
-    return [key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra.")]
 
 
 def _compare(key: str, value: Any, default: Any) -> None:
