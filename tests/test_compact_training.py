@@ -89,7 +89,8 @@ def test_the_trained_compact_net_is_exported(command, tmp_path, kind):
     assert command(*arguments).code == 0
     (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
     assert {path.name for path in folder.iterdir()} == {
-        ".hydra", "masks.safetensors", "metrics.csv", f"net.{kind}", "result.json", "weights.safetensors",
+        ".hydra", "masks.safetensors", "metrics.csv", f"net.{kind}", "result.json", "status.json",
+        "weights.safetensors",
     }  # fmt: skip
     weights, masks = load_file(folder / "weights.safetensors"), load_file(folder / "masks.safetensors")
     assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())

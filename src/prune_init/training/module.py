@@ -165,7 +165,9 @@ class PruneThenTrain(pl.LightningModule):
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         means = (sums[:-1] / sums[-1]).float()
         names = [f"{stage}/{name}" for name in ("loss", *TOP)]
-        self.log_dict(dict(zip(names, means, strict=True)), on_step=False, on_epoch=True, batch_size=1)
+        values = dict(zip(names, means, strict=True))
+        # The same on all ranks already; Lightning warns unless it is told to see to that too.
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Mask gradients; Lightning clips after this."""
