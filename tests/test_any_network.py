@@ -88,7 +88,7 @@ def test_pruned_and_trained_without_a_leak(fresh, name: str, scorer: str) -> Non
 def test_compacted_or_left_alone_and_the_law_is_not_guessed(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        row = examine(name, iterations=3)
+        row = examine(name, iterations=5)
     if row.parameters is not None:
         assert row.difference is not None and row.difference < 1e-4 and 0 < row.parameters <= 1
     if name in HOMOGENEOUS:

@@ -45,6 +45,16 @@ def _convnext() -> nn.Module:
     return _torchvision("ConvNeXt", block_setting=blocks)
 
 
+def _mixer() -> nn.Module:
+    mixer = import_module("timm.models.mlp_mixer").MlpMixer
+    return mixer(num_classes=CLASSES, img_size=64, patch_size=16, num_blocks=2, embed_dim=64)
+
+
+def _poolformer() -> nn.Module:
+    metaformer = import_module("timm.models.metaformer").MetaFormer
+    return metaformer(num_classes=CLASSES, depths=(1, 1, 1, 1), dims=(8, 16, 32, 64))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "ResNet (bottleneck)": _resnet,
     "ResNeXt": partial(_resnet, cardinality=4, base_width=16),
@@ -87,8 +97,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     ),
     "CoAtNet": partial(_timm, "test_coatnet", img_size=64),
     "MaxViT": partial(_timm, "test_maxvit", img_size=64),
-    "MLP-Mixer": partial(_timm, "mixer_s32_224", img_size=64, num_blocks=2, embed_dim=64),
-    "PoolFormer": partial(_timm, "poolformer_s12", layers=(1, 1, 1, 1), embed_dims=(8, 16, 32, 64)),
+    "MLP-Mixer": _mixer,
+    "PoolFormer": _poolformer,
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_init.errors import InputError
 from prune_init.pruning.cost import Ledger
@@ -76,9 +77,11 @@ class ScoredNet:
         """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors)."""
         self.ledger.forward += len(x)
         tensors = self.others if others is None else others
+        plain = sdpa_kernel(SDPBackend.MATH)  # fused attention has no second derivative
         if not self.live:
-            return functional_call(self.model, {**tensors, **weights}, (x,))
-        with LiveCalls(self.live, weights, reuse=self.examples <= 1) as calls:
+            with plain:
+                return functional_call(self.model, {**tensors, **weights}, (x,))
+        with plain, LiveCalls(self.live, weights, reuse=self.examples <= 1) as calls:
             return functional_call(self.model, {**tensors, **calls.tensors}, (x,))
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
