@@ -21,6 +21,11 @@ class Outcome:
     err: str
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of SLURM first: they mostly wait, on one worker, while the other works."""
+    items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
+
+
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the project's own defaults, whatever the shell that starts them has set."""
