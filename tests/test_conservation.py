@@ -478,7 +478,7 @@ def test_the_command_measures_synflow_on_random_images(capsys):
     ("arguments", "line"),
     [
         ("--architecture vgg61", "--architecture=vgg61: did you mean vgg"),
-        ("--mode evil", "argument --mode: invalid choice: 'evil'"),
+        ("--mode evil", "--mode=evil: did you mean eval? allowed: eval, train"),
         ("--steps -1", "--steps=-1: allowed"),
         ("--num-classes 7", "dataset.num_classes=7: is 10 here"),
         ("--architecture vgg16 --input-shape 3 8 8", "architecture.input_shape=[3, 8, 8]"),

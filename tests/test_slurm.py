@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,7 @@ def lines(folder: Path, pattern: str) -> int:
 
 
 def test_arrays_are_split_failures_are_listed_and_slurm_knows_them(start, tmp_path):
+    began = datetime.now().isoformat(timespec="seconds")
     scorers = "scorer._target_=faults.Plain,faults.Explodes"
     arguments = (*PACKED, "hydra.launcher.runs_per_job=1", *PRUNED, scorers, "seed=0,1")
     sweep = start(*arguments)
@@ -92,7 +94,7 @@ def test_arrays_are_split_failures_are_listed_and_slurm_knows_them(start, tmp_pa
     assert {path.name for path in tmp_path.glob("runs/.submitit/*_*")} >= {"1_0", "1_1", "2_0", "2_1"}
 
     def states() -> list[str]:
-        return sorted(said("sacct", "--noheader", "--allocations", "--format=state").split())
+        return sorted(said("sacct", "--noheader", "--allocations", "--format=state", "--starttime", began).split())
 
     wait_until(lambda: states() == ["COMPLETED", "COMPLETED", "FAILED", "FAILED"], f"SLURM's word, not {states()}")
 
