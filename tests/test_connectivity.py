@@ -146,3 +146,19 @@ def test_unknown_operations_are_named():
     with pytest.warns(UserWarning, match="inv"):
         result = prune_init.prune(model, "magnitude", 0.5)
     assert result.effective_sparsity is None and result.connected is None and result.sparsity == 0.5
+
+
+def test_a_model_in_double_precision_with_parameters_that_are_no_weights():
+    """Sums with a constant of the model's own type are not promoted beyond that of the paths."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1)
+            self.scale = nn.Parameter(torch.ones(2, 1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.scale * self.first(x))
+
+    found = prune_init.connectivity(Scaled().double(), torch.zeros(1, 1, 4, 4, dtype=torch.double))
+    assert found.connected and [layer.effective for layer in found.layers] == [2, 2]

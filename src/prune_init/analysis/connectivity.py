@@ -119,7 +119,12 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Tensor) -
         for name, w in every.items()
     }
     constants = dict(model.named_parameters()) | dict(model.named_buffers())
-    silent = {name: torch.zeros_like(c) for name, c in constants.items() if name not in leaves}
+    # In the leaves' type: a sum of both must not be promoted to the model's own.
+    silent = {
+        name: torch.zeros_like(c, dtype=torch.float32 if c.is_floating_point() else None)
+        for name, c in constants.items()
+        if name not in leaves
+    }
     with torch.enable_grad():
         leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
         x = torch.ones(example_input.shape, device=device, requires_grad=True)
