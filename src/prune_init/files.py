@@ -1,5 +1,6 @@
-"""Files that are there only when they are whole."""
+"""Files that are there only when they are whole, and locks."""
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,3 +16,17 @@ def whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
+
+
+def locked(handle: int) -> bool:
+    """Take the kernel's lock on an open file or folder; returns whether it was free.
+
+    The lock ends with the process, however that ends. A file system without locks is always free.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True

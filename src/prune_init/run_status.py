@@ -3,7 +3,6 @@
 Truth about success is result.json alone: a status only says what became of a run that has none.
 """
 
-import fcntl
 import json
 import os
 import socket
@@ -17,7 +16,7 @@ from typing import Any, Literal
 from prune_init import results
 from prune_init.errors import InputError
 from prune_init.explain import one_line
-from prune_init.files import whole
+from prune_init.files import locked, whole
 
 SCHEMA = 1
 LOG = "error.log"
@@ -149,17 +148,13 @@ def _process_started(pid: int) -> int | None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the kernel lets go of the lock when the process ends, however it ends."""
+    """One process at a time."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = read(folder) or {}
-        who = f"process {owner.get('pid')} on {owner.get('host')}"
-        raise InputError("hydra.run.dir", folder, f"{who} is running in it; wait, or end it") from None
-    except OSError:
-        pass  # a file system without locks of folders
-    try:
+        if not locked(handle):
+            owner = read(folder) or {}
+            who = f"process {owner.get('pid')} on {owner.get('host')}"
+            raise InputError("hydra.run.dir", folder, f"{who} is running in it; wait, or end it")
         yield
     finally:
         os.close(handle)

@@ -6,10 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from prune_init import run_status
 from prune_init.errors import InputError
 from prune_init.launching.planned import Planned
 from prune_init.launching.preemption import Preemption
+from prune_init.launching.report import to_do
 from prune_init.launching.submission import Job
 from prune_init.launching.workers import ended
 
@@ -32,7 +32,7 @@ class Chunk:
             RuntimeError: some runs failed; SLURM then says FAILED.
         """
         with Preemption() as preemption:
-            left = [run for run in self.runs if self.again or run_status.state(run.folder, run.identity) != "done"]
+            left = to_do(self.runs, again=self.again)
             failed = []
             with closing(ended(left, self.concurrent, environment=_job(), halt=lambda: preemption.given)) as ends:
                 for run, error in ends:

@@ -58,8 +58,8 @@ def launch(
             except KeyboardInterrupt:
                 raise SystemExit(f"the jobs go on; to end them: scancel --name={params['name']}") from None
     for run in left:
-        if not run.keep_checkpoint and run_status.state(run.folder, run.identity) == "done":
-            (run.folder / "last.ckpt").unlink(missing_ok=True)
+        if run_status.state(run.folder, run.identity) == "done":
+            run.tidy()
     return returns(runs, said)
 
 

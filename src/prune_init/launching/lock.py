@@ -1,12 +1,12 @@
 """One launcher per directory."""
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prune_init import files
 from prune_init.errors import InputError
 
 NAME = ".launcher.lock"
@@ -25,15 +25,11 @@ def locked(folder: Path) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not files.locked(handle):
             owner = os.read(handle, 1000).decode(errors="replace").strip() or "another launcher"
             raise InputError(
                 "hydra.sweep.dir", folder, f"{owner}, or runs that it started, work here; wait, or end them"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+            )
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield handle

@@ -39,10 +39,10 @@ class Planned:
     nodes: int = 1
     more: tuple[str, ...] = ()
 
-    @property
-    def keep_checkpoint(self) -> bool:
-        """Whether last.ckpt stays when the run is finished: only if it was asked for."""
-        return not self.more
+    def tidy(self) -> None:
+        """Of a finished run: remove last.ckpt, unless it was asked for."""
+        if self.more:
+            (self.folder / "last.ckpt").unlink(missing_ok=True)
 
     def __str__(self) -> str:
         return self.name

@@ -37,8 +37,7 @@ class Process:
         except InputError as error:
             return str(error)
         if state == "done":
-            if not run.keep_checkpoint:
-                (run.folder / "last.ckpt").unlink(missing_ok=True)
+            run.tidy()
             return None
         status = run_status.read(run.folder) or {}
         if status.get("pid") == self.popen.pid and status["status"] == "failed":
