@@ -18,6 +18,7 @@ class Collected(NamedTuple):
     """What was found below a folder."""
 
     rows: list[Row]
+    results: list[Row]  # the content of result.json that each row was made from
     problems: list[str]  # one line for each file that is no result of ours
     unfinished: int  # runs that began and have no result yet
 
@@ -33,18 +34,20 @@ def collect(folder: Path) -> Collected:
     """
     if not folder.is_dir():
         raise InputError("folder", folder, "is not a folder")
-    found = Collected([], [], 0)
+    found = Collected([], [], [], 0)
     unfinished, seen = 0, dict[str, Row]()
-    for run, finished in _runs(folder):
+    for run, finished in run_folders(folder):
         if not finished:
             unfinished += 1
             continue
         try:
-            row = flat(results.read(run) or {}, run.relative_to(folder).as_posix())
+            result = results.read(run) or {}
+            row = flat(result, run.relative_to(folder).as_posix())
             first = seen.setdefault(row["identity"], row)
             if first is not row:
                 raise InputError("results", run / "result.json", f"is the run of {first['folder']} once more")
             found.rows.append(row)
+            found.results.append(result)
         except InputError as error:
             found.problems.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
@@ -58,7 +61,7 @@ def rows(folder: Path) -> list[Row]:
     return collect(folder).rows
 
 
-def _runs(folder: Path) -> Iterator[tuple[Path, bool]]:
+def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Run folders in order, and whether each has a result."""
     for path, inner, files in os.walk(folder):
         if "result.json" in files or "status.json" in files:

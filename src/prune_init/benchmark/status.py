@@ -15,6 +15,7 @@ from rich.table import Table
 from prune_init import run_status
 from prune_init.arguments import Parser
 from prune_init.benchmark import plan
+from prune_init.benchmark.collect import run_folders
 from prune_init.errors import InputError
 from prune_init.results import read
 
@@ -79,11 +80,9 @@ def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
 
 def _begun(results: Path) -> Iterator[plan.Planned]:
     """All runs that left a word, whatever planned them."""
-    for path, inner, files in os.walk(results):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        if {"status.json", "result.json"} & set(files):
-            told = run_status.read(Path(path)) or _result(Path(path))
-            yield plan.Planned(Path(path).relative_to(results).as_posix(), str(told.get("identity", "")), [])
+    for folder, _ in run_folders(results):
+        told = run_status.read(folder) or _result(folder)
+        yield plan.Planned(folder.relative_to(results).as_posix(), str(told.get("identity", "")), [])
 
 
 def _result(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_init import results
 from prune_init.benchmark.collect import collect
 from prune_init.errors import InputError
 
@@ -60,7 +59,7 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
     if not found.rows:
         why = f"; {len(problems)} unusable, the first: {problems[0]}" if problems else ""
         raise InputError("folder", folder, f"holds no result.json of a finished run{why}")
-    runs = [Run(folder / row["folder"], results.read(folder / row["folder"]) or {}) for row in found.rows]
+    runs = [Run(folder / row["folder"], result) for row, result in zip(found.rows, found.results, strict=True)]
     if found.unfinished:
         have = "run has" if found.unfinished == 1 else "runs have"
         problems.append(f"{found.unfinished:,} {have} no result (yet): python -m prune_init.benchmark.status {folder}")
