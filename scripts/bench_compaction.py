@@ -11,7 +11,6 @@ import argparse
 import copy
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import prune_init
 from prune_init.architectures.resnet import resnet
 from prune_init.architectures.vgg import vgg
+from prune_init.benchmark.machine import machine
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
 from prune_init.training.mask_buffers import MaskBuffers
@@ -159,19 +159,6 @@ def measured(case: dict[str, Any], batches: list[int], arguments: argparse.Names
     return rows
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Where it was measured."""
-    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "processor": cpus[0].partition(":")[2].strip() if cpus else platform.processor(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "prune_init": prune_init.__version__,
-    }
-
-
 def table(rows: list[dict[str, Any]]) -> Table:
     """What the JSON holds, for people."""
     found = Table(box=SIMPLE_HEAD, title="Dense net / compact net")
@@ -225,7 +212,7 @@ def main() -> None:
                     Console(stderr=True).print(f"{net} {scorer} {sparsity:g}: {error}")
     Console(width=160).print(table(rows))
     if arguments.out:
-        arguments.out.write_text(json.dumps({"machine": machine(arguments.device), "rows": rows}, indent=1) + "\n")
+        arguments.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -47,13 +47,14 @@ class Preflight(Callback):
             tried: set[str] = set()
             for job in _one_job_per_value(config):
                 _check(job)
+                values = settings.resolved(job)
                 for attempt, groups in {
                     _try_network: ["architecture", "dataset", "include", "exclude"],
                     _try_optimizer: ["recipe"],
                     _try_scorer: ["scorer"],
                     _try_functions: ["schedule", "ablation"],
                 }.items():
-                    what = str([settings.resolved(job)[group] for group in groups])
+                    what = str([values[group] for group in groups])
                     if what not in tried:
                         attempt(job)
                         tried.add(what)

@@ -60,6 +60,12 @@ CHOICES = {
 }
 """Root values that take one of a few words; None leaves it to the scorer, or out."""
 
+SWITCHES = (
+    *("train", "compact", "channels_last", "compile", "checkpoint", "weights", "force"),
+    *("sample.augment", "logger.masks"),
+)
+"""Values that are true or false."""
+
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
     """The fraction removed: from `exponent` if that was given, else `default`. Never fails: `check` judges."""
@@ -162,17 +168,7 @@ def check(cfg: DictConfig) -> None:
         raise InputError("recipe.gradient_clip", clip, "allowed: a norm above 0, or null for none")
     _whole("sample.per_class", cfg.sample.per_class, least=int("examples_per_class" in cfg.scorer))
     _whole("sample.batch_size", cfg.sample.batch_size, least=1)
-    for key in (
-        "train",
-        "compact",
-        "channels_last",
-        "compile",
-        "checkpoint",
-        "weights",
-        "force",
-        "sample.augment",
-        "logger.masks",
-    ):
+    for key in SWITCHES:
         value = OmegaConf.select(cfg, key, default=False)
         if not isinstance(value, bool) and (key, value) != ("weights", None):
             raise InputError(key, value, "allowed: true, false")

@@ -6,9 +6,10 @@ Needs the extra `prune_init[dashboard]` and a login. Each call makes a new view 
 no view that is there is changed.
 """
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, Any
+
+from prune_init.arguments import Parser
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr
@@ -112,7 +113,7 @@ def _section(name: str, panels: list[Any], *, columns: int) -> "ws.Section":
 
 def main() -> None:
     """Save the workspace and print its address."""
-    parser = argparse.ArgumentParser(prog="python -m prune_init.wandb_dashboard", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m prune_init.wandb_dashboard", description=__doc__.splitlines()[0])
     parser.add_argument("--entity", help="user or team; default: that of the login")
     parser.add_argument("--project", default="prune_init", help="as in logger.project; default: %(default)s")
     parser.add_argument("--name", default="pruning at initialisation", help="of the view; default: %(default)s")

@@ -9,13 +9,11 @@ says, where one turn takes more than a minute). A ratio above 1 says that ours i
 import argparse
 import json
 import logging
-import platform
 import resource
 import subprocess
 import sys
 import time
 import warnings
-from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
@@ -27,7 +25,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from prune_init import results
+from prune_init.arguments import Parser
+from prune_init.benchmark.machine import machine
 from prune_init.benchmark.speed_cases import Act, Case, cases, growths, pruning
 from prune_init.files import whole
 
@@ -83,20 +82,6 @@ def peak_memory() -> dict[str, float]:
     return {"ours": peaks[0], "plain": peaks[1], "ratio": peaks[1] / peaks[0]}
 
 
-def machine() -> dict[str, Any]:
-    """Where it is measured."""
-    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "processor": cpus[0].partition(":")[2].strip() if cpus else platform.processor(),
-        "cores": len(cpus),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": results.commit(),
-        **results.versions(),
-    }
-
-
 def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
     """What the JSON holds, for people."""
     about = found["machine"]
@@ -150,7 +135,7 @@ def _asked(name: str, patterns: list[str] | None) -> bool:
 
 def main(given: list[str] | None = None) -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m prune_init.benchmark.speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--cases", nargs="+", help="only those with one of these patterns in their names")

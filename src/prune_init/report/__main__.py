@@ -1,22 +1,16 @@
 """`python -m prune_init.report DIR`: a page that shows a folder of runs, or one of the published figures redrawn."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
+from prune_init.arguments import Parser
 from prune_init.errors import InputError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{message}\n")  # one line, without the usage
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m prune_init.report",
         description="Write DIR/report/report.html, one page that opens offline, and its figures as SVG and PNG; "
         "with figure=NAME, that one of the published figures.",
