@@ -3,7 +3,7 @@
 import argparse
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import as_file, files
 from itertools import count, islice
 from pkgutil import resolve_name
@@ -64,11 +64,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
     model = architecture(options.architecture, options.num_classes, x.shape[1:])
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     for before, step in zip([0, *steps], steps, strict=False):
-        model.train()
-        for inputs, labels in islice(batches, step - before):
-            optimizer.zero_grad()
-            F.cross_entropy(model(inputs), labels).backward()
-            optimizer.step()
+        train(model, optimizer, islice(batches, step - before))
         when = f"after {step} steps of SGD" if step else "at initialisation"
         result = _measured(model, x, targets, options)
         console.print(_table(result, f"{options.architecture}, {options.mode} mode, R = {options.objective}, {when}"))
@@ -83,7 +79,7 @@ def _data(options: argparse.Namespace) -> tuple[Batch, Iterator[Batch]]:
     if options.input_shape is None:
         dataset = fashion_small(num_classes=options.num_classes, input_shape=(1, 28, 28))
         loader = dataset.train_loader(64, seed=options.seed, device="cpu", augment=False)
-        return dataset.sample(2, seed=options.seed, augment=False)[0], _epochs(loader)
+        return dataset.sample(2, seed=options.seed, augment=False)[0], endless(loader)
     random = generator(options.seed, "random images")
     shape = image_shape(options.input_shape)
 
@@ -94,7 +90,17 @@ def _data(options: argparse.Namespace) -> tuple[Batch, Iterator[Batch]]:
     return draw(), (draw() for _ in count())
 
 
-def _epochs(loader: Loader) -> Iterator[Batch]:
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[Batch]) -> None:
+    """A step on the cross-entropy of each batch, in train mode."""
+    model.train()
+    for inputs, labels in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+
+
+def endless(loader: Loader) -> Iterator[Batch]:
+    """Its batches, epoch after epoch."""
     for epoch in count():
         loader.set_epoch(epoch)
         yield from loader

@@ -1,15 +1,14 @@
 """The paper's theory, computed at once: neurons (figure 3), layers (figure 4), training (figure 5b)."""
 
 from collections.abc import Mapping
+from itertools import islice
 
 import torch
 from matplotlib.axes import Axes
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from prune_init.analysis.conservation import architecture
+from prune_init.analysis.conservation import architecture, endless, train
 from prune_init.data.fashion_small import fashion_small
-from prune_init.data.images import Loader
 from prune_init.pruning.scored_net import Batch
 from prune_init.pruning.weights import prunable
 from prune_init.report import published
@@ -98,34 +97,21 @@ def training(axes: Axes, steps: tuple[int, ...] = (0, 50, 200, 1000)) -> list[fl
     loader = fashion_small(num_classes=10, input_shape=(1, 28, 28)).train_loader(
         64, seed=0, device="cpu", augment=False
     )
-    batches = (batch for epoch in range(100) for batch in _epoch(loader, epoch))
+    batches = endless(loader)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found: list[float] = []
-    for step in range(max(steps) + 1):
-        if step in steps:
-            weights = prunable(model).values()
-            sizes = torch.tensor([float(w.numel()) for w in weights])
-            means = torch.tensor([float(w.detach().square().mean()) for w in weights])
-            color = (GREY, SKY, BLUE, VERMILLION, ORANGE)[len(found) % 5]
-            axes.plot(1 / sizes, means, "o", color=color, alpha=0.85, label=f"{step:,} steps")
-            found.append(float(torch.corrcoef(torch.stack([-sizes.log(), means.log()]))[0, 1]))
-        _step(model, optimizer, *next(batches))
+    for before, step in zip((0, *steps), steps, strict=False):
+        train(model, optimizer, islice(batches, step - before))
+        weights = prunable(model).values()
+        sizes = torch.tensor([float(w.numel()) for w in weights])
+        means = torch.tensor([float(w.detach().square().mean()) for w in weights])
+        color = (GREY, SKY, BLUE, VERMILLION, ORANGE)[len(found) % 5]
+        axes.plot(1 / sizes, means, "o", color=color, alpha=0.85, label=f"{step:,} steps")
+        found.append(float(torch.corrcoef(torch.stack([-sizes.log(), means.log()]))[0, 1]))
     axes.set(xscale="log", yscale="log", xlabel="1 / weights in layer", ylabel="mean squared weight")
     axes.minorticks_off()
     axes.legend(fontsize=9)
     return found
-
-
-def _epoch(loader: Loader, epoch: int) -> Loader:
-    loader.set_epoch(epoch)
-    return loader
-
-
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> None:
-    model.train()
-    optimizer.zero_grad()
-    F.cross_entropy(model(inputs), labels).backward()
-    optimizer.step()
 
 
 def _layer_dots(axes: Axes, scorer: str, sizes: list[int], means: list[float]) -> None:

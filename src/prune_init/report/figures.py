@@ -1,6 +1,5 @@
 """The figures of Tanaka et al. 2020 and of their rebuttal, by name."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,12 +48,12 @@ def draw(name: str, shown: Sequence[Panel]) -> Drawing:
 
 
 def _figure_1(shown: Sequence[Panel]) -> Drawing:
-    panel = _nearest(_of("1", shown, BASELINES), "figure1")
+    panel = _nearest(_of("1", shown, BASELINES))
     return grid("", f"Figure 1: accuracy against compression, {panel.title}", [panel], "best")
 
 
 def _figure_2(shown: Sequence[Panel]) -> Drawing:
-    panel = _nearest(_of("2", shown, BASELINES, trained=False), "critical")
+    panel = _nearest(_of("2", shown, BASELINES, trained=False))
     drawing = density(panel)
     drawing.title = f"Figure 2: where layers collapse, {panel.title}"
     return drawing
@@ -207,7 +206,7 @@ def _of(name: str, shown: Sequence[Panel], scorers: tuple[str, ...], *, trained:
     return kept
 
 
-def _nearest(shown: Sequence[Panel], preset: str) -> Panel:
+def _nearest(shown: Sequence[Panel]) -> Panel:
     """The published network and data set, if they were run, else those with most runs."""
     return next((p for p in shown if (p.dataset, p.architecture) == ("cifar100", "vgg16")), shown[0])
 
@@ -216,4 +215,4 @@ def _levels(series: Series) -> int | None:
     """Of iterative magnitude pruning; None for all else."""
     lifecycle = series.points[0].runs[0].row["config"].get("lifecycle") or {}
     levels = lifecycle.get("levels")
-    return levels if isinstance(levels, int) and math.isfinite(levels) else None
+    return levels if isinstance(levels, int) else None
