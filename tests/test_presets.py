@@ -2,11 +2,13 @@
 
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -18,6 +20,8 @@ from omegaconf import DictConfig
 import prune_init
 from prune_init import InputError, results, settings
 from prune_init.benchmark import plan, status
+from prune_init.building import build
+from prune_init.pruning.weights import prunable
 
 QUICK = ("architecture=mlp", "recipe.epochs=1", "recipe.batch_size=500", "trainer=cpu", "train=false")
 RUNS = {
@@ -163,6 +167,30 @@ def test_the_plan_is_what_composing_each_job_gives(sweep, arguments):
         cfg = loader.load_sweep_config(config, job)
         cfg.hydra.job.num = number
         assert run == (cfg.hydra.sweep.subdir, settings.identity(cfg), job)
+
+
+IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny_imagenet": 100_000, "imagenet": 1_281_167}
+"""Training images, as the data sets are published."""
+
+
+@pytest.mark.slow
+def test_the_work_that_the_documents_count_is_that_of_the_presets(sweep):
+    """docs/cluster.md: runs, images to train on in billions, hours at 1,000 a second, jobs of eight runs, GB of masks."""
+    document = (Path(prune_init.__file__).parents[2] / "docs/cluster.md").read_text()
+    told = {line.split("`")[1]: line.split("|")[2:-1] for line in document.splitlines() if line.startswith("| `")}
+    for name in (name for name in RUNS if not name.endswith("_small")):
+        loader, config, jobs = sweep(f"experiment={name}")
+        images = masks = 0
+        pairs = Counter(next((part for part in job if part.startswith("pair=")), "") for job in jobs)
+        for pair, runs in pairs.items():
+            cfg = loader.load_sweep_config(config, [f"experiment={name}", *filter(None, [pair])])
+            with torch.device("meta"):
+                weights = prunable(build(cfg.architecture))
+            images += runs * cfg.recipe.epochs * IMAGES[cfg.dataset.name] * cfg.train
+            masks += runs * sum(weight.numel() for weight in weights.values())
+        trained = [f"{images / 1e9:.2f} billion", f"{images / 3.6e6:,.0f}"] if images else ["none", "scoring only"]
+        found = [f"{len(jobs):,}", *trained, f"{-(-len(jobs) // 8):,}", f"{masks / 1e9:.1f} GB"]
+        assert [told[name][i].strip() for i in (0, 2, 3, 4, 5)] == found
 
 
 def test_planning_composes_once_per_choice_of_groups(sweep, monkeypatch):

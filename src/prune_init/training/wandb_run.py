@@ -25,7 +25,7 @@ class WandbRun(WandbLogger):
     Args:
         save_dir: the run's folder; W&B writes to `wandb` below it.
         id: the same for every start of the same run. One that goes on from a checkpoint appends to the W&B run of
-            this id; one that starts over replaces it.
+            this id; one that starts over asks for a new one in its place.
         mode: offline, online or disabled. Without an answer from the server, online becomes offline.
         preset: name of the experiment, which goes before `group` and among the tags.
         group, job_type, tags: what runs are sorted and found by; the commit is always a tag.
