@@ -175,7 +175,7 @@ IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny_imagenet": 100_000, "imag
 
 @pytest.mark.slow
 def test_the_work_that_the_documents_count_is_that_of_the_presets(sweep):
-    """docs/cluster.md: runs, images to train on in billions, hours at 1,000 a second, jobs of eight runs, GB of masks."""
+    """docs/cluster.md: runs, images to train on, hours at 1,000 of them a second, jobs of eight runs, GB of masks."""
     document = (Path(prune_init.__file__).parents[2] / "docs/cluster.md").read_text()
     told = {line.split("`")[1]: line.split("|")[2:-1] for line in document.splitlines() if line.startswith("| `")}
     for name in (name for name in RUNS if not name.endswith("_small")):
