@@ -91,8 +91,10 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Runs with everything beside them that can be wrong, reported on, and what the terminal said."""
+    """Runs of two networks with everything beside them that can be wrong, reported on, and what the terminal said."""
     folder = make_runs(tmp_path_factory.mktemp("report") / "runs")
+    for scorer in ("synflow", "grasp"):
+        add(folder, f"mlp-{scorer}", row(scorer, 1.0, 0, 0.6, architecture="mlp"))
     add(folder, "nan", row("snip", 1.0, 7, math.nan))
     shutil.copytree(folder / "nan", folder / "nan-again")
     for name, text in {
@@ -164,7 +166,7 @@ def test_the_page_says_what_it_could_not_show_and_shows_the_rest(spoilt):
         "snip-x1.0-s0/metrics.csv",
     ):
         assert word in said and word in page
-    assert page.count("<tr data-series=") == 28 + len(SCORERS) and page.count("<figure") == 8
+    assert page.count("<tr data-series=") == 28 + 2 + len(SCORERS) + 2 and page.count("<figure") == 8 + 7
     assert "Traceback" not in said
 
 
@@ -263,12 +265,19 @@ def test_the_page_in_a_browser(spoilt):
         assert "SNIP" in page.locator("#tip").inner_text() and "3 seeds" in page.locator("#tip").inner_text()
 
         page.locator("fieldset[data-switch=x] label", has_text="effective").click()
-        assert shown.count() == 1 and "effective" in (shown.get_attribute("id") or "")
+        page.locator("fieldset[data-switch=y] label", has_text="best").click()
+        assert shown.count() == 1 and shown.get_attribute("id") == "accuracy-fashion_small-conv-effective-best"
 
         rows = page.locator("#table tbody tr:visible")
+        page.select_option("#panel", label="mlp on fashion_small")
+        assert shown.count() == 1 and shown.get_attribute("id") == "accuracy-fashion_small-mlp-effective-best"
+        assert page.locator("#density figure:visible, #training figure:visible").count() == 2
+        assert page.locator(".costs:visible tbody tr").count() == rows.count() == 2
+        assert page.locator("#count").inner_text() == "2 of 30 runs"
+        page.select_option("#panel", label="conv on fashion_small")
         assert rows.count() == 28
         page.fill("#filter", "snip 100x")
-        assert rows.count() == 3 and page.locator("#count").inner_text() == "3 runs"
+        assert rows.count() == 3 and page.locator("#count").inner_text() == "3 of 30 runs"
         page.fill("#filter", "")
         page.locator(".chip[data-series=magnitude]").click()
         assert rows.count() == 19 and not shown.locator("g.series[data-series=magnitude]").first.is_visible()
@@ -280,12 +289,12 @@ def test_the_page_in_a_browser(spoilt):
         head.click()
         rising = rows.evaluate_all(column)
         assert len(rising) == 9 and rising == sorted(rising) and head.get_attribute("aria-sort") == "ascending"
-        head.click()
+        head.locator("button").press("Enter")
         assert rows.evaluate_all(column) == sorted(rising, reverse=True)
 
         links = page.locator("#table tbody a").evaluate_all("links => links.map(link => link.href)")
         folders = {Path(link.removeprefix("file://")) for link in links}
-        assert len(folders) == 28 and all((folder / "result.json").is_file() for folder in folders)
+        assert len(folders) == 30 and all((folder / "result.json").is_file() for folder in folders)
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         for width in (1280, 420):
             page.set_viewport_size({"width": width, "height": 900})

@@ -84,11 +84,11 @@ def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which:
     if any(v.n > 1 for _, _, v in found):
         band = axes.fill_between(x, low, high, color=series.look.color, alpha=0.16, linewidth=0)
         mark(band, series)
-    (line,) = axes.plot(x, mean, **series.style, zorder=3)
+    (line,) = axes.plot(x, mean, **series.style, zorder=3, clip_on=False)
     mark(line, series, points=True)
     gone = [(x, value.mean) for x, point, value in found if point.collapsed]
     if gone:
-        (cross,) = axes.plot(*zip(*gone, strict=True), "x", color=INK, markersize=11, zorder=4)
+        (cross,) = axes.plot(*zip(*gone, strict=True), "x", color=INK, markersize=9, zorder=4, clip_on=False)
         mark(cross, series)
 
 

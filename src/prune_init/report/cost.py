@@ -1,9 +1,12 @@
 """What scoring costs: passes, as the rebuttal counts them, and measured seconds."""
 
+import math
 from dataclasses import dataclass
 from statistics import median
 
-from prune_init.report.drawing import Drawing, canvas, mark
+from matplotlib.ticker import FuncFormatter
+
+from prune_init.report.drawing import Drawing, canvas, mark, short
 from prune_init.report.palette import FAINT
 from prune_init.report.series import Panel, Series
 
@@ -55,13 +58,14 @@ def cost(panel: Panel) -> Drawing:
             if value > 0:
                 line = axes.plot([value], [place], **{**row.series.style, "linestyle": "none"}, markersize=9)[0]
                 mark(line, row.series)
-                label = f"  {value:,.0f}" if value >= 100 or key == "passes" else f"  {value:.2g}"
-                text = axes.annotate(label, (value, place), xytext=(6, 0), textcoords="offset points", va="center")
+                label = f"{value:,.0f}" if value >= 100 or key == "passes" else f"{value:.2g}"
+                text = axes.annotate(label, (value, place), xytext=(9, 0), textcoords="offset points", va="center")
             else:
                 text = axes.annotate("none", (0.01, place), xycoords=("axes fraction", "data"), va="center")
-            text.set(color=FAINT, fontsize=9)
+            text.set(color=FAINT, fontsize=9, bbox={"facecolor": "#ffffff", "edgecolor": "none", "pad": 1.5})
             mark(text, row.series)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,g}" if x < 1e5 else short(math.log10(x))))
         axes.minorticks_off()
         axes.margins(x=0.25)
         axes.set_title(title)

@@ -9,13 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
 from prune_init.report.drawing import Drawing, canvas, short
-from prune_init.report.palette import FAINT, INK
+from prune_init.report.palette import FAINT, INK, VERMILLION
 from prune_init.report.series import Panel, Point, Series
 
 SCALE = "viridis"  # even in lightness, and safe for colour-blind eyes
 LOWEST = 1e-4
 """Smaller densities have the colour of this one."""
 COLUMNS = 3
+WHITE = "#fffffe"
+"""On a map, whose colours do not follow the page's: not quite that of paper, which does."""
 
 
 def density(panel: Panel, *, at_most: int = 12) -> Drawing:
@@ -29,6 +31,7 @@ def density(panel: Panel, *, at_most: int = 12) -> Drawing:
     images = [_map(axes, series, panel.exponents, names) for axes, series in zip(figure.axes, shown, strict=False)]
     for axes in figure.axes[len(shown) :]:
         axes.remove()
+    figure.supxlabel("compression ratio", fontsize=9, color=FAINT)
     bar = figure.colorbar(images[0], ax=figure.axes, shrink=0.6, aspect=30, pad=0.02, extend="min")
     ticks = range(round(math.log10(LOWEST)), 1)
     bar.set_ticks(list(ticks), labels=[f"{10.0 ** (t + 2):g}%" for t in ticks])
@@ -56,18 +59,33 @@ def _map(axes: Axes, series: Series, exponents: Sequence[float], names: Sequence
         shades = np.log10(np.maximum(grid, LOWEST))
     image = axes.imshow(shades, cmap=SCALE, vmin=math.log10(LOWEST), vmax=0, aspect="auto", interpolation="none")
     rows, columns = np.nonzero(grid == 0)
-    axes.plot(columns, rows, "x", color="#ffffff", markersize=4, markeredgewidth=1)
-    for at in (exponents.index(point.exponent) for point in series.points if point.collapsed):
-        axes.axvspan(at - 0.46, at + 0.46, fill=False, edgecolor="#D55E00", linewidth=1.6)
+    size = min(4, 80 / len(exponents))
+    axes.plot(columns, rows, "x", color=WHITE, markersize=size, markeredgewidth=size / 4)
+    for first, last in _stretches([exponents.index(point.exponent) for point in series.points if point.collapsed]):
+        axes.axvspan(first - 0.46, last + 0.46, fill=False, edgecolor=VERMILLION, linewidth=1.8)
     axes.set_title(series.look.label, color=INK)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    step = max(1, math.ceil(len(exponents) / 6))
-    axes.xaxis.set_major_locator(FixedLocator(list(range(0, len(exponents), step))))
-    axes.set_xticklabels([short(x) for x in exponents[::step]], fontsize=8.5)
+    ticks = _ticks(exponents)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.set_xticklabels([short(exponents[at]) for at in ticks], fontsize=8.5)
     step = max(1, math.ceil(len(names) / 40))
     axes.set_yticks(list(range(0, len(names), step)), labels=list(names[::step]), fontsize=8, color=FAINT)
     return image
+
+
+def _stretches(places: list[int]) -> list[tuple[int, int]]:
+    """First and last of each stretch of neighbours among the sorted `places`."""
+    firsts = [at for at in places if at - 1 not in places]
+    lasts = [at for at in places if at + 1 not in places]
+    return list(zip(firsts, lasts, strict=True))
+
+
+def _ticks(exponents: Sequence[float]) -> list[int]:
+    """At most six columns, powers of ten if there are three."""
+    round_ones = [at for at, x in enumerate(exponents) if x == round(x)]
+    places = round_ones if len(round_ones) > 2 else list(range(len(exponents)))
+    return places[:: math.ceil(len(places) / 6)]
 
 
 def _densities(point: Point, layers: int) -> np.ndarray[Any, Any] | None:

@@ -51,6 +51,10 @@ LOOK: dict[Any, Any] = {
 mpl.rcParams.update(LOOK)  # artists take their looks when they are made, in this module and all others
 
 
+PIXELS = 1.74
+"""In the page for each point of a figure, at most: so letters have one size in all of them."""
+
+
 @dataclass
 class Drawing:
     """A figure with what a reader has to know.
@@ -102,7 +106,7 @@ def mark(artist: Any, series: Series | str, *, points: bool = False) -> None:
 
 
 def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "compression ratio") -> None:
-    """Log x axis in multiples of compression, with the sparsity below each."""
+    """Log x axis in multiples of compression, with the share removed below each."""
     low, high = min(exponents, default=0), max(exponents, default=1)
     pad = 0.04 * max(high - low, 0.5)
     axes.set_xlim(low - pad, high + pad)
@@ -111,7 +115,7 @@ def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "co
     axes.xaxis.set_major_locator(FixedLocator(ticks or sorted({low, high})))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{short(x)}\n{sparsity(x)}"))
-    axes.set_xlabel(label)
+    axes.set_xlabel(f"{label}, share removed")
 
 
 def ratio(exponent: float) -> str:
@@ -138,7 +142,8 @@ def sparsity(exponent: float) -> str:
 def legend(figure: Figure, entries: Iterable[Series], extra: Iterable[Line2D] = ()) -> None:
     """Below the axes."""
     handles = [*(Line2D([], [], label=one.look.label, **one.style) for one in entries), *extra]
-    columns = min(len(handles), max(2, round(figure.get_figwidth() / 1.4)))
+    rows = math.ceil(len(handles) / max(2, round(figure.get_figwidth() / 1.4)))
+    columns = math.ceil(len(handles) / rows)  # rows of equal length
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9.5)
 
 
@@ -146,7 +151,8 @@ def _for_page(svg: str, title: str) -> str:
     """Colours that follow light and dark, series that can be found, a size that follows the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'<svg ([^>]*?)width="[\d.]+pt" height="[\d.]+pt"', r"<svg \1", svg, count=1)
+    size = re.compile(r'width="([\d.]+)pt" height="[\d.]+pt"')
+    svg = size.sub(lambda found: f'style="max-width:{PIXELS * float(found[1]):.0f}px"', svg, count=1)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_escape(title)}" ', 1)
     svg = re.sub(r'id="points=([^"]*)"', r'class="series points" data-series="\1"', svg)
     svg = re.sub(r'id="series=([^"]*)"', r'class="series" data-series="\1"', svg)

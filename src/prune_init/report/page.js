@@ -18,11 +18,13 @@ function update() {
   const words = at("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   let count = 0;
   for (const row of rows) {
-    const keep = !off.has(row.dataset.series) && words.every((word) => texts.get(row).includes(word));
+    const here = panel === null || row.dataset.panel === panel;
+    const keep = here && !off.has(row.dataset.series) && words.every((word) => texts.get(row).includes(word));
     row.hidden = !keep;
     count += keep;
   }
-  at("count").textContent = count.toLocaleString("en") + (count === 1 ? " run" : " runs");
+  const some = count === rows.length ? "" : count.toLocaleString("en") + " of ";
+  at("count").textContent = some + rows.length.toLocaleString("en") + (rows.length === 1 ? " run" : " runs");
 }
 
 // Sorting: numbers by value, all else by letters; a second click turns the order round.
