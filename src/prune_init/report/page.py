@@ -93,7 +93,11 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
     gone = sum(run.collapsed for run in runs)
     cards = [
         ("Runs", f"{len(runs):,}", f"finished{f'; {problems:,} notes below' if problems else ''}"),
-        ("Grid", f"{len(scorers)} × {len(exponents)} × {len(seeds)}", "scorers, compressions, seeds"),
+        (
+            "Grid",
+            " \u00d7 ".join(str(len(values)) for values in (scorers, exponents, seeds)),
+            "scorers, compressions, seeds",
+        ),
         ("Networks", f"{len(panels)}", panel.title + (f" and {len(panels) - 1} more" if len(panels) > 1 else "")),
     ]
     best = _leader(panel)
