@@ -1,6 +1,7 @@
 """Accuracy against compression: ours with intervals over seeds, the published curves dashed beside them."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,22 +35,32 @@ def accuracy(panel: Panel, which: str = "last", *, effective: bool = False) -> D
 
 
 def grid(name: str, title: str, shown: Sequence[Panel], which: str) -> Drawing:
-    """Several panels side by side, with one legend."""
-    columns = min(3, len(shown))
+    """Several panels side by side, with one legend; a row for each data set, if all have equally many networks."""
+    shown = sorted(shown, key=lambda panel: (panel.dataset, panel.architecture))
+    columns = _columns(shown)
     rows = math.ceil(len(shown) / columns)
-    size = (8.6, 4.9) if len(shown) == 1 else (4.3 * columns, 3.3 * rows + 0.9)
+    size = (8.6, 4.9) if len(shown) == 1 else ((4.3 if columns < 4 else 3.4) * columns, 3.0 * rows + 0.9)
     figure = canvas(rows, columns, width=size[0], height=size[1])
     drawing = Drawing(name, title, "", figure)
     notes: dict[str, None] = {}
-    for axes, panel in zip(figure.axes, shown, strict=False):
+    for place, (axes, panel) in enumerate(zip(figure.axes, shown, strict=False)):
         notes |= dict.fromkeys(draw(axes, panel, which))
         axes.set_title(panel.title)
+        if place % columns:
+            axes.set_ylabel("")
+        if place + columns < len(shown):
+            axes.set_xlabel("")
     for axes in figure.axes[len(shown) :]:
         axes.remove()
     drawing.caption = " ".join([f"Test top-1 {WHICH[which]}; mean over seeds.", *notes])
     every = {series.key: series for panel in shown for series in panel.series}
     legend(figure, every.values(), {str(h.get_label()): h for p in shown for h in _extras(p, which, False)}.values())
     return drawing
+
+
+def _columns(shown: Sequence[Panel]) -> int:
+    networks = set(Counter(panel.dataset for panel in shown).values())
+    return min(len(shown), max(networks) if len(networks) == 1 and max(networks) <= 4 else 3)
 
 
 def draw(

@@ -51,6 +51,8 @@ LOOK: dict[Any, Any] = {
 mpl.rcParams.update(LOOK)  # artists take their looks when they are made, in this module and all others
 
 
+INCHES = 0.55
+"""For a number below an axis."""
 PIXELS = 1.74
 """In the page for each point of a figure, at most: so letters have one size in all of them."""
 
@@ -110,7 +112,8 @@ def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "co
     low, high = min(exponents, default=0), max(exponents, default=1)
     pad = 0.04 * max(high - low, 0.5)
     axes.set_xlim(low - pad, high + pad)
-    step = 1 if high - low > 1.6 else 0.5
+    room = axes.get_position().width * axes.figure.get_figwidth() / INCHES  # type: ignore[union-attr]
+    step = 0.5 if high - low <= 1.6 else math.ceil((high - low) / room)
     ticks = [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
     axes.xaxis.set_major_locator(FixedLocator(ticks or sorted({low, high})))
     axes.xaxis.set_minor_locator(NullLocator())
