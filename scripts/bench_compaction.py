@@ -2,9 +2,9 @@
 
     python scripts/bench_compaction.py --out compaction.json
 
-Dense and compact net take turns, so that a machine that slows down slows both; times are medians. Each net runs in
-both memory formats, and its faster one counts: which one that is depends on width, batch and threads. A training step
-is forward, backward, masks on gradients, SGD, masks on weights.
+The dense net and the compact nets of all scorers and sparsities take turns, so that a machine that slows down slows
+all of them; times are medians. Each net runs in the memory format that is the faster one for it: which one that is
+depends on width, batch and threads. A training step is forward, backward, masks on gradients, SGD, masks on weights.
 """
 
 import argparse
@@ -13,13 +13,14 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
+from rich.box import MARKDOWN, SIMPLE_HEAD, Box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ import prune_init
 from prune_init.architectures.resnet import resnet
 from prune_init.architectures.vgg import vgg
 from prune_init.benchmark.machine import machine
+from prune_init.files import whole
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
 from prune_init.training.mask_buffers import MaskBuffers
@@ -42,30 +44,58 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 SHORTEST = 0.1
 """Seconds that one measurement takes at least; short steps are repeated within it."""
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+WHAT = ("training step", "inference")
 
-Maker = Callable[[torch.memory_format], Callable[[], None]]
-"""Gives one step of a net in a memory format."""
+Step = Callable[[], None]
 
 
-def pruned(name: str, scorer: str, sparsity: float, iterations: int | None) -> tuple[nn.Module, Tensors]:
+@dataclass(frozen=True)
+class Subject:
+    """A net that takes part: the dense one, with all its masks True, or a compact one."""
+
+    net: nn.Module
+    masks: Tensors
+
+
+@dataclass(frozen=True)
+class Case:
+    """A compact net, and what is left in it of the dense one."""
+
+    net: str
+    scorer: str
+    sparsity: float
+    compacting_seconds: float
+    multiply_adds_left: float
+    channels_left: float
+
+
+def pruned(name: str, scorer: str, sparsity: float) -> tuple[nn.Module, Tensors]:
     """A net and its masks; SNIP scores in eval mode, on 10 random images per class."""
     torch.manual_seed(0)
     model = NETS[name]()
     if scorer == "synflow":
-        return model, prune_init.prune(model, scorer, sparsity, iterations=iterations).masks
+        return model, prune_init.prune(model, scorer, sparsity).masks
     labels = torch.arange(CLASSES).repeat_interleave(10)
     data = [(torch.randn(len(labels), *SHAPE), labels)]
     return model, prune_init.prune(model, scorer, sparsity, mode="eval", data=data).masks
 
 
-def training_step(
-    net: nn.Module, masks: Tensors, x: Tensor, labels: Tensor, memory_format: torch.memory_format
-) -> Callable[[], None]:
+def compacted(name: str, scorer: str, sparsity: float, device: torch.device) -> tuple[Case, Subject]:
+    """A pruned net made small."""
+    model, masks = pruned(name, scorer, sparsity)
+    started = time.perf_counter()
+    small: Any = prune_init.compact(model, torch.empty(1, *SHAPE), masks=masks)
+    seconds = time.perf_counter() - started
+    adds, width = (count(small) / count(model) for count in (multiply_adds, channels))
+    return Case(name, scorer, sparsity, seconds, adds, width), Subject(small.to(device), small.compaction.masks)
+
+
+def training_step(subject: Subject, x: Tensor, labels: Tensor, memory_format: torch.memory_format) -> Step:
     """One step of masked training."""
-    net, x = copy.deepcopy(net).to(memory_format=memory_format), x.to(memory_format=memory_format)
+    net, x = copy.deepcopy(subject.net).to(memory_format=memory_format), x.to(memory_format=memory_format)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    buffers = MaskBuffers({name: w for name, w in prunable(net).items() if name in masks}).to(x.device)
-    buffers.fill(masks)
+    buffers = MaskBuffers({name: w for name, w in prunable(net).items() if name in subject.masks}).to(x.device)
+    buffers.fill(subject.masks)
 
     def step() -> None:
         net.train()
@@ -78,9 +108,9 @@ def training_step(
     return step
 
 
-def inference(net: nn.Module, x: Tensor, memory_format: torch.memory_format) -> Callable[[], None]:
+def inference(subject: Subject, x: Tensor, labels: Tensor, memory_format: torch.memory_format) -> Step:
     """One batch in eval mode."""
-    net, x = copy.deepcopy(net).to(memory_format=memory_format), x.to(memory_format=memory_format)
+    net, x = copy.deepcopy(subject.net).to(memory_format=memory_format), x.to(memory_format=memory_format)
 
     def step() -> None:
         net.eval()
@@ -90,7 +120,7 @@ def inference(net: nn.Module, x: Tensor, memory_format: torch.memory_format) -> 
     return step
 
 
-def seconds(step: Callable[[], None], times: int, device: torch.device) -> float:
+def seconds(step: Step, times: int, device: torch.device) -> float:
     """Per step, over `times` steps."""
     start = time.perf_counter()
     for _ in range(times):
@@ -100,32 +130,40 @@ def seconds(step: Callable[[], None], times: int, device: torch.device) -> float
     return (time.perf_counter() - start) / times
 
 
-def compared(makers: dict[str, Maker], repeats: int, device: torch.device) -> dict[str, Any]:
-    """Dense and compact, in both memory formats, in turns."""
-    steps = {(net, fmt): make(FORMATS[fmt]) for net, make in makers.items() for fmt in FORMATS}
-    counts = {}
-    for key, step in steps.items():
+def prepared(make: Callable[[torch.memory_format], Step], device: torch.device) -> tuple[str, Step, int]:
+    """A step in the faster memory format, that format, and how often it fits into the shortest measurement."""
+    found = []
+    for name, memory_format in FORMATS.items():
+        step = make(memory_format)
         seconds(step, 1, device)
-        counts[key] = math.ceil(SHORTEST / seconds(step, 1, device))
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
+        found.append((min(seconds(step, 1, device) for _ in range(2)), name, step))
+    best, name, step = min(found, key=lambda each: each[0])
+    return name, step, math.ceil(SHORTEST / best)
+
+
+def measured(
+    cases: list[Case], subjects: list[Subject], what: str, batch: int, repeats: int, device: torch.device
+) -> list[dict[str, Any]]:
+    """One row for each case; the first subject is the dense net, the others are those of the cases."""
+    x, labels = torch.randn(batch, *SHAPE, device=device), torch.zeros(batch, dtype=torch.long, device=device)
+    make = training_step if what == "training step" else inference
+    steps = [prepared(partial(make, subject, x, labels), device) for subject in subjects]
+    times: list[list[float]] = [[] for _ in steps]
     for _ in range(repeats):
-        for key, step in steps.items():
-            times[key].append(seconds(step, counts[key], device))
-    medians = {key: median(found) for key, found in times.items()}
-    best = {net: min((medians[net, fmt], fmt) for fmt in FORMATS) for net in makers}
-    return {
-        **{f"{net}_{fmt}_seconds": found for (net, fmt), found in times.items()},
-        **{f"{net}_seconds": best[net][0] for net in makers},
-        **{f"{net}_format": best[net][1] for net in makers},
-        "ratio": best["dense"][0] / best["compact"][0],
-    }
+        for found, (_, step, count) in zip(times, steps, strict=True):
+            found.append(seconds(step, count, device))
+    dense = {"dense_format": steps[0][0], "dense_seconds": times[0]}
+    return [
+        {**asdict(case), "what": what, "batch": batch, **dense, "compact_format": memory_format,
+         "compact_seconds": found, "ratio": median(times[0]) / median(found)}
+        for case, (memory_format, _, _), found in zip(cases, steps[1:], times[1:], strict=True)
+    ]  # fmt: skip
 
 
 def multiply_adds(net: nn.Module) -> int:
     """For one image."""
-    device = next(net.parameters()).device
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net.eval()(torch.zeros(1, *SHAPE, device=device))
+        net.eval()(torch.zeros(1, *SHAPE))
     return counter.get_total_flops() // 2
 
 
@@ -134,56 +172,19 @@ def channels(net: nn.Module) -> int:
     return sum(module.out_channels for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
-def measured(case: dict[str, Any], batches: list[int], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each batch size and for training and inference."""
-    device = torch.device(arguments.device)
-    model, masks = pruned(case["net"], case["scorer"], case["sparsity"], arguments.iterations)
-    model = model.to(device)
-    started = time.perf_counter()
-    small: Any = prune_init.compact(model, torch.empty(1, *SHAPE), masks=masks)
-    case |= {
-        "compacting_seconds": time.perf_counter() - started,
-        "multiply_adds_left": multiply_adds(small) / multiply_adds(model),
-        "channels_left": channels(small) / channels(model),
-    }
-    rows = []
-    for batch in batches:
-        x, labels = torch.randn(batch, *SHAPE, device=device), torch.zeros(batch, dtype=torch.long, device=device)
-        nets = {"dense": (model, masks), "compact": (small, small.compaction.masks)}
-        makers: dict[str, dict[str, Maker]] = {
-            "training step": {name: partial(training_step, *net, x, labels) for name, net in nets.items()},
-            "inference": {name: partial(inference, net, x) for name, (net, _) in nets.items()},
-        }
-        for what, both in makers.items():
-            rows.append({**case, "batch": batch, "what": what, **compared(both, arguments.repeats, device)})
-    return rows
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """What the JSON holds, for people."""
-    found = Table(box=SIMPLE_HEAD, title="Dense net / compact net")
-    titles = (
-        "net",
-        "scorer",
-        "sparsity",
-        "multiply-adds",
-        "channels",
-        "what",
-        "batch",
-        "dense",
-        "compact",
-        "formats",
-        "ratio",
-    )
-    for title in titles:
-        found.add_column(title, justify="left" if title in ("net", "scorer", "what") else "right")
-    for row in rows:
-        found.add_row(
-            row["net"], row["scorer"], f"{row['sparsity']:g}", f"{row['multiply_adds_left']:.1%}",
-            f"{row['channels_left']:.1%}", row["what"], str(row["batch"]), f"{1e3 * row['dense_seconds']:.2f} ms",
-            f"{1e3 * row['compact_seconds']:.2f} ms", f"{row['dense_format']}/{row['compact_format']}",
-            f"{row['ratio']:.2f}x",
-        )  # fmt: skip
+def table(rows: list[dict[str, Any]], box: Box) -> Table:
+    """What the JSON holds, for people: a row for each compact net, a column for each measurement."""
+    found = Table(box=box)
+    measurements = list(dict.fromkeys((row["what"], row["batch"]) for row in rows))
+    for title in ("net", "scorer", "sparsity", "multiply-adds left", "channels left"):
+        found.add_column(title, justify="left" if title in ("net", "scorer") else "right")
+    for what, batch in measurements:
+        found.add_column(f"{what}, {batch}", justify="right")
+    for net, scorer, sparsity in dict.fromkeys((row["net"], row["scorer"], row["sparsity"]) for row in rows):
+        own = [row for row in rows if (row["net"], row["scorer"], row["sparsity"]) == (net, scorer, sparsity)]
+        ratios = {(row["what"], row["batch"]): f"{row['ratio']:.3g}x" for row in own}
+        left = (f"{own[0][key]:.1%}" for key in ("multiply_adds_left", "channels_left"))
+        found.add_row(net, scorer, f"{sparsity:g}", *left, *(ratios[key] for key in measurements))
     return found
 
 
@@ -194,25 +195,36 @@ def main() -> None:
     parser.add_argument("--scorer", nargs="+", default=["synflow", "snip"], choices=["synflow", "snip"])
     parser.add_argument("--sparsity", nargs="+", type=float, default=[0.9, 0.98, 0.99, 0.999])
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 64, 128, 512])
-    parser.add_argument("--iterations", type=int, help="of SynFlow; default: its own, 100")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
     parser.add_argument("--out", type=Path, help="a JSON file")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    parser.add_argument("--markdown", action="store_true", help="print the table for a document")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     rows: list[dict[str, Any]] = []
-    for net in arguments.net:
-        for scorer in arguments.scorer:
-            for sparsity in arguments.sparsity:
-                case = {"net": net, "scorer": scorer, "sparsity": sparsity}
+    log = Console(stderr=True)
+    for net in given.net:
+        torch.manual_seed(0)
+        model = NETS[net]().to(given.device)
+        everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
+        cases, subjects = [], [Subject(model, everything)]
+        for scorer in given.scorer:
+            for sparsity in given.sparsity:
                 try:
-                    rows += measured(case, arguments.batch, arguments)
+                    case, subject = compacted(net, scorer, sparsity, given.device)
                 except prune_init.InputError as error:  # disconnected: there is nothing to compare
-                    Console(stderr=True).print(f"{net} {scorer} {sparsity:g}: {error}")
-    Console(width=160).print(table(rows))
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+                    log.print(f"{net} {scorer} {sparsity:g}: {error}")
+                else:
+                    cases, subjects = [*cases, case], [*subjects, subject]
+        for what in WHAT:
+            for batch in given.batch:
+                log.print(f"{net}, {what}, batch {batch}")
+                rows += measured(cases, subjects, what, batch, given.repeats, given.device)
+    Console(width=200).print(table(rows, MARKDOWN if given.markdown else SIMPLE_HEAD))
+    if given.out:
+        with whole(given.out) as path:
+            path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
