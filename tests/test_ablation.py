@@ -70,6 +70,9 @@ def test_effective_sparsity_is_as_near_to_the_target_as_it_can_be(target):
 def test_a_target_that_needs_no_correction_is_met_at_once():
     result = to_effective_sparsity(pruner(), net())
     assert result.sparsity == pytest.approx(0.9, abs=1e-3) and result.effective_sparsity == result.sparsity
+    # To the target, to no sparsity at all, and to the target once more.
+    assert result.cost.passes == 3 * prune_init.prune(net(), input_shape=(20,)).cost.passes == 300
+    assert result.cost.ledger.forward == result.cost.ledger.backward == 300 and result.cost.flops > 0
 
 
 def test_synflow_reaches_maximal_critical_compression_and_magnitude_does_not():

@@ -169,6 +169,9 @@ def test_the_models_own_input_shape_is_used():
     assert prune_init.prune(model).connected
 
 
+NOTHING = torch.zeros(3, 32, dtype=torch.bool)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -191,6 +194,47 @@ def test_the_models_own_input_shape_is_used():
         ),
         ({"scorer": "snip", "data": [torch.zeros(3, 2, 8, 8)]}, "data=Tensor: allowed: .input, target. pairs"),
         ({"masks": {"0.weight": torch.ones(3, dtype=torch.bool)}}, r"masks=0\.weight"),
+        ({"masks": [NOTHING]}, "masks=list: allowed: boolean tensors by weight name"),
+        (
+            {"masks": {"8.weight": NOTHING}, "sparsity": 0.1},
+            "sparsity=0.1: masks leave 540 of 636 weights, which is fewer",
+        ),
+        ({"sparsity": "0.9"}, "sparsity=0.9: allowed: 0 <= sparsity < 1"),
+        ({"sparsity": True}, "sparsity=True: allowed"),
+        ({"iterations": True}, "iterations=True: allowed: whole numbers from 1"),
+        ({"scorer": 3}, "scorer=3: allowed: a name"),
+        ({"scorer": dict}, "scorer=<class 'dict'>: allowed: a name"),
+        ({"scorer": lambda net: list(net.weights.values())}, "scorer=list: a scorer must return"),
+        ({"schedule": 3}, "schedule=3: must give 100 densities from 0 to 1, the last one 0.02"),
+        ({"schedule": lambda density, iterations: [density]}, "schedule=<lambda>: must give 100 densities"),
+        ({"schedule": lambda density, iterations: [0.5] * iterations}, "the last one 0.02"),
+        ({"input_shape": 8}, "input_shape=8: allowed: whole numbers from 1, such as"),
+        ({"input_shape": (2, 8.0, 8)}, r"input_shape=\(2, 8.0, 8\): allowed"),
+        ({"input_shape": (2, 0, 8)}, r"input_shape=\(2, 0, 8\): allowed"),
+        ({"input_shape": (3, 8, 8)}, r"input_shape=\(3, 8, 8\): Sequential cannot be run on it: "),
+        ({"scorer": "magnitude", "input_shape": (2, 9, 3)}, r"input_shape=\(2, 9, 3\): Sequential cannot be run on it"),
+        ({"include": 3}, "include=3: allowed: a pattern of weight names, or a list"),
+        ({"loss": 3}, "loss=3: allowed: a function"),
+        ({"generator": 0}, "generator=0: allowed: a torch.Generator"),
+        ({"dtype": "float64"}, "dtype=float64: allowed: a floating-point type"),
+        ({"dtype": torch.int8}, r"dtype=torch.int8: allowed: a floating-point type"),
+        ({"scorer": "snip", "data": 3}, "data=int: allowed: an iterable of"),
+        ({"scorer": "snip", "data": batches()[0]}, r"data=Tensor: allowed: .input, target. pairs"),
+        ({"scorer": "snip", "data": [(torch.zeros(0, 2, 8, 8), torch.arange(0))]}, r"data=inputs of \(0, 2, 8, 8\)"),
+        ({"scorer": "snip", "data": [(torch.zeros(2, 2, 8, 8), torch.arange(3))]}, r"targets of \(3,\)"),
+        ({"scorer": "snip", "data": [(torch.zeros(2, 8, 8), torch.tensor(1))]}, r"targets of \(\)"),
+        (
+            {"scorer": "snip", "data": [(torch.zeros(2, 3, 8, 8), torch.arange(2))]},
+            r"data=inputs of \(2, 3, 8, 8\): Sequential cannot be run on it: Given groups=1",
+        ),
+        (
+            {"scorer": "snip", "data": [(torch.zeros(2, 2, 8, 8), torch.ones(2))]},
+            "data=targets of .*: the loss fails: ",
+        ),
+        (
+            {"scorer": "snip", "loss": torch.nn.CrossEntropyLoss(reduction="none")},
+            "loss=Cross.*: must return one number",
+        ),
     ],
 )
 def test_bad_arguments_are_named_and_change_nothing(options, said):
@@ -205,8 +249,38 @@ def test_bad_arguments_are_named_and_change_nothing(options, said):
 def test_models_that_cannot_be_pruned():
     with pytest.raises(InputError, match="no Conv or Linear"):
         prune_init.prune(nn.Sequential(nn.BatchNorm2d(3)), input_shape=(3, 2, 2))
-    with pytest.raises(InputError, match="no shape yet"):
-        prune_init.prune(nn.Sequential(nn.LazyLinear(3)), input_shape=(3,))
+    for lazy in (nn.LazyLinear(3), nn.Sequential(nn.Linear(3, 3), nn.LazyBatchNorm1d())):
+        with pytest.raises(InputError, match="no shape yet"):
+            prune_init.prune(nn.Sequential(lazy), input_shape=(3,))
+    for other in (nn.Linear, "resnet18", small_cnn().state_dict(), None):
+        with pytest.raises(InputError, match=r"model=\w+: allowed: a torch.nn.Module"):
+            prune_init.prune(other, input_shape=(3,))
+
+
+class Answers(nn.Module):
+    """Answers in the way of some libraries."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.net, self.answer = nn.Linear(4, 3), answer
+
+    def forward(self, x):
+        return self.answer(self.net(x))
+
+
+def test_a_model_must_answer_with_a_tensor():
+    for answer in (lambda y: {"logits": y}, lambda y: (y, y)):
+        with pytest.raises(InputError, match=r"model=Answers: returns (dict|tuple); allowed: one tensor"):
+            prune_init.prune(Answers(answer), sparsity=0.5, input_shape=(4,))
+        with pytest.warns(UserWarning, match=r"effective sparsity is unknown: Answers returns (dict|tuple)"):
+            assert prune_init.prune(Answers(answer), "magnitude", 0.5, input_shape=(4,)).connected is None
+
+
+def test_weights_that_are_computed_stay_dense_and_are_named():
+    model = small_cnn()
+    nn.utils.parametrizations.weight_norm(model[5])
+    with pytest.warns(UserWarning, match=r"left dense, because its weight is computed .*: 5$"):
+        assert list(run(model, "magnitude").masks) == ["0.weight", "8.weight"]
 
 
 def test_scores_that_are_not_finite_name_their_layer():

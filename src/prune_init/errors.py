@@ -1,6 +1,7 @@
 """Errors a user can mend: one line that names the key, the value and what is allowed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -13,6 +14,22 @@ class InputError(ValueError):
 
 class MissingDataError(InputError):
     """A data set's files are not where they were looked for."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, cut to one line; its kind, where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def fits(model: object, key: str, value: object) -> Iterator[None]:
+    """Inside a model is run: what it raises on an input that it cannot take is told as a mistake of `key`."""
+    try:
+        yield
+    except (InputError, NotImplementedError):  # said already; or an operation's fault rather than the input's
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        raise InputError(key, value, f"{type(model).__name__} cannot be run on it: {first_line(error)}") from error
 
 
 def one_of(value: object, choices: Iterable[str]) -> str:

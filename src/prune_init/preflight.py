@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init import kinds, results, settings
-from prune_init.errors import InputError
+from prune_init.errors import InputError, first_line
 from prune_init.explain import one_line, refusal, refused
 
 
@@ -134,7 +134,7 @@ def _try_network(config: DictConfig) -> None:
             return  # an operation without a shape rule: the run itself will tell
         except (RuntimeError, ValueError) as error:
             shape = "x".join(map(str, bare.dataset.input_shape))
-            reason = f"cannot take images of {shape} ({str(error).splitlines()[0]}); choose another data set or network"
+            reason = f"cannot take images of {shape} ({first_line(error)}); choose another data set or network"
             raise InputError("architecture", bare.architecture.name, reason) from None
     if getattr(outputs, "shape", None) != (2, bare.dataset.num_classes):
         found = getattr(outputs, "shape", [type(outputs).__name__])[-1]

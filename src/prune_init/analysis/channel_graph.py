@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from prune_init.analysis.traced import trace
-from prune_init.errors import InputError
+from prune_init.errors import InputError, fits
 
 
 class ChannelGraph:
@@ -25,6 +25,8 @@ class ChannelGraph:
     """
 
     def __init__(self, model: nn.Module, example_input: Tensor) -> None:
+        if not isinstance(example_input, Tensor):
+            raise InputError("example_input", type(example_input).__name__, "allowed: a batch of the model's input")
         self.model = model
         trained = _shell(model).train()
         self.root = _shell(model).eval()
@@ -40,11 +42,8 @@ class ChannelGraph:
         parameter = next(self.model.parameters())
         dtype = parameter.dtype if example_input.is_floating_point() else example_input.dtype
         recorder = _Recorder(fx.GraphModule(self.root, self.graph))
-        try:
+        with fits(self.model, "example_input", list(example_input.shape)):
             recorder.run(torch.zeros((2, *example_input.shape[1:]), dtype=dtype, device=parameter.device))
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError("example_input", list(example_input.shape), f"the model fails: {reason}") from error
         return recorder.tensors
 
     def module(self, node: fx.Node) -> Any:

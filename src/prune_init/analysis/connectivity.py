@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prune_init.analysis.paths import PathMode, UnsupportedOperationError
+from prune_init.errors import InputError, fits
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
 
@@ -69,10 +70,14 @@ def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
         example_input: a batch of the model's input; only its shape matters.
 
     Raises:
+        InputError: the model cannot be run on such an input.
         UnsupportedOperationError: the model uses an operation whose effect on paths is not known.
     """
+    if not isinstance(example_input, Tensor):
+        raise InputError("example_input", type(example_input).__name__, "allowed: a batch of the model's input")
     masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
-    return census(masks, effective_weights(model, masks, example_input))
+    with fits(model, "example_input", list(example_input.shape)):
+        return census(masks, effective_weights(model, masks, example_input))
 
 
 def assess(model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None) -> Connectivity:
@@ -80,7 +85,8 @@ def assess(model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None) 
     if input_shape is None:
         return census(masks, None)
     try:
-        return census(masks, effective_weights(model, masks, torch.empty((1, *input_shape))))
+        with fits(model, "input_shape", input_shape):
+            return census(masks, effective_weights(model, masks, torch.empty((1, *input_shape))))
     except UnsupportedOperationError as error:
         warnings.warn(f"effective sparsity is unknown: {error}", stacklevel=3)
         return census(masks, None)
@@ -130,6 +136,8 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Tensor) -
         x = torch.ones(example_input.shape, device=device, requires_grad=True)
         with PathMode():
             output = functional_call(model, {**silent, **leaves}, (x,))
+        if not isinstance(output, Tensor):
+            raise UnsupportedOperationError(f"{type(model).__name__} returns {type(output).__name__}, not a tensor")
         reached = torch.autograd.grad(output.sum(), list(leaves.values()), materialize_grads=True)
     found = {name: (gradient > 0) for name, gradient in zip(leaves, reached, strict=True)}
     return {name: found[name] & mask.to(device) for name, mask in masks.items()}

@@ -14,7 +14,7 @@ from prune_init.analysis.lawbreakers import lawbreakers
 from prune_init.analysis.theorems import Cut, Neurons, cut_sums, neuron_sums
 from prune_init.analysis.traced import trace
 from prune_init.analysis.traced_run import run
-from prune_init.errors import InputError, one_of
+from prune_init.errors import InputError, fits, one_of
 from prune_init.pruning.loop import undisturbed
 
 
@@ -89,8 +89,12 @@ def conservation(
         InputError: a bad argument, or a model that cannot be traced, needs another input or has no layer to check.
     """
     name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise InputError("model", name, "allowed: a torch.nn.Module")
     if mode not in ("train", "eval"):
         raise InputError("mode", mode, one_of(mode, ("train", "eval")))
+    if not isinstance(input, Tensor):
+        raise InputError("input", type(input).__name__, "allowed: a batch of the model's input")
     if not input.is_floating_point():
         raise InputError("input", input.dtype, "flow is a derivative: the input must be of floating-point numbers")
     every = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
@@ -105,13 +109,8 @@ def conservation(
     with undisturbed(model, mode, torch.Generator().manual_seed(torch.initial_seed())):
         copied = copy.copy(model)
         graph = trace(copied)
-        try:
+        with fits(model, "input", list(input.shape)):
             finished = run(graph, copied, tensors, x)
-        except InputError:
-            raise
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError("input", list(input.shape), f"{name} cannot be run on it: {reason}") from error
         flow = measure(finished, torch.sum if objective is None else objective)
     if not flow.layers:
         raise InputError("model", name, "has no Linear, Conv or BatchNorm module whose flow could be checked")

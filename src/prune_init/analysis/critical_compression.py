@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,17 @@ def critical_compression(
         model: only read.
         scorer: as in `prune_init.prune`.
         resolution: stop when the bracket of weights kept is within this factor, or one weight.
-        options: as in `prune_init.prune`; `data` must be repeatable.
+        options: as in `prune_init.prune`.
 
     Raises:
-        InputError: the whole net is not connected, or paths cannot be followed.
+        InputError: a bad argument, a net that is not connected as it is, or paths that cannot be followed.
     """
     weights = prunable(model, include=options.get("include"), exclude=options.get("exclude"))
     total, layers = sum(w.numel() for w in weights.values()), len(weights)
+    if isinstance(resolution, bool) or not isinstance(resolution, (int, float)) or not resolution >= 1:
+        raise InputError("resolution", resolution, "allowed: a factor from 1")
+    if "data" in options and isinstance(options["data"], Iterable):
+        options["data"] = list(options["data"])  # every try needs it anew
     scorer = _scored_once(scorer, options)
 
     def connected(keep: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import fx, nn
 
 from prune_init.analysis.layer import is_layer
-from prune_init.errors import InputError
+from prune_init.errors import InputError, first_line
 
 
 class _Tracer(fx.Tracer):
@@ -25,8 +25,7 @@ def trace(model: nn.Module) -> fx.Graph:
     try:
         graph = _Tracer().trace(model)
     except Exception as error:  # the model's own code runs on proxies here and may fail in any way
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError("model", type(model).__name__, f"torch.fx cannot trace it: {reason}") from error
+        raise InputError("model", type(model).__name__, f"torch.fx cannot trace it: {first_line(error)}") from error
     _read_what_was_overwritten(graph, model)
     return graph
 

@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from prune_init.architectures.inputs import image_shape, positive, with_input_shape
-from prune_init.errors import InputError, one_of
+from prune_init.errors import InputError, first_line, one_of
 
 
 def torchvision_model(
@@ -46,7 +46,7 @@ def torchvision_model(
             model, weights=weights, num_classes=positive("num_classes", num_classes), **options
         )
     except ValueError as error:
-        raise InputError("architecture.model", model, _first_line(error)) from error
+        raise InputError("architecture.model", model, first_line(error)) from error
     return _checked(network, model, shape)
 
 
@@ -84,7 +84,7 @@ def timm_model(
             model, pretrained=pretrained, num_classes=positive("num_classes", num_classes), in_chans=shape[0], **options
         )
     except RuntimeError as error:  # such as an unknown weight tag
-        raise InputError("architecture.model", model, _first_line(error)) from error
+        raise InputError("architecture.model", model, first_line(error)) from error
     return _checked(network, model, shape)
 
 
@@ -95,10 +95,6 @@ def _checked(network: nn.Module, model: str, shape: tuple[int, int, int]) -> nn.
         with torch.no_grad():
             network(torch.zeros(1, *shape))
     except (RuntimeError, ValueError, AssertionError) as error:
-        allowed = f"{model} cannot take such images: {_first_line(error)}"
+        allowed = f"{model} cannot take such images: {first_line(error)}"
         raise InputError("architecture.input_shape", list(shape), allowed) from error
     return with_input_shape(network.train(), shape)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

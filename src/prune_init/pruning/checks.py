@@ -1,25 +1,57 @@
 """What `prune` refuses, and what it warns of."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from operator import index
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from prune_init.errors import InputError, one_of
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.schedule import Schedule
 
 
-def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor]) -> Tensors:
-    """Masks to begin with: everything is kept, or what was kept before."""
+def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float) -> Tensors:
+    """Masks to begin with: everything is kept, or what was kept before, which must not be less than is to stay."""
+    if not isinstance(masks, Mapping | None):
+        raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
     start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
     for name, mask in (masks or {}).items():
         if name not in start or mask.shape != start[name].shape or mask.dtype != torch.bool:
             raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")
         start[name].copy_(mask)
+    left, size = (sum(int(count(mask)) for mask in start.values()) for count in (torch.count_nonzero, torch.numel))
+    if left < round((1 - sparsity) * size):
+        raise InputError("sparsity", sparsity, f"masks leave {left:,} of {size:,} weights, which is fewer already")
     return start
+
+
+def shape_of(input_shape: Sequence[int] | None, model: nn.Module) -> tuple[int, ...] | None:
+    """The shape of one example, by the argument or else by the model's own attribute `input_shape`."""
+    given = getattr(model, "input_shape", None) if input_shape is None else input_shape
+    if given is None:
+        return None
+    try:
+        shape = tuple(index(size) for size in given)
+    except TypeError:
+        shape = (0,)
+    if min(shape, default=1) < 1:
+        raise InputError("input_shape", given, "allowed: whole numbers from 1, such as (3, 32, 32), without the batch")
+    return shape
+
+
+def check_tools(loss: Any, generator: Any, dtype: Any) -> None:
+    """Refuse what scoring would stumble over half way."""
+    if loss is not None and not callable(loss):
+        raise InputError("loss", loss, "allowed: a function (output, target) -> mean loss")
+    if not isinstance(generator, torch.Generator | None):
+        raise InputError("generator", generator, "allowed: a torch.Generator, seeded by its manual_seed(SEED)")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputError("dtype", dtype, "allowed: a floating-point type, such as torch.float64")
 
 
 def settings_of(
@@ -31,10 +63,14 @@ def settings_of(
     mode: str | None,
 ) -> dict[str, Any]:
     """The arguments that were chosen, checked, the scorer's own where they are None."""
-    if not 0 <= sparsity < 1:
+    if isinstance(scorer, type) or not callable(scorer):
+        raise InputError(
+            "scorer", scorer, "allowed: a name that prune_init.scorers() lists, or a function of a ScoredNet"
+        )
+    if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise InputError("sparsity", sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
     iterations = getattr(scorer, "iterations", 1) if iterations is None else iterations
-    if not (isinstance(iterations, int) and iterations >= 1):
+    if isinstance(iterations, bool) or not isinstance(iterations, Integral) or iterations < 1:
         raise InputError("iterations", iterations, "allowed: whole numbers from 1")
     if scope not in ("global", "layer"):
         raise InputError("scope", scope, one_of(scope, ("global", "layer")))
@@ -42,11 +78,16 @@ def settings_of(
     if mode not in ("train", "eval"):
         raise InputError("mode", mode, one_of(mode, ("train", "eval")))
     label = schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule))
-    return {"scorer": repr(scorer), "iterations": iterations, "schedule": label, "scope": scope, "mode": mode}
+    how = {"scorer": repr(scorer), "iterations": int(iterations), "schedule": label, "scope": scope, "mode": mode}
+    return {**how, "sparsity": float(sparsity)}
 
 
-def check_scores(scores: Tensors, weights: Tensors) -> None:
-    """Refuse scores that are not there, of another shape, or not finite."""
+def checked(scores: Any, weights: Tensors) -> Tensors:
+    """The scores, detached; refuses those that are not there, of another shape, or not finite."""
+    if not isinstance(scores, Mapping):
+        raise InputError(
+            "scorer", type(scores).__name__, "a scorer must return one score tensor by name of each weight"
+        )
     if scores.keys() != weights.keys():
         odd = sorted(scores.keys() ^ weights.keys())
         raise InputError("scorer", odd[0], "a scorer must return one score tensor for each prunable weight")
@@ -56,6 +97,18 @@ def check_scores(scores: Tensors, weights: Tensors) -> None:
         # A sum is finite only if all its terms are; where it overflows, look closer.
         if not score.sum().isfinite() and not score.isfinite().all():
             raise InputError("scores", name, "not finite; try dtype=torch.float64 or look at the net's initialisation")
+    return {name: score.detach() for name, score in scores.items()}
+
+
+def warn_if_computed(model: nn.Module) -> None:
+    """Say which layers are left dense because their weights are no parameters but made from others in each pass."""
+    parameters = set(map(id, model.parameters()))
+    kinds = (_ConvNd, nn.Linear, nn.Bilinear)
+    layers = {name: module.weight for name, module in model.named_modules() if isinstance(module, kinds)}
+    computed = [name for name, weight in layers.items() if weight is not None and id(weight) not in parameters]
+    if computed:
+        why = "is computed from other parameters (weight norm, parametrisation, torch.nn.utils.prune)"
+        warnings.warn(f"left dense, because its weight {why}: {', '.join(computed)}", stacklevel=3)
 
 
 def warn_if_starved(keep: int, layers: int) -> None:

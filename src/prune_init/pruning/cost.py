@@ -4,7 +4,7 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
@@ -30,6 +30,11 @@ class Ledger:
     seconds: float = 0.0
     peak_memory: int = 0
 
+    def __add__(self, other: "Ledger") -> "Ledger":
+        """Both bills together; of two peaks the higher one."""
+        sums = {key: value + getattr(other, key) for key, value in vars(self).items()}
+        return Ledger(**{**sums, "peak_memory": max(self.peak_memory, other.peak_memory)})
+
     @contextmanager
     def measure(self, device: torch.device) -> Iterator[None]:
         """Measure seconds and memory of what happens inside."""
@@ -52,6 +57,10 @@ class Cost:
     iterations: int
     examples_per_iteration: int
     ledger: Ledger = field(default_factory=Ledger)
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """The bill of two prunings with the same sample."""
+        return replace(self, iterations=self.iterations + other.iterations, ledger=self.ledger + other.ledger)
 
     @property
     def passes(self) -> int:

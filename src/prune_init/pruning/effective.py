@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from prune_init.errors import InputError
+from prune_init.pruning.cost import Cost
 from prune_init.pruning.result import PruneResult
 
 
@@ -29,15 +30,14 @@ def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **opt
     """
     target = prune.keywords["sparsity"]
     least, most = _try(prune, model, target, **options), _try(prune, model, 0.0, **options)
-    iterations = least.iterations + most.iterations
+    search = least.cost + most.cost
     while most.kept - least.kept > 1 and least.effective != target:
         middle = _try(prune, model, 1 - (least.kept + most.kept) // 2 / most.size, **options)
-        iterations += middle.iterations
+        search += middle.cost
         least, most = (middle, most) if middle.effective >= target else (least, middle)
     nearest = min((least, most), key=lambda t: (t.effective == 1, abs(t.effective - target)))
     result = prune(model, sparsity=nearest.sparsity, **options)
-    # The search is part of the bill.
-    return replace(result, cost=replace(result.cost, iterations=iterations + result.cost.iterations))
+    return replace(result, cost=search + result.cost)  # the search is part of the bill
 
 
 class _Trial(NamedTuple):
@@ -45,7 +45,7 @@ class _Trial(NamedTuple):
     effective: float
     kept: int
     size: int
-    iterations: int
+    cost: Cost
 
 
 def _try(prune: "partial[PruneResult]", model: nn.Module, sparsity: float, **options: Any) -> _Trial:
@@ -53,4 +53,4 @@ def _try(prune: "partial[PruneResult]", model: nn.Module, sparsity: float, **opt
     if result.effective_sparsity is None:
         raise InputError("target", "effective", "paths of this model cannot be followed; allowed here: nominal")
     kept, size = (sum(getattr(layer, count) for layer in result.layers) for count in ("kept", "size"))
-    return _Trial(sparsity, result.effective_sparsity, kept, size, result.cost.iterations)
+    return _Trial(sparsity, result.effective_sparsity, kept, size, result.cost)

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from prune_init import scorers
 from prune_init.analysis.connectivity import assess
+from prune_init.pruning import checks
 from prune_init.pruning import masks as masking
-from prune_init.pruning.checks import check_scores, masks_from, settings_of, warn_if_starved
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.flops import Flops
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
-from prune_init.pruning.schedule import Schedule, named
+from prune_init.pruning.schedule import Schedule
+from prune_init.pruning.schedule import densities as densities_of
 from prune_init.pruning.scored_net import Batch, Loss, ScoredNet
 from prune_init.pruning.selection import lowest
 from prune_init.pruning.shrinking import Shrinking
@@ -51,7 +52,7 @@ def prune(
     fails; only then the masks are applied. `None` stands for the scorer's own published default.
 
     Args:
-        model: any module; Conv and Linear weights are pruned.
+        model: any module; Conv and Linear weights are pruned, frozen ones too.
         scorer: a name (`prune_init.scorers()` lists them) or any callable from a `ScoredNet` to scores by name.
         sparsity: fraction to remove, 0 <= sparsity < 1.
         iterations: how often to score, T >= 1.
@@ -68,13 +69,15 @@ def prune(
         progress: called with (iteration, iterations) after each one.
 
     Raises:
-        InputError: a bad argument, or a score that is not finite.
+        InputError: a bad argument, a model that cannot be run on what it is given, or a score that is not finite.
     """
     scorer = scorers.named(scorer) if isinstance(scorer, str) else scorer
-    settings = settings_of(scorer, sparsity, iterations, schedule, scope, mode)
+    settings = checks.settings_of(scorer, sparsity, iterations, schedule, scope, mode)
+    checks.check_tools(loss, generator, dtype)
     weights = prunable(model, include=include, exclude=exclude)
-    if input_shape is None:
-        input_shape = getattr(model, "input_shape", None)
+    checks.warn_if_computed(model)
+    shape = checks.shape_of(input_shape, model)
+    densities = densities_of(schedule, 1 - settings["sparsity"], settings["iterations"])
     net = _scored_net(
         model,
         weights,
@@ -83,24 +86,23 @@ def prune(
         loss=F.cross_entropy if loss is None else loss,
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
         data=data,
-        input_shape=input_shape,
-        masks=masks_from(masks, weights),
+        input_shape=shape,
+        masks=checks.masks_from(masks, weights, settings["sparsity"]),
     )
-    find_densities = named(schedule) if isinstance(schedule, str) else schedule
-    densities = find_densities(1 - sparsity, settings["iterations"])
     device = next(iter(weights.values())).device
     with net.ledger.measure(device), undisturbed(model, settings["mode"], net.generator):
         scores = _iterate(net, scorer, densities, scope, progress)
 
-    masking.apply(net.masks, weights)
-    return PruneResult(
+    result = PruneResult(
         masks=net.masks,
         scores=scores,
-        connectivity=assess(model, net.masks, input_shape),
+        connectivity=assess(model, net.masks, shape),
         cost=Cost(len(densities), net.examples, net.ledger),
-        settings={**settings, "sparsity": sparsity},
+        settings=settings,
         weights=dict(weights),
     )
+    masking.apply(net.masks, weights)
+    return result
 
 
 def _iterate(
@@ -113,7 +115,7 @@ def _iterate(
     """Run the iterations on `net.masks`; returns the scores of the last one."""
     total = sum(w.numel() for w in net.weights.values())
     everything, revives = net.masks, getattr(scorer, "revives", False)
-    warn_if_starved(round(densities[-1] * total), len(net.weights))
+    checks.warn_if_starved(round(densities[-1] * total), len(net.weights))
     possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
     shrinking = Shrinking(net, possible=possible and len(densities) > 1)
     scores: Tensors = {}
@@ -122,10 +124,10 @@ def _iterate(
         keep = round(density * total)
         if shrinking.advance(density) or iteration == 1:
             with Flops() as counter:
-                scores = _scores(net, scorer)
+                scores = checks.checked(scorer(net), net.weights)
             flops = counter.total
         else:
-            scores = _scores(net, scorer)
+            scores = checks.checked(scorer(net), net.weights)
         net.ledger.flops += flops
         candidates = {name: mask.clone() for name, mask in everything.items()} if revives else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
@@ -133,12 +135,6 @@ def _iterate(
         if progress is not None:
             progress(iteration, len(densities))
     return shrinking.finish(scores)
-
-
-def _scores(net: ScoredNet, scorer: Callable[[ScoredNet], Tensors]) -> Tensors:
-    scores = {name: score.detach() for name, score in scorer(net).items()}
-    check_scores(scores, net.weights)
-    return scores
 
 
 @contextmanager

@@ -4,7 +4,9 @@ A schedule maps the final density s and the number of iterations T to the T dens
 is s exactly. Any function of this form can be given in place of a name.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
 
 from prune_init.errors import InputError, one_of
 
@@ -24,6 +26,25 @@ def linear(density: float, iterations: int) -> list[float]:
 def halving(density: float, iterations: int) -> list[float]:
     """1/2, 1/4, ... of the weights, but never fewer than s, and s at last (SNIP-it, Verdenius et al. 2020)."""
     return [max(0.5**t, density) for t in range(1, iterations)] + [density]
+
+
+def densities(schedule: str | Schedule, density: float, iterations: int) -> list[float]:
+    """The densities after each of the iterations, by the name of a schedule or by a function.
+
+    Raises:
+        InputError: no such name, or a function that does not return as many densities, `density` last.
+    """
+    find = named(schedule) if isinstance(schedule, str) else schedule
+    found = find(density, iterations) if callable(find) else None
+    if not (
+        isinstance(found, Sequence)
+        and len(found) == iterations
+        and all(isinstance(d, Real) and 0 <= d <= 1 for d in found)
+        and math.isclose(found[-1], density)
+    ):
+        name = getattr(schedule, "__name__", schedule)
+        raise InputError("schedule", name, f"must give {iterations} densities from 0 to 1, the last one {density:g}")
+    return list(found)
 
 
 def named(name: str) -> Schedule:

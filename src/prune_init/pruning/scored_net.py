@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from prune_init.errors import InputError
+from prune_init.errors import InputError, first_line, fits
 from prune_init.pruning.cost import Ledger
 from prune_init.pruning.live import LiveWeight
 from prune_init.pruning.live_calls import LiveCalls
@@ -74,15 +74,26 @@ class ScoredNet:
             self._changed = change
 
     def __call__(self, weights: Tensors, x: Tensor, others: Tensors | None = None) -> Tensor:
-        """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors)."""
+        """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors).
+
+        Raises:
+            InputError: the model cannot be run on such an input, or does not return a tensor.
+        """
         self.ledger.forward += len(x)
         tensors = self.others if others is None else others
-        plain = sdpa_kernel(SDPBackend.MATH)  # fused attention has no second derivative
-        if not self.live:
-            with plain:
-                return functional_call(self.model, {**tensors, **weights}, (x,))
-        with plain, LiveCalls(self.live, weights, reuse=self.examples <= 1) as calls:
-            return functional_call(self.model, {**tensors, **calls.tensors}, (x,))
+        given = ("input_shape", self.input_shape) if x is self._ones else ("data", f"inputs of {tuple(x.shape)}")
+        # Fused attention has no second derivative.
+        with fits(self.model, *given), sdpa_kernel(SDPBackend.MATH):
+            if not self.live:
+                output = functional_call(self.model, {**tensors, **weights}, (x,))
+            else:
+                with LiveCalls(self.live, weights, reuse=self.examples <= 1) as calls:
+                    output = functional_call(self.model, {**tensors, **calls.tensors}, (x,))
+        if not isinstance(output, Tensor):
+            raise InputError(
+                "model", type(self.model).__name__, f"returns {type(output).__name__}; allowed: one tensor"
+            )
+        return output
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
         """d scalar / d weights by name; `twice` keeps the graph for a second derivative."""
@@ -100,7 +111,19 @@ class ScoredNet:
         for x, y in self.batches:
             output = self(weights, x)
             _check_labels(output, y)
-            yield self.loss(output / temperature, y) * (len(x) / total), len(x)
+            yield self._loss_of(output / temperature, y) * (len(x) / total), len(x)
+
+    def _loss_of(self, output: Tensor, y: Tensor) -> Tensor:
+        try:
+            loss = self.loss(output, y)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            given, made = (f"{tuple(t.shape)}, {t.dtype}" for t in (y, output))
+            raise InputError(
+                "data", f"targets of {given}", f"the loss fails: {first_line(error)} (outputs of {made})"
+            ) from error
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            raise InputError("loss", self.loss, "must return one number for a batch, which depends on the output")
+        return loss
 
     def loss_gradient(self, weights: Tensors, temperature: float = 1.0) -> Tensors:
         """Gradient of the mean loss over the whole pruning sample, one batch in memory at a time."""
@@ -124,6 +147,8 @@ class ScoredNet:
             if self.data is None:
                 raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
             like = next(iter(self.weights.values()))
+            if not isinstance(self.data, Iterable):
+                raise InputError("data", type(self.data).__name__, "allowed: an iterable of (input, target) batches")
             self._batches = [_batch(pair, like) for pair in self.data]
             if not self._batches:
                 raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
@@ -163,9 +188,13 @@ def _check_labels(output: Tensor, y: Tensor) -> None:
 
 
 def _batch(pair: Batch, like: Tensor) -> Batch:
-    try:
-        x, y = pair
-        # Token ids and other integer inputs stay integers.
-        return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype), y.to(like.device)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError("data", type(pair).__name__, f"allowed: (input, target) pairs of tensors ({error})") from None
+    match pair:
+        case (Tensor() as x, Tensor() as y):
+            pass
+        case _:
+            raise InputError("data", type(pair).__name__, "allowed: (input, target) pairs of tensors, one pair a batch")
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
+        given = f"inputs of {tuple(x.shape)} and targets of {tuple(y.shape)}"
+        raise InputError("data", given, "allowed: batches of at least one example, with one target each")
+    # Token ids and other integer inputs stay integers.
+    return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype), y.to(like.device)

@@ -25,15 +25,17 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
         exclude: patterns of names to leave dense, applied after `include`.
 
     Raises:
-        InputError: nothing is left to prune, a pattern matches nothing, or a weight has no shape yet.
+        InputError: no module, nothing is left to prune, a pattern matches nothing, or a tensor has no shape yet.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError("model", type(model).__name__, "allowed: a torch.nn.Module")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise InputError("model", type(model).__name__, f"{name} has no shape yet: run one batch through it first")
     wanted = {id(weight) for module in model.modules() for weight in _linear_maps(module)}
     weights = {name: p for name, p in model.named_parameters() if id(p) in wanted}
     if not weights:
         raise InputError("model", type(model).__name__, "has no Conv or Linear weight to prune")
-    for name, weight in weights.items():
-        if is_lazy(weight):
-            raise InputError("model", type(model).__name__, f"{name} has no shape yet: run one batch through it first")
     chosen = set(_matching("include", include, weights)) if include is not None else set(weights)
     if exclude is not None:
         chosen -= set(_matching("exclude", exclude, weights))
@@ -54,7 +56,10 @@ def _linear_maps(module: nn.Module) -> list[Tensor]:
 
 def _matching(key: str, patterns: Patterns, weights: dict[str, Parameter]) -> list[str]:
     found: list[str] = []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
+    chosen = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(chosen, Sequence) or not all(isinstance(pattern, str) for pattern in chosen):
+        raise InputError(key, patterns, "allowed: a pattern of weight names, or a list of them")
+    for pattern in chosen:
         matches = [name for name in weights if fnmatchcase(name, pattern)]
         if not matches:
             raise InputError(key, pattern, "matches no prunable weight; allowed: patterns of " + ", ".join(weights))
