@@ -32,6 +32,7 @@ class ScoredNet:
         loss: maps (output, target) to the mean loss of the batch.
         generator: the source of all randomness while scoring.
         ledger: counts what scoring costs.
+        examples: how many a scorer looks at per iteration: the pruning sample, the one all-ones input, or its own.
         live: if given, `weights` and `masks` are vectors of what is left of the weights; see `LiveWeight`.
     """
 
@@ -46,6 +47,7 @@ class ScoredNet:
     input_shape: Sequence[int] | None = None
     density: float = 1.0
     ledger: Ledger = field(default_factory=Ledger)
+    examples: int = 0
     live: dict[str, LiveWeight] = field(default_factory=dict)
     _batches: list[Batch] | None = None
     _ones: Tensor | None = None
@@ -152,6 +154,7 @@ class ScoredNet:
             self._batches = [_batch(pair, like) for pair in self.data]
             if not self._batches:
                 raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
+            self.examples = sum(len(x) for x, _ in self._batches)
         return self._batches
 
     @property
@@ -162,12 +165,8 @@ class ScoredNet:
                 raise InputError("input_shape", None, "this scorer needs (C, H, W), the shape of one example")
             like = next(iter(self.weights.values()))
             self._ones = torch.ones((1, *self.input_shape), dtype=like.dtype, device=like.device)
+            self.examples = max(self.examples, 1)
         return self._ones
-
-    @property
-    def examples(self) -> int:
-        """Examples that the scorer looked at per iteration: the pruning sample, or the one all-ones input."""
-        return sum(len(x) for x, _ in self._batches or ()) or int(self._ones is not None)
 
 
 def total(parts: Iterable[Tensors]) -> Tensors:
