@@ -11,8 +11,8 @@ from prune_init.scorers import named
 
 def scored(scorer, **options):
     """The scorer of a name such as "synflow_l2 power=1"."""
-    name, _, power = scorer.partition(" power=")
-    return named(name, **({"power": int(power)} if power else {}), **options)
+    name, *given = scorer.split()
+    return named(name, **{key: int(value) for key, value in (one.split("=") for one in given)}, **options)
 
 
 def pruned(model, scorer, sparsity=0.8, **options):

@@ -1,8 +1,8 @@
 """What every scorer has to find, once more from the formulas: plain, slow, float64, sharing no line with the library.
 
-A score is written as the derivative that defines it. SNIP, FORCE and SynFlow ask what a multiplicative mask c on the
-weights is worth, so theirs are derivatives by c; GraSP asks what a weight does to the gradient's norm, so its score is
-a derivative of that norm.
+A score is written as the derivative that defines it. SNIP, FORCE, SynFlow, ProsPr and NTK-SAP ask what a multiplicative
+mask c on the weights is worth, so theirs are derivatives by c; GraSP asks what a weight does to the gradient's norm, so
+its score is a derivative of that norm.
 """
 
 import copy
@@ -109,6 +109,68 @@ def flow(net: "Net", weights: Tensors) -> Tensor:
     return functional_call(positive, weights, torch.ones(1, *net.input_shape, dtype=torch.float64)).sum()
 
 
+def prospr(net: "Net", masks: Tensors, steps: int = 3, rate: float = 0.1) -> Tensors:
+    """The derivative by c of the loss after the steps, all of them in one graph."""
+    examples = [(x, y) for xs, ys in net.data for x, y in zip(xs, ys, strict=True)]
+    order = torch.randperm(len(examples), generator=net.random).tolist()
+    torch.randint(2**62, (steps,), generator=net.random)  # one for the dropout of each step
+    few, more = divmod(len(examples), steps + 1)
+    sizes = [few + (k < more) for k in range(steps + 1)]
+    *before, last = [[examples[order.pop(0)] for _ in range(size)] for size in sizes]
+
+    def loss(values: Tensors, part: Batches) -> Tensor:
+        largest = max(len(y) for _, y in net.data)
+        pieces = [part[at : at + largest] for at in range(0, len(part), largest)]
+        return mean_loss(net, values, [tuple(map(torch.stack, zip(*piece, strict=True))) for piece in pieces])
+
+    def trained(weights: Tensors) -> Tensor:
+        values = {name: p.detach().clone().requires_grad_() for name, p in net.model.named_parameters()} | weights
+        for part in before:
+            slopes = torch.autograd.grad(loss(values, part), list(values.values()), create_graph=True)
+            for (name, value), slope in zip(list(values.items()), slopes, strict=True):
+                values[name] = value - rate * slope * masks.get(name, 1)
+        return loss(values, last)
+
+    return absolute(worth(trained, net.weights, masks))
+
+
+def ntk_sap(net: "Net", masks: Tensors, batches: int = 5, batch_size: int = 100, epsilon: float = 0.01) -> Tensors:
+    """The derivative by c of what noise changes, over all batches; weights, inputs and noise come in this order."""
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=net.random).double()
+
+    draws = []
+    for _ in range(batches):
+        weights = {name: w.square().mean().sqrt() * drawn(*w.shape) for name, w in net.weights.items()}
+        x = drawn(batch_size, *net.input_shape)
+        draws.append((weights, x, {name: epsilon * drawn(*w.shape) for name, w in net.weights.items()}))
+
+    def change(c: Tensors) -> Tensor:
+        summed = torch.zeros((), dtype=torch.float64)
+        for weights, x, noise in draws:
+            model = still(net.model, {name: w * masks[name] for name, w in weights.items()}, x)
+            there, here = (
+                functional_call(model, {name: c[name] * w for name, w in these.items()}, x)
+                for these in (weights, {name: w + noise[name] for name, w in weights.items()})
+            )
+            summed = summed + ((there - here) ** 2).sum()
+        return summed
+
+    return absolute(worth(change, {name: torch.ones_like(w) for name, w in net.weights.items()}, masks))
+
+
+def still(model: nn.Module, weights: Tensors, x: Tensor) -> nn.Module:
+    """A copy in eval mode; out of train mode it brings the norm statistics of x."""
+    model, norms = copy.deepcopy(model), nn.BatchNorm2d if model.training else ()
+    for module in model.modules():
+        module.training = isinstance(module, norms)
+        if module.training:
+            module.momentum = 1.0
+    functional_call(model, weights, x)
+    return model.eval()
+
+
 def absolute(tensors: Tensors) -> Tensors:
     return {name: tensor.abs() for name, tensor in tensors.items()}
 
@@ -124,6 +186,8 @@ SCORES: dict[str, Callable[["Net", Tensors], Tensors]] = {
     "synflow": synflow,
     "synflow_l2": synflow_l2,
     "synflow_l2 power=1": partial(synflow_l2, power=1),
+    "prospr": prospr,
+    "ntk_sap batches=2 batch_size=6": partial(ntk_sap, batches=2, batch_size=6),
 }
 
 
@@ -133,12 +197,16 @@ SCORES: dict[str, Callable[["Net", Tensors], Tensors]] = {
 class Net:
     """A copy of the model in the given mode, its prunable weights, and what scores are taken on."""
 
-    def __init__(self, model: nn.Module, mode: str, data: Batches, input_shape: tuple[int, ...], loss=cross_entropy):
+    def __init__(
+        self, model: nn.Module, mode: str, data: Batches, input_shape: tuple[int, ...], loss=cross_entropy, *, seed=0
+    ):
         self.model = copy.deepcopy(model).train(mode == "train")
         maps = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
         layers = {name: module for name, module in self.model.named_modules() if isinstance(module, maps)}
         self.weights = {f"{name}.weight": layer.weight.detach() for name, layer in layers.items()}
         self.data, self.input_shape, self.loss = data, input_shape, loss
+        self.random = torch.Generator().manual_seed(seed)
+        torch.randint(2**62, (), generator=self.random)  # the library's seed of everything else, such as dropout
 
     def __call__(self, weights: Tensors, x: Tensor) -> Tensor:
         return functional_call(self.model, weights, x)

@@ -17,7 +17,7 @@ import prune_init
 from prune_init import InputError
 
 SCORERS = [*reference.SCORES, "random", "random_uniform", "random_erk", "random_uniform_plus"]
-DATA_DRIVEN = ["snip", "iter_snip", "force", "grasp", "grasp_official", "grasp_submission"]
+DATA_DRIVEN = ["snip", "iter_snip", "force", "grasp", "grasp_official", "grasp_submission", "prospr"]
 
 
 def test_every_scorer_has_its_reference():
@@ -35,6 +35,8 @@ def test_every_scorer_has_its_reference():
         ("grasp_submission", {"iterations": 1, "mode": "eval"}),
         ("synflow", {"iterations": 100, "mode": "eval", "dtype": torch.float64, "biases": True}),
         ("synflow_l2", {"iterations": 100, "mode": "eval", "dtype": torch.float64, "power": 2}),
+        ("prospr", {"iterations": 1, "mode": "train", "examples_per_class": 10, "steps": 3, "rate": 0.1}),
+        ("ntk_sap", {"iterations": 20, "mode": "train", "batches": 5, "batch_size": 100, "epsilon": 0.01}),
     ],
 )
 def test_published_defaults(scorer, published):
@@ -163,7 +165,7 @@ class Faulty(nn.Module):
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("scorer", [name for name in SCORERS if name in DATA_DRIVEN or name.startswith("synflow")])
+@pytest.mark.parametrize("scorer", [name for name in SCORERS if not name.startswith(("magnitude", "random"))])
 def test_everything_is_restored_when_scoring_raises(scorer, mode):
     model = nets.drawn("normed", 1)
     data = nets.sample(model, 1)
