@@ -134,7 +134,7 @@ def test_data_free_scorers_never_touch_the_data():
         raise AssertionError("touched")
         yield
 
-    for scorer in ("synflow", "magnitude", "random"):
+    for scorer in ("synflow", "ntk_sap", "magnitude", "random"):
         prune_init.prune(small_cnn(), scorer, 0.5, input_shape=(2, 8, 8), data=forbidden())
 
 

@@ -30,6 +30,8 @@ _LOOKS = {
     "grasp": Look("GraSP", GREEN, "s"),
     "grasp_official": Look("GraSP, official code", SKY, "D"),
     "grasp_submission": Look("GraSP, first version", INK, "X"),
+    "prospr": Look("ProsPr", VERMILLION, "D"),
+    "ntk_sap": Look("NTK-SAP", GREEN, "P"),
     "magnitude": Look("Magnitude", ORANGE, "v"),
     "random": Look("Random", PURPLE, "d"),
     "random_erk": Look("Random, ERK", GREY, "<"),

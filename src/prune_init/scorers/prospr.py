@@ -17,8 +17,8 @@ class ProsPr:
     L_M is the loss on the last ones. The derivative goes through all steps. Without steps it is SNIP.
 
     As published: 3 steps without momentum, one iteration, train mode; biases and norm parameters take the steps too.
-    The published code's rate is 0.1 by default (0.5 in its example), its batches have 128 images whatever the number
-    of classes and are by default one and the same. Here the sample, 10 per class as for SNIP, is dealt at random into
+    The published command's rate is 0.1 (0.5 in the example), its batches have 128 images whatever the number of
+    classes and are one and the same unless told otherwise. Here the sample, 10 per class as for SNIP, is dealt at random into
     M + 1 parts. Where there are several iterations, pruned weights stay 0 along the steps.
     """
 
