@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 
 from prune_init.assembly import make_data, make_module, make_trainer
+from prune_init.building import dataset
 
 SMALL = ("architecture.widths=[8,12,16,16]", "recipe.epochs=2", "recipe.batch_size=250", "scorer.iterations=20")
 
@@ -64,7 +65,7 @@ def test_weights_come_back_in_their_full_shapes(tmp_path):
     with initialize_config_module("prune_init.conf", version_base="1.3"):
         cfg = compose("config", overrides)
     torch.manual_seed(0)
-    data = make_data(cfg)
+    data = make_data(cfg, dataset(cfg))
     module = make_module(cfg, data, lambda *_: None)
     make_trainer(cfg, tmp_path, []).fit(module, datamodule=data)
     small = {name: tensor.clone() for name, tensor in module.net.state_dict().items()}

@@ -102,6 +102,7 @@ MISTAKES = {
     "-m recipe.epochs=1,foo": "recipe.epochs=foo: allowed: a number",
     "-m architecture=mlp,foo": "architecture=foo: allowed: conv, mlp, ",
     "-m sparcity=0.1,0.2": "sparcity=0.1,0.2: unknown key; did you mean sparsity? allowed: ",
+    "-m dataset=mnist,cifar10 seed=0,1": "dataset.root=data: MNIST is not in data/MNIST/raw; fetch it with: ",
     "-m seed=0,1 hydra.sweep.dir=/proc/x": "hydra.run.dir=/proc/x: cannot be written to (",
 }
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from prune_init.data import Dataset, download, tiny_imagenet, torchvision_sets
+from prune_init.data import Dataset, download, sources, tiny_imagenet, torchvision_sets
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.fetch import fetch, unpack
@@ -363,3 +363,11 @@ def test_a_damaged_archive_is_told_in_one_line(tmp_path: Path, name: str) -> Non
     (tmp_path / name).write_bytes(b"not packed at all")
     with pytest.raises(InputError, match=f"archive={name}: cannot be unpacked"):
         unpack(tmp_path / name, tmp_path)
+
+
+def test_names_addresses_and_checksums_are_those_of_torchvision():
+    for source, kind in ((sources.MNIST, datasets.MNIST), (sources.FASHION_MNIST, datasets.FashionMNIST)):
+        assert (source.url, source.archives) == (kind.mirrors[0], dict(kind.resources))
+    for source, kind in ((sources.CIFAR10, datasets.CIFAR10), (sources.CIFAR100, datasets.CIFAR100)):
+        assert (source.folder, source.archives) == (kind.base_folder, {kind.filename: kind.tgz_md5})
+        assert source.url + kind.filename == kind.url

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,14 +43,11 @@ def run(cfg: DictConfig) -> float | None:
 
 def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Run, with status.json; in a sweep a mistake is recorded, a single run leaves nothing of it but its line."""
-    from prune_init import experiment, ranks  # Lightning, which a finished run does not need
-
     began = False
     try:
         with stoppable(), run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
             began = True
-            with ranks.of_this_run_alone():
-                return experiment.run(cfg, folder, Console())
+            return _run(cfg, folder)
     except Stopped as stop:
         kept = cfg.checkpoint and (folder / "last.ckpt").exists()
         then = "goes on after the last whole epoch" if kept else "begins anew"
@@ -65,6 +63,19 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if began:
             _remove_if_empty(folder, Path(cfg.results))
         raise SystemExit(line) from None
+
+
+def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Read the data and only then import Lightning: who lacks files need not wait seconds to hear of it."""
+    from prune_init import building
+
+    start = time.perf_counter()
+    dataset = building.dataset(cfg)
+    reading = time.perf_counter() - start
+    from prune_init import experiment, ranks
+
+    with ranks.of_this_run_alone():
+        return experiment.run(cfg, folder, Console(), dataset, reading)
 
 
 def _remove_if_empty(folder: Path, top: Path) -> None:

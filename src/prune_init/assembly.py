@@ -1,7 +1,6 @@
 """From the configuration to objects: the last place that sees a configuration."""
 
 import logging
-import os
 import warnings
 from functools import partial
 from pathlib import Path
@@ -12,12 +11,12 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from prune_init.building import build, chosen
+from prune_init.building import build, check_devices, chosen
+from prune_init.data.dataset import Dataset
 from prune_init.explain import refusal, refused
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.loop import Progress, prune
@@ -30,9 +29,8 @@ from prune_init.training.resume import RandomState, Signed, last_checkpoint
 from prune_init.training.whole_checkpoints import WholeCheckpoints
 
 
-def make_data(cfg: DictConfig) -> DataModule:
-    """The data set, its validation split, and batches of it."""
-    dataset = build(cfg.dataset).split(cfg.validation, seed=cfg.seed)
+def make_data(cfg: DictConfig, dataset: Dataset) -> DataModule:
+    """Batches of the data set."""
     return DataModule(dataset, batch_size=cfg.recipe.batch_size, seed=cfg.seed)
 
 
@@ -77,6 +75,7 @@ def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
 
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer; with `checkpoint`, one that goes on from the folder's last.ckpt."""
+    check_devices(cfg.trainer)  # once more: a cluster's job has other devices than the machine that submitted it
     cycles: LotteryTicket | None = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
     callbacks = [*([] if cycles is None else [cycles]), *callbacks]
     last = last_checkpoint(folder, identity(cfg))
@@ -103,9 +102,6 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
         if why is None:
             raise
         raise refused("trainer", cfg.trainer._target_, why) from error
-    cores = os.cpu_count() or 1
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
-        raise refused("trainer", f"{trainer.num_devices} devices", f"there is no GPU; allowed: 1 to {cores} processes")
     # Lightning took it from SLURM, where a task need not be a rank of this run.
     rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
     if cfg.checkpoint and not cfg.force:

@@ -1,6 +1,7 @@
 """One choice of the configuration as an object; needs no Lightning."""
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -8,6 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError
 from prune_init.explain import refusal, refused
+
+if TYPE_CHECKING:
+    from prune_init.data.dataset import Dataset
 
 
 def build(choice: DictConfig, **more: Any) -> Any:
@@ -23,6 +27,26 @@ def build(choice: DictConfig, **more: Any) -> Any:
         if why is None or isinstance(error.__cause__, InputError):
             raise
         raise refused(str(choice._get_full_key(None)), choice.name, why) from error
+
+
+def dataset(cfg: DictConfig) -> "Dataset":
+    """The data set with its validation split."""
+    made: Dataset = build(cfg.dataset)
+    return made.split(cfg.validation, seed=cfg.seed)
+
+
+def check_devices(trainer: DictConfig) -> None:
+    """Without a GPU, processes stand in for devices: no more of them than there are cores.
+
+    Raises:
+        InputError: more of them.
+    """
+    from torch import accelerator
+
+    alone = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerator.is_available())
+    cores = os.cpu_count() or 1
+    if alone and isinstance(trainer.devices, int) and trainer.devices > cores:
+        raise refused("trainer", f"{trainer.devices} devices", f"there is no GPU; allowed: 1 to {cores} processes")
 
 
 def chosen(cfg: DictConfig) -> dict[str, Any]:

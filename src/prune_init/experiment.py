@@ -13,6 +13,7 @@ from prune_init import results
 from prune_init.analysis.export import save_onnx, save_program
 from prune_init.assembly import make_data, make_module, make_trainer
 from prune_init.console import Console
+from prune_init.data.dataset import Dataset
 from prune_init.files import whole
 from prune_init.pruning import masks
 from prune_init.settings import identity, resolved
@@ -22,12 +23,20 @@ from prune_init.training.module import PruneThenTrain
 from prune_init.training.progress import ProgressBars
 
 
-def run(cfg: DictConfig, folder: Path, console: Console) -> dict[str, Any]:
-    """Run what `cfg` says in `folder` and return the row that is written there as result.json."""
-    start = time.perf_counter()
+def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, reading: float) -> dict[str, Any]:
+    """Run what `cfg` says in `folder` and return the row that is written there as result.json.
+
+    Args:
+        cfg: the configuration, checked.
+        folder: there already.
+        console: where to tell.
+        dataset: that of the configuration.
+        reading: the seconds that making it took.
+    """
+    start = time.perf_counter() - reading
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     bars, history = ProgressBars(console.rich), History(folder / "metrics.csv")
-    data = make_data(cfg)
+    data = make_data(cfg, dataset)
     module = make_module(cfg, data, bars.scoring)
     trainer = make_trainer(cfg, folder, [history, bars])
     console.rich.quiet = not trainer.is_global_zero

@@ -5,7 +5,9 @@ import inspect
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +18,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init import kinds, results, settings
-from prune_init.errors import InputError, first_line
+from prune_init.building import build, check_devices, chosen
+from prune_init.errors import InputError, MissingDataError, first_line
 from prune_init.explain import one_line, refusal, refused
 
 
@@ -34,10 +37,13 @@ class Preflight(Callback):
             _writable(folder)
             if results.read(folder, settings.identity(config)) is None or config.force:
                 _resumable(folder, config)
-                _try_network(config)
+                check_devices(config.trainer)
+                if (missing := _missing_data(config)) is not None:
+                    raise missing
                 _try_optimizer(config)
                 _try_scorer(config)
                 _try_functions(config)
+                _try_network(config)
         except Exception as error:
             _refuse(error)
 
@@ -45,19 +51,27 @@ class Preflight(Callback):
         """Check every value of every swept key, each once rather than in all combinations."""
         try:
             tried: set[str] = set()
+            absent: dict[str, MissingDataError | None] = {}
+            here = config.hydra.runtime.choices["hydra/launcher"] in ("basic", "packed_local")
             for job in _one_job_per_value(config):
                 _check(job)
+                if here:  # a cluster's nodes have devices and disks of their own
+                    check_devices(job.trainer)
+                    absent[str(job.dataset)] = None if _finished(job) else _missing_data(job)
                 values = settings.resolved(job)
                 for attempt, groups in {
-                    _try_network: ["architecture", "dataset", "include", "exclude"],
                     _try_optimizer: ["recipe"],
                     _try_scorer: ["scorer"],
                     _try_functions: ["schedule", "ablation"],
+                    _try_network: ["architecture", "dataset", "include", "exclude"],
                 }.items():
                     what = str([values[group] for group in groups])
                     if what not in tried:
                         attempt(job)
                         tried.add(what)
+            missing = [error for error in absent.values() if error is not None]
+            if missing and len(missing) == len(absent):  # else the runs that have theirs go on
+                raise missing[0]
             _writable(Path(config.hydra.sweep.dir))
         except Exception as error:
             _refuse(error)
@@ -116,11 +130,29 @@ def _resumable(folder: Path, config: DictConfig) -> None:
         last_checkpoint(folder, settings.identity(config))
 
 
+def _finished(job: DictConfig) -> bool:
+    folder = Path(job.hydra.sweep.dir) / job.hydra.sweep.subdir
+    with suppress(InputError):  # the run itself will tell
+        return results.read(folder, settings.identity(job)) is not None and not job.force
+    return False
+
+
+def _missing_data(config: DictConfig) -> MissingDataError | None:
+    """That the data set's files are not there, as far as can be told without reading any."""
+    arguments = {str(key): value for key, value in config.dataset.items() if key not in ("name", "_target_")}
+    try:
+        getattr(resolve_name(config.dataset._target_), "look", dict)(**arguments)
+    except MissingDataError as error:
+        return error
+    except Exception:
+        return None  # making the data set will tell
+    return None
+
+
 def _try_network(config: DictConfig) -> None:
     """Build the network without memory, send one batch of shapes through it, and look for what is to be pruned."""
     import torch
 
-    from prune_init.building import build, chosen
     from prune_init.pruning.weights import prunable
 
     bare = OmegaConf.masked_copy(config, ["architecture", "dataset"])
@@ -166,8 +198,6 @@ def _try_optimizer(config: DictConfig) -> None:
 
 def _try_scorer(config: DictConfig) -> None:
     """Build the scorer and compare its settings with the types that its class declares."""
-    from prune_init.building import build
-
     scorer = build(OmegaConf.masked_copy(config, ["scorer"]).scorer)
     for field in dataclasses.fields(scorer) if dataclasses.is_dataclass(scorer) else ():
         value = getattr(scorer, field.name)
@@ -179,8 +209,6 @@ def _try_scorer(config: DictConfig) -> None:
 
 def _try_functions(config: DictConfig) -> None:
     """Functions with some arguments filled in only show when they are called whether they take them."""
-    from prune_init.building import build
-
     for group in ("schedule", "ablation"):
         choice = OmegaConf.masked_copy(config, [group])[group]
         if "_target_" in choice:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from prune_init.arguments import Parser
 from prune_init.data.folder import IMAGENET
+from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST
 from prune_init.data.tiny_imagenet import TINY_IMAGENET
-from prune_init.data.torchvision_sets import CIFAR10, CIFAR100, FASHION_MNIST, MNIST
 from prune_init.errors import InputError
 
 SOURCES = {source.name: source for source in (CIFAR10, CIFAR100, MNIST, FASHION_MNIST, TINY_IMAGENET)}

@@ -29,8 +29,7 @@ def fetch(url: str, md5: str, target: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
             shutil.copyfileobj(response, file, length=1 << 20)
-        with partial.open("rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
+        found = md5_of(partial)
         if found != md5:
             raise InputError("url", url, f"what came is not the official file: md5 {found} instead of {md5}")
         partial.rename(target)
@@ -42,6 +41,12 @@ def fetch(url: str, md5: str, target: Path) -> None:
         raise InputError("url", url, f"cannot be fetched: {reason}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def md5_of(path: Path) -> str:
+    """The md5 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -3,18 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 
 from prune_init.data.images import Batch, Images, Loader
 from prune_init.data.sampler import Sampler
 from prune_init.data.seeding import generator
 from prune_init.errors import InputError
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2  # seconds to import: only when images are read
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, of pixels scaled to 0..1, as published."""
@@ -120,8 +122,10 @@ class _Decoded:
             return self._transform(image), self._images.labels[index]
 
 
-def training(size: int) -> v2.Compose:
+def training(size: int) -> "v2.Compose":
     """The published augmentation for ImageNet."""
+    from torchvision.transforms import v2
+
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, scale=(0.2, 1.0)),
@@ -133,8 +137,10 @@ def training(size: int) -> v2.Compose:
     )
 
 
-def testing(size: int) -> v2.Compose:
+def testing(size: int) -> "v2.Compose":
     """The published preparation for testing: the shorter side to 256, the central 224 (or in that ratio)."""
+    from torchvision.transforms import v2
+
     return v2.Compose([v2.Resize(size * 256 // 224), v2.CenterCrop(size), v2.PILToTensor()])
 
 

@@ -1,13 +1,17 @@
 """ImageNet, and any images in one folder per class."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torchvision.datasets import ImageFolder
 
 from prune_init.data.dataset import Dataset
 from prune_init.data.files import FileImages
+from prune_init.data.source import looked_for
 from prune_init.errors import InputError, MissingDataError
+
+if TYPE_CHECKING:
+    from torchvision.datasets import ImageFolder  # seconds to import: only when there is a folder to look into
 
 LAYOUT = "{root}/train/<class>/* and {root}/val/<class>/*"
 IMAGENET = (
@@ -18,13 +22,27 @@ IMAGENET = (
 Shape = tuple[int, int, int]
 
 
-def imagenet(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> Dataset:
-    """ImageNet with the published augmentation; arguments and errors as for `folder`."""
+def look(*, root: str, **_: object) -> None:
+    """Raise the MissingDataError of `folder` without listing images."""
+    for part in ("train", "val"):
+        _look_for_part(Path(root), part)
+
+
+def look_for_imagenet(*, root: str, **_: object) -> None:
+    """The same, for `imagenet`."""
     if not Path(root).is_dir():
         raise MissingDataError("dataset.root", root, f"ImageNet is not there; it {IMAGENET.format(root=root)}")
+    look(root=root)
+
+
+@looked_for(look_for_imagenet)
+def imagenet(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> Dataset:
+    """ImageNet with the published augmentation; arguments and errors as for `folder`."""
+    look_for_imagenet(root=root)
     return folder(root=root, workers=workers, num_classes=num_classes, input_shape=input_shape)
 
 
+@looked_for(look)
 def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> Dataset:
     """Images in one folder per class, with ImageNet's published augmentation and normalisation.
 
@@ -46,7 +64,7 @@ def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> 
     return Dataset(train, test, num_classes, input_shape)
 
 
-def scan_both(root: Path, num_classes: int) -> tuple[ImageFolder, ImageFolder]:
+def scan_both(root: Path, num_classes: int) -> "tuple[ImageFolder, ImageFolder]":
     """Lists the images of `train` and of `val`; errors as for `folder`."""
     train, val = (scan(root, part, num_classes) for part in ("train", "val"))
     if train.classes != val.classes:
@@ -54,11 +72,11 @@ def scan_both(root: Path, num_classes: int) -> tuple[ImageFolder, ImageFolder]:
     return train, val
 
 
-def scan(root: Path, part: str, num_classes: int) -> ImageFolder:
+def scan(root: Path, part: str, num_classes: int) -> "ImageFolder":
     """Lists the images of one part; errors as for `folder`."""
-    if not (root / part).is_dir():
-        layout = LAYOUT.format(root=root)
-        raise MissingDataError("dataset.root", root, f"has no folder {part}; expected {layout}")
+    _look_for_part(root, part)
+    from torchvision.datasets import ImageFolder
+
     try:
         found = ImageFolder(str(root / part))
     except FileNotFoundError as error:  # no class folder, or one without an image
@@ -67,3 +85,9 @@ def scan(root: Path, part: str, num_classes: int) -> ImageFolder:
         folders = f"{root / part} has {len(found.classes)} class folders"
         raise InputError("dataset.num_classes", num_classes, folders)
     return found
+
+
+def _look_for_part(root: Path, part: str) -> None:
+    if not (root / part).is_dir():
+        layout = LAYOUT.format(root=root)
+        raise MissingDataError("dataset.root", root, f"has no folder {part}; expected {layout}")

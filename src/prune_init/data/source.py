@@ -5,13 +5,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
-from torchvision.datasets.utils import check_integrity
-
-from prune_init.data.fetch import fetch, unpack
+from prune_init.data.fetch import fetch, md5_of, unpack
 from prune_init.errors import InputError, MissingDataError
 
 log = logging.getLogger(__name__)
+
+
+Make = TypeVar("Make", bound=Callable[..., object])
+
+
+def looked_for(look: Callable[..., None]) -> Callable[[Make], Make]:
+    """Give the function that makes a data set the attribute `look`, which takes the same arguments.
+
+    It raises if files are missing, so that a command can say so before it imports and builds what else it needs.
+    """
+
+    def mark(make: Make) -> Make:
+        make.look = look  # type: ignore[attr-defined]
+        return make
+
+    return mark
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,11 @@ class Source:
         """The command line that fetches the data set."""
         return f"python -m prune_init.data.download {self.name} --root {root}"
 
+    def look(self, *, root: Path | str, download: bool, **_: object) -> None:
+        """Raise the MissingDataError of `locate` without fetching or reading anything."""
+        if not download:
+            self.locate(root, download=False)
+
     def locate(self, root: Path | str, *, download: bool) -> Path:
         """The folder of the files, fetched first if it is missing and `download` is set.
 
@@ -61,8 +81,9 @@ class Source:
         """
         folder = Path(root) / self.folder
         for name, checksum in md5.items():
-            if not check_integrity(folder / name, checksum):
-                state = "is not the official file (wrong md5)" if (folder / name).exists() else "is missing"
+            there = (folder / name).is_file()
+            if not there or md5_of(folder / name) != checksum:
+                state = "is not the official file (wrong md5)" if there else "is missing"
                 remedy = f"remove {folder} and fetch it again with: {self.command(root)}"
                 raise InputError("dataset.root", root, f"{folder / name} {state}; {remedy}")
 

@@ -11,7 +11,7 @@ from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 from prune_init.data.files import read_image
 from prune_init.data.folder import scan, scan_both
-from prune_init.data.source import Source
+from prune_init.data.source import Source, looked_for
 from prune_init.errors import InputError
 
 MEAN, STD = (0.480, 0.448, 0.397), (0.276, 0.269, 0.282)
@@ -50,6 +50,7 @@ TINY_IMAGENET = Source(
 )
 
 
+@looked_for(TINY_IMAGENET.look)
 def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: tuple[int, int, int]) -> Dataset:
     """Tiny-ImageNet with the published normalisation, crops and flips; tests on its validation images.
 

@@ -1,44 +1,18 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, in the official layout that torchvision reads."""
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, in the official layout that torchvision reads.
+
+torchvision is imported when there is something to read: it takes seconds.
+"""
 
 from pathlib import Path
 
 import torch
-from torchvision import datasets
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 from prune_init.data.fashion_small import MEAN, STD
-from prune_init.data.source import Source
-
-MNIST = Source(
-    name="mnist",
-    title="MNIST",
-    folder="MNIST/raw",
-    url=datasets.MNIST.mirrors[0],
-    archives=dict(datasets.MNIST.resources),
-)
-FASHION_MNIST = Source(
-    name="fashion_mnist",
-    title="Fashion-MNIST",
-    folder="FashionMNIST/raw",
-    url=datasets.FashionMNIST.mirrors[0],
-    archives=dict(datasets.FashionMNIST.resources),
-)
-CIFAR10, CIFAR100 = (
-    Source(
-        name=name,
-        title=title,
-        folder=kind.base_folder,
-        url=kind.url.removesuffix(kind.filename),
-        archives={kind.filename: kind.tgz_md5},
-    )
-    for name, title, kind in (
-        ("cifar10", "CIFAR-10", datasets.CIFAR10),
-        ("cifar100", "CIFAR-100", datasets.CIFAR100),
-    )
-)
+from prune_init.data.source import Source, looked_for
+from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST
 
 # torchvision checks the packed files only while fetching them, and never these.
 MNIST_MD5 = {
@@ -58,6 +32,7 @@ Shape = tuple[int, int, int]
 Channels = tuple[float, ...]
 
 
+@looked_for(MNIST.look)
 def mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
     """MNIST, as published: no augmentation.
 
@@ -75,23 +50,26 @@ def mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) ->
     return Dataset(train, test, num_classes, input_shape)
 
 
+@looked_for(FASHION_MNIST.look)
 def fashion_mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
     """Fashion-MNIST, without augmentation; arguments and errors as for `mnist`."""
     train, test = _idx(FASHION_MNIST, FASHION_MNIST_MD5, root, download, MEAN, STD)
     return Dataset(train, test, num_classes, input_shape)
 
 
+@looked_for(CIFAR10.look)
 def cifar10(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
     """CIFAR-10 with the published normalisation, crops and flips; arguments and errors as for `mnist`."""
     mean, std = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
-    train, test = _cifar(CIFAR10, datasets.CIFAR10, root, download, mean, std)
+    train, test = _cifar(CIFAR10, "CIFAR10", root, download, mean, std)
     return Dataset(train, test, num_classes, input_shape)
 
 
+@looked_for(CIFAR100.look)
 def cifar100(*, root: str, download: bool, num_classes: int, input_shape: Shape) -> Dataset:
     """CIFAR-100 with the published normalisation, crops and flips; arguments and errors as for `mnist`."""
     mean, std = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
-    train, test = _cifar(CIFAR100, datasets.CIFAR100, root, download, mean, std)
+    train, test = _cifar(CIFAR100, "CIFAR100", root, download, mean, std)
     return Dataset(train, test, num_classes, input_shape)
 
 
@@ -101,6 +79,8 @@ def _idx(
     """Training and test images from files in the idx format."""
     folder = source.locate(root, download=download)
     source.verify(root, md5)
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
     return [
         ArrayImages(
             pixels=read_image_file(str(folder / f"{part}-images-idx3-ubyte"))[:, None],
@@ -112,11 +92,12 @@ def _idx(
     ]
 
 
-def _cifar(
-    source: Source, kind: type[datasets.CIFAR10], root: str, download: bool, mean: Channels, std: Channels
-) -> list[ArrayImages]:
+def _cifar(source: Source, name: str, root: str, download: bool, mean: Channels, std: Channels) -> list[ArrayImages]:
     """Training and test images from the pickles that torchvision unpickles once their checksums are right."""
     source.locate(root, download=download)
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
     try:
         parts = [kind(Path(root), train=train) for train in (True, False)]
     except RuntimeError:

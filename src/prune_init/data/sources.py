@@ -1,0 +1,46 @@
+"""The data sets that can be fetched, except Tiny-ImageNet, whose files want rearranging.
+
+Names, addresses and md5 are those of torchvision (a test compares them), written out here because importing it takes
+seconds, which nobody should wait for to hear that files are missing.
+"""
+
+from prune_init.data.source import Source
+
+MNIST = Source(
+    name="mnist",
+    title="MNIST",
+    folder="MNIST/raw",
+    url="https://ossci-datasets.s3.amazonaws.com/mnist/",
+    archives={
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+)
+FASHION_MNIST = Source(
+    name="fashion_mnist",
+    title="Fashion-MNIST",
+    folder="FashionMNIST/raw",
+    url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    archives={
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+)
+CIFAR10 = Source(
+    name="cifar10",
+    title="CIFAR-10",
+    folder="cifar-10-batches-py",
+    url="https://www.cs.toronto.edu/~kriz/",
+    archives={"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
+)
+CIFAR100 = Source(
+    name="cifar100",
+    title="CIFAR-100",
+    folder="cifar-100-python",
+    url="https://www.cs.toronto.edu/~kriz/",
+    archives={"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
+)
