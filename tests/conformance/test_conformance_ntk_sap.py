@@ -138,6 +138,13 @@ def test_momenta_are_restored_when_scoring_raises():
     assert (model[1].momentum, model[4].momentum) == (0.3, 0.1) and not any(m.training for m in model.modules())
 
 
+def test_a_shape_that_does_not_fit_is_named():
+    with pytest.raises(InputError, match=r"input_shape=\(5,\): Sequential cannot be run on it"):
+        prune_init.prune(nets.drawn("mlp", 0), "ntk_sap", input_shape=(5,))
+    with pytest.raises(InputError, match="input_shape=None"):
+        prune_init.prune(nets.drawn("mlp", 0), "ntk_sap")
+
+
 @pytest.mark.parametrize("option", ["batches", "batch_size"])
 def test_empty_batches_are_refused(option):
     with pytest.raises(InputError, match=f"{option}=0: allowed: whole numbers from 1"):

@@ -83,7 +83,8 @@ class ScoredNet:
         """
         self.ledger.forward += len(x)
         tensors = self.others if others is None else others
-        given = ("input_shape", self.input_shape) if x is self._ones else ("data", f"inputs of {tuple(x.shape)}")
+        made = self._ones is not None and self._batches is None
+        given = ("input_shape", self.input_shape) if made else ("data", f"inputs of {tuple(x.shape)}")
         # Fused attention has no second derivative.
         with fits(self.model, *given), sdpa_kernel(SDPBackend.MATH):
             if not self.live:
