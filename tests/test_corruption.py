@@ -20,7 +20,9 @@ from PIL import Image
 from test_data_sources import cifar100, load_cifar100, md5  # noqa: F401  (a fixture)
 from torch import Tensor
 
-from prune_init import InputError, load_masks, results
+from prune_init import InputError, load_masks, results, run_status
+from prune_init.benchmark import plan
+from prune_init.benchmark.status import progress
 from prune_init.data import torchvision_sets
 from prune_init.data.fetch import unpack
 from prune_init.data.files import read_image
@@ -141,6 +143,19 @@ def test_results(tmp_path: Path) -> None:
 
     # JSON for people has no checksum: a digit can change unseen. What is read is of this run, or refused.
     assert survive(tmp_path / "result.json", read, cases=150, exact=False) > 75
+
+
+def test_what_is_said_of_a_sweep(tmp_path: Path) -> None:
+    """Its plan, and what a run left that failed: neither keeps anybody from hearing of the other runs."""
+    plan.write(tmp_path, [plan.Planned("a", IDENTITY, ["seed=1"]), plan.Planned("b", "f" * 64, ["seed=2"])], "sweep")
+    run_status.fail(tmp_path / "a", IDENTITY, ["seed=1"], "out of luck")
+    (planned,) = tmp_path.glob(".*/*.jsonl")
+
+    def read(_: Path) -> Any:
+        return progress(tmp_path).failures
+
+    assert survive(planned, read, cases=120, exact=False) > 60
+    assert survive(tmp_path / "a/status.json", read, cases=120, exact=False) == 0
 
 
 @pytest.mark.parametrize("row", [{"schema": 1}, {"schema": 1, "identity": 3}, {"schema": 1, "identity": None}])

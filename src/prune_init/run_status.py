@@ -21,6 +21,12 @@ from prune_init.files import locked, whole
 SCHEMA = 1
 LOG = "error.log"
 FILES = ("status.json", LOG)
+KINDS = {
+    **dict.fromkeys(("status", "identity", "started", "host", "updated"), str),
+    **dict.fromkeys(("slurm_job", "error", "log"), str | None),
+    **{"overrides": list, "pid": int, "process_started": int | None, "attempt": int},
+}
+"""What status.json holds; a file that lacks some of it says nothing."""
 
 State = Literal["done", "running", "failed", "missing"]
 
@@ -48,7 +54,8 @@ def read(folder: Path) -> dict[str, Any] | None:
         status = json.loads((folder / "status.json").read_text())
     except (OSError, ValueError):
         return None
-    return status if isinstance(status, dict) and status.get("schema") == SCHEMA else None
+    whole = isinstance(status, dict) and status.get("schema") == SCHEMA
+    return status if whole and all(isinstance(status.get(key), kind) for key, kind in KINDS.items()) else None
 
 
 def fail(folder: Path, identity: str, overrides: Sequence[str], error: str, log: Path | None = None) -> None:
