@@ -4,11 +4,13 @@ The families of torchvision and timm, in small: random weights, nothing is downl
 """
 
 import copy
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -30,12 +32,20 @@ def _torchvision(name: str, **options: object) -> nn.Module:
     return getattr(import_module("torchvision.models"), name)(num_classes=CLASSES, **options)
 
 
+def _part_of_timm(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise InputError("--networks", name, "needs: pip install 'prune_init[timm]'") from None
+
+
 def _timm(name: str, **options: object) -> nn.Module:
-    return import_module("timm").create_model(name, num_classes=CLASSES, **options)
+    network: nn.Module = _part_of_timm("timm").create_model(name, num_classes=CLASSES, **options)
+    return network
 
 
 def _resnet(**options: object) -> nn.Module:
-    parts = import_module("timm.models.resnet")
+    parts = _part_of_timm("timm.models.resnet")
     return parts.ResNet(parts.Bottleneck, [1, 1, 1, 1], CLASSES, channels=(8, 16, 32, 64), stem_width=16, **options)
 
 
@@ -46,12 +56,12 @@ def _convnext() -> nn.Module:
 
 
 def _mixer() -> nn.Module:
-    mixer = import_module("timm.models.mlp_mixer").MlpMixer
+    mixer = _part_of_timm("timm.models.mlp_mixer").MlpMixer
     return mixer(num_classes=CLASSES, img_size=64, patch_size=16, num_blocks=2, embed_dim=64)
 
 
 def _poolformer() -> nn.Module:
-    metaformer = import_module("timm.models.metaformer").MetaFormer
+    metaformer = _part_of_timm("timm.models.metaformer").MetaFormer
     return metaformer(num_classes=CLASSES, depths=(1, 1, 1, 1), dims=(8, 16, 32, 64))
 
 
@@ -165,8 +175,11 @@ def main() -> None:
     for name in ("weights", "a path is left", "breaks the law", "parameters left", "outputs differ by"):
         table.add_column(name, justify="right")
     for name in chosen.networks:
-        with console.status(name):
-            row = examine(name, iterations=chosen.iterations)
+        try:
+            with console.status(name):
+                row = examine(name, iterations=chosen.iterations)
+        except InputError as error:
+            sys.exit(str(error))
         table.add_row(name, *_cells(row))
     console.print(table)
 

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_page(options.folder)
     except InputError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"folder={options.folder}: {error.filename} cannot be written ({error.strerror})")
 
 
 if __name__ == "__main__":
