@@ -257,6 +257,18 @@ def test_models_that_cannot_be_pruned():
             prune_init.prune(other, input_shape=(3,))
 
 
+@pytest.mark.parametrize("look", [prune_init.connectivity, prune_init.compact, prune_init.conservation])
+def test_what_looks_at_a_model_names_the_same_mistakes(look):
+    for shape in ((1, 3, 8, 8), (1, 2, 20, 20)):
+        with pytest.raises(InputError, match=r"input=\[1, .*\]: Sequential cannot be run on it: ") as caught:
+            look(small_cnn(), torch.zeros(shape))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"input=tuple: allowed: a batch of the model's input"):
+        look(small_cnn(), (2, 8, 8))
+    with pytest.raises(InputError, match=r"model=str: allowed: a torch\.nn\.Module"):
+        look("resnet18", torch.zeros(1, 2, 8, 8))
+
+
 class Answers(nn.Module):
     """Answers in the way of some libraries."""
 

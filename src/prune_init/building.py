@@ -46,7 +46,7 @@ def check_devices(trainer: DictConfig) -> None:
     alone = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerator.is_available())
     cores = os.cpu_count() or 1
     if alone and isinstance(trainer.devices, int) and trainer.devices > cores:
-        raise refused("trainer", f"{trainer.devices} devices", f"allowed without a GPU: 1 to {cores} (one process each)")
+        raise refused("trainer", f"{trainer.devices} devices", f"allowed without a GPU: 1 to {cores} processes")
 
 
 def chosen(cfg: DictConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from torch import nn
 
 from prune_init.arguments import Parser
+from prune_init.pruning.cost import Cost
 from prune_init.pruning.loop import prune
 from prune_init.pruning.scored_net import Batch
 from prune_init.scorers import named
@@ -21,12 +22,12 @@ CLASSES = {"CIFAR-10": 10, "CIFAR-100": 100, "Tiny-ImageNet": 200, "ImageNet": 1
 CASES = {"SynFlow": "synflow", "SNIP": "snip", "GraSP": "grasp", "SNIP x 100": "iter_snip"}
 
 
-def passes(scorer: str, classes: int) -> int:
-    """Forward/backward passes of one pruning with the scorer's published defaults, 10 examples per class."""
+def bill(scorer: str, classes: int) -> Cost:
+    """What one pruning with the scorer's published defaults costs, 10 examples per class."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, classes))
     per_class = getattr(named(scorer), "examples_per_class", 0)
-    return prune(model, scorer, 0.5, input_shape=(3, 4, 4), data=_sample(per_class, classes)).cost.passes
+    return prune(model, scorer, 0.5, input_shape=(3, 4, 4), data=_sample(per_class, classes)).cost
 
 
 def _sample(per_class: int, classes: int) -> list[Batch]:
@@ -35,15 +36,25 @@ def _sample(per_class: int, classes: int) -> list[Batch]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and of what its passes consist."""
     Parser(prog="python -m prune_init.analysis.cost", description=__doc__).parse_args()
-    table = Table(box=SIMPLE_HEAD, title="Passes to prune (iterations x examples per iteration)")
+    bills = {label: {name: bill(scorer, size) for name, size in CLASSES.items()} for label, scorer in CASES.items()}
+    console = Console()
+    rows = {label: [cost.passes for cost in of.values()] for label, of in bills.items()}
+    console.print(_table("Passes to prune (iterations x examples per iteration)", list(CLASSES), rows))
+    counted = ("forward", "backward", "hessian")
+    rows = {label: [getattr(of["CIFAR-100"].ledger, kind) for kind in counted] for label, of in bills.items()}
+    console.print(_table("Examples sent through the net for them, CIFAR-100", list(counted), rows))
+
+
+def _table(title: str, columns: list[str], rows: dict[str, list[int]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=title)
     table.add_column("scorer")
-    for name in CLASSES:
+    for name in columns:
         table.add_column(name, justify="right")
-    for label, scorer in CASES.items():
-        table.add_row(label, *[f"{passes(scorer, classes):,}" for classes in CLASSES.values()])
-    Console().print(table)
+    for label, numbers in rows.items():
+        table.add_row(label, *[f"{number:,}" for number in numbers])
+    return table
 
 
 if __name__ == "__main__":
