@@ -165,27 +165,6 @@ def test_a_mistake_costs_one_line_and_no_file(command, tmp_path, arguments, line
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        ("sparsity=1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
-        ("scorer=synflo", "scorer=synflo: did you mean synflow? allowed: "),
-        ("architecture=mlp exclude=[nonsense]", "exclude=nonsense: matches no prunable weight"),
-        ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: allowed: a number"),
-        ("-m architecture=mlp seed=0,-1", "seed=-1: allowed: whole numbers from 0"),
-    ],
-)
-def test_a_shell_sees_one_line_and_a_failure(tmp_path, arguments, line):
-    done = subprocess.run(
-        [sys.executable, "-m", "prune_init", *arguments.split()], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(line)
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_folder_below_a_file_is_refused(command, tmp_path):
     (tmp_path / "file").write_text("mine")
     outcome = command(f"results={tmp_path}/file/below")

@@ -252,6 +252,10 @@ def test_models_that_cannot_be_pruned():
     for lazy in (nn.LazyLinear(3), nn.Sequential(nn.Linear(3, 3), nn.LazyBatchNorm1d())):
         with pytest.raises(InputError, match="no shape yet"):
             prune_init.prune(nn.Sequential(lazy), input_shape=(3,))
+    with pytest.raises(
+        InputError, match=r"model=0\.weight: is torch\.float32 on meta; allowed: real numbers in memory"
+    ):
+        prune_init.prune(small_cnn().to("meta"), "random")
     for other in (nn.Linear, "resnet18", small_cnn().state_dict(), None):
         with pytest.raises(InputError, match=r"model=\w+: allowed: a torch.nn.Module"):
             prune_init.prune(other, input_shape=(3,))
@@ -263,8 +267,10 @@ def test_what_looks_at_a_model_names_the_same_mistakes(look):
         with pytest.raises(InputError, match=r"input=\[1, .*\]: Sequential cannot be run on it: ") as caught:
             look(small_cnn(), torch.zeros(shape))
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match=r"input=tuple: allowed: a batch of the model's input"):
+    with pytest.raises(InputError, match=r"input=tuple: allowed: a tensor, a batch of the model's input"):
         look(small_cnn(), (2, 8, 8))
+    with pytest.raises(InputError, match=r"input=\[0, 2, 8, 8\]: allowed: a batch of at least one example"):
+        look(small_cnn(), torch.zeros(0, 2, 8, 8))
     with pytest.raises(InputError, match=r"model=str: allowed: a torch\.nn\.Module"):
         look("resnet18", torch.zeros(1, 2, 8, 8))
 
@@ -320,6 +326,11 @@ def test_masks_and_settings_are_saved_together(tmp_path):
     assert all(torch.equal(stored[name], mask) for name, mask in result.masks.items())
     with safe_open(tmp_path / "masks.safetensors", "pt") as file:
         assert file.metadata()["iterations"] == "7" and file.metadata()["sparsity"] == "0.9"
+
+
+def test_masks_are_not_saved_nowhere(tmp_path):
+    with pytest.raises(InputError, match=r"path=.*nowhere/masks: cannot be written \("):
+        run(small_cnn(), "magnitude").save(tmp_path / "nowhere/masks")
 
 
 def test_float64_scores_leave_a_float32_model():

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -95,7 +96,11 @@ def _check_options() -> None:
 
     def refuse(message: str) -> NoReturn:
         odd = next((a for a in sys.argv[1:] if a.startswith("-") and a.split("=")[0] not in known), None)
-        sys.exit(message if odd is None else f"{odd}: unknown option; {one_of(odd, known)}")
+        if odd is not None:
+            sys.exit(f"{odd}: unknown option; {one_of(odd, known)}")
+        if message.startswith("unrecognized arguments: "):  # argparse takes those of one piece only
+            sys.exit(f"{message.split()[2]}: stands apart from the other KEY=VALUEs; allowed: -m before or after all")
+        sys.exit(message)
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args()
@@ -105,6 +110,7 @@ def main() -> None:
     """The command line: errors that the user can mend end in one line, bugs in a traceback."""
     wanted_full = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
+    warnings.filterwarnings("error", "provider=.* is not available")
     try:
         _check_options()
         run()

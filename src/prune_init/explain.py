@@ -1,6 +1,7 @@
 """One line for an error that the user can mend; None for a bug, which keeps its traceback."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 
 from hydra.errors import (
@@ -37,6 +38,10 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         given = next((a for a in sys.argv[1:] if a.startswith("=") or a.endswith("=null")), "")  # Hydra does not say
         return f"{given}: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
+    if isinstance(error, (ValueError, UserWarning)) and _raised_by_hydra(
+        error
+    ):  # its options, which it checks in its own way
+        return " ".join(str(error).split())
     missing = next((cause for cause in chain if isinstance(cause, (ConfigAttributeError, ConfigKeyError))), None)
     if missing is not None and isinstance(error, OmegaConfBaseException):
         return f"{missing.full_key}: is missing; must be given"
@@ -70,6 +75,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("hydra.")
 
 
 def _as_given(key: str) -> str:

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init.errors import InputError, one_of
+from prune_init.errors import InputError, MissingKeyError, one_of
 
 KINDS = {bool: "true, false", float: "a number", int: "a number", str: "text", list: "a list", dict: "keys below it"}
 MAY_BE_NULL = ("recipe.scheduler",)
@@ -31,6 +31,9 @@ def check(config: DictConfig, loader: Any) -> None:
     if unknown := given.keys() - default.keys():
         key = min(unknown)
         raise InputError(key, given[key], f"unknown key; {one_of(key, default)}")
+    for key in default:
+        if key not in given:
+            raise MissingKeyError(key)
     for key, value in given.items():
         if isinstance(default[key], dict) and key not in JUDGED_ELSEWHERE:
             _compare(key, value, default[key])
@@ -64,6 +67,10 @@ def _defaults(config: DictConfig, loader: Any) -> DictConfig:
     """The configuration with the overrides that choose of a group alone."""
     task = list(config.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(task)
+    for override in overrides:  # Hydra would make one of all of them
+        if isinstance(override.value(), list) and loader.get_group_options(override.key_or_group):
+            what = "allowed: one choice; a sweep tries several: -m GROUP=A,B"
+            raise InputError(override.key_or_group, override.get_value_element_as_str(), what)
     choices = [o.input_line for o in overrides if o.get_key_element().lstrip("+~") in config.hydra.runtime.choices]
     composed: DictConfig = loader.load_configuration(config.hydra.job.config_name, choices, RunMode.RUN)
     for key in _missing(_plain(composed, resolve=False)):  # what has no default is taken as given
@@ -80,6 +87,9 @@ def _compare(key: str, value: Any, default: Any) -> None:
     if value is None or KINDS[type(value)] != kind:
         raise InputError(key, value, f"allowed: {kind}")
     if isinstance(value, Mapping):
+        needed = ["_target_"] if "_target_" in default else default
+        if gone := [name for name in needed if name not in value]:
+            raise MissingKeyError(f"{key}.{gone[0]}")
         unknown = value.keys() - default.keys()
         if unknown and "_target_" not in value:
             name = min(unknown)

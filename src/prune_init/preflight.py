@@ -50,14 +50,14 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value of every swept key, each once rather than in all combinations."""
         try:
-            tried: set[str] = set()
-            absent: dict[str, MissingDataError | None] = {}
-            here = config.hydra.runtime.choices["hydra/launcher"] in ("basic", "packed_local")
-            for job in _one_job_per_value(config):
+            jobs = list(_one_job_per_value(config))
+            for job in jobs:
                 _check(job)
-                if here:  # a cluster's nodes have devices and disks of their own
-                    check_devices(job.trainer)
-                    absent[str(job.dataset)] = None if _finished(job) else _missing_data(job)
+            _writable(Path(config.hydra.sweep.dir))
+            if config.hydra.runtime.choices["hydra/launcher"] in ("basic", "packed_local"):
+                _check_this_machine(jobs)  # a cluster's nodes have devices and disks of their own
+            tried: set[str] = set()
+            for job in jobs:
                 values = settings.resolved(job)
                 for attempt, groups in {
                     _try_optimizer: ["recipe"],
@@ -69,10 +69,6 @@ class Preflight(Callback):
                     if what not in tried:
                         attempt(job)
                         tried.add(what)
-            missing = [error for error in absent.values() if error is not None]
-            if missing and len(missing) == len(absent):  # else the runs that have theirs go on
-                raise missing[0]
-            _writable(Path(config.hydra.sweep.dir))
         except Exception as error:
             _refuse(error)
 
@@ -94,10 +90,16 @@ def _one_job_per_value(config: DictConfig) -> Iterator[DictConfig]:
     values: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
+        given = str(override.input_line).partition("=")[2]
         plain = [] if override.is_sweep_override() else [override.get_value_element_as_str()]
-        values[key] = plain or list(override.sweep_string_iterator())
+        try:
+            values[key] = plain or list(override.sweep_string_iterator())
+        except ValueError as error:
+            raise InputError(key, given, f"cannot be read ({error})") from None
+        if key == "experiment" and override.is_sweep_override():
+            raise InputError(key, given, "allowed: one at a time; most are sweeps themselves")
         if not values[key]:
-            raise InputError(key, str(override.input_line).partition("=")[2], "gives no value; allowed: at least one")
+            raise InputError(key, given, "gives no value; allowed: at least one")
     first = {key: options[0] for key, options in values.items()}
     yield _compose(loader, config, first)
     for key, options in values.items():
@@ -128,6 +130,16 @@ def _resumable(folder: Path, config: DictConfig) -> None:
         from prune_init.training.resume import last_checkpoint
 
         last_checkpoint(folder, settings.identity(config))
+
+
+def _check_this_machine(jobs: list[DictConfig]) -> None:
+    """Whether it has the devices of all jobs, and data for any: where some have theirs, those run."""
+    for job in jobs:
+        check_devices(job.trainer)
+    errors = {str(job.dataset): None if _finished(job) else _missing_data(job) for job in jobs}
+    missing = [error for error in errors.values() if error is not None]
+    if missing and len(missing) == len(errors):
+        raise missing[0]
 
 
 def _finished(job: DictConfig) -> bool:

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from prune_init.analysis.traced import trace
 from prune_init.errors import InputError, fits
+from prune_init.pruning.checks import check_batch
 
 
 class ChannelGraph:
@@ -25,8 +26,7 @@ class ChannelGraph:
     """
 
     def __init__(self, model: nn.Module, example_input: Tensor) -> None:
-        if not isinstance(example_input, Tensor):
-            raise InputError("example_input", type(example_input).__name__, "allowed: a batch of the model's input")
+        check_batch("example_input", example_input)
         self.model = model
         trained = _shell(model).train()
         self.root = _shell(model).eval()

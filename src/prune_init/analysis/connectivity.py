@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prune_init.analysis.paths import PathMode, UnsupportedOperationError
-from prune_init.errors import InputError, fits
+from prune_init.errors import fits
+from prune_init.pruning.checks import check_batch
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
 
@@ -76,8 +77,7 @@ def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
         InputError: the model cannot be run on such an input.
         UnsupportedOperationError: the model uses an operation whose effect on paths is not known.
     """
-    if not isinstance(example_input, Tensor):
-        raise InputError("example_input", type(example_input).__name__, "allowed: a batch of the model's input")
+    check_batch("example_input", example_input)
     masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
     with fits(model, "example_input", list(example_input.shape)):
         return census(masks, effective_weights(model, masks, example_input))

@@ -15,6 +15,7 @@ from prune_init.analysis.theorems import Cut, Neurons, cut_sums, neuron_sums
 from prune_init.analysis.traced import trace
 from prune_init.analysis.traced_run import run
 from prune_init.errors import InputError, fits, one_of
+from prune_init.pruning.checks import check_batch
 from prune_init.pruning.loop import undisturbed
 
 
@@ -93,8 +94,7 @@ def conservation(
         raise InputError("model", name, "allowed: a torch.nn.Module")
     if mode not in ("train", "eval"):
         raise InputError("mode", mode, one_of(mode, ("train", "eval")))
-    if not isinstance(input, Tensor):
-        raise InputError("input", type(input).__name__, "allowed: a batch of the model's input")
+    check_batch("input", input)
     if not input.is_floating_point():
         raise InputError("input", input.dtype, "flow is a derivative: the input must be of floating-point numbers")
     every = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))

@@ -71,7 +71,9 @@ def critical_compression(
             warnings.filterwarnings("ignore", message=".*some layers must be empty")
             found = prune(copy.deepcopy(model), scorer, 1 - keep / total, **options).connected
         if found is None:
-            raise InputError("model", type(model).__name__, "paths cannot be followed: give input_shape=(C, H, W)")
+            known = options.get("input_shape", getattr(model, "input_shape", None)) is not None
+            why = "its paths cannot be followed" if known else "paths need the input_shape=(C, H, W) of one example"
+            raise InputError("model", type(model).__name__, why)
         return found
 
     low, high = (0, layers) if connected(layers) else (layers, total)

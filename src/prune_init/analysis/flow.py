@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from prune_init.analysis.layer_flow import LayerFlow, layer_flow
 from prune_init.analysis.traced import operation
 from prune_init.analysis.traced_run import SUMS, Run
-from prune_init.errors import InputError
+from prune_init.errors import InputError, first_line
 
 ADDITIVE = SUMS | {"cat", "concat", "stack"}
 """Operations that are linear in all their operands together: a constant among them is a bias."""
@@ -76,7 +76,10 @@ def measure(run: Run, objective: Callable[[Any], Tensor]) -> Flow:
     Raises:
         InputError: the objective is not a number that depends on the output.
     """
-    scalar = objective(next(reversed(run.values.values())))
+    try:
+        scalar = objective(next(reversed(run.values.values())))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError("objective", objective, f"fails on the model's output: {first_line(error)}") from error
     if not isinstance(scalar, Tensor) or scalar.numel() != 1 or not scalar.requires_grad:
         raise InputError("objective", objective, "must map the model's output to one number that depends on it")
     leaves = [w for layer in run.layers.values() for w in layer.own.values()]

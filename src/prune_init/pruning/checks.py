@@ -40,8 +40,17 @@ def shape_of(input_shape: Sequence[int] | None, model: nn.Module) -> tuple[int, 
     except TypeError:
         shape = (0,)
     if min(shape, default=1) < 1:
-        raise InputError("input_shape", given, "allowed: whole numbers from 1, such as (3, 32, 32), without the batch")
+        told = type(given).__name__ if isinstance(given, Tensor) else given
+        raise InputError("input_shape", told, "allowed: whole numbers from 1, such as (3, 32, 32), without the batch")
     return shape
+
+
+def check_batch(key: str, example: Any) -> None:
+    """Refuse what is no batch of a model's input."""
+    if not isinstance(example, Tensor):
+        raise InputError(key, type(example).__name__, "allowed: a tensor, a batch of the model's input")
+    if example.ndim == 0 or example.numel() == 0:
+        raise InputError(key, list(example.shape), "allowed: a batch of at least one example")
 
 
 def check_tools(loss: Any, generator: Any, dtype: Any) -> None:
@@ -100,8 +109,11 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
     return {name: score.detach() for name, score in scores.items()}
 
 
-def warn_if_computed(model: nn.Module) -> None:
-    """Say which layers are left dense because their weights are no parameters but made from others in each pass."""
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that have no value or no order; name layers whose weights are no parameters but made of others."""
+    for name, weight in weights.items():
+        if weight.is_meta or not weight.is_floating_point():
+            raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
     parameters = set(map(id, model.parameters()))
     kinds = (_ConvNd, nn.Linear, nn.Bilinear)
     layers = {name: module.weight for name, module in model.named_modules() if isinstance(module, kinds)}

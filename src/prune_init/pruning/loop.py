@@ -75,7 +75,7 @@ def prune(
     settings = checks.settings_of(scorer, sparsity, iterations, schedule, scope, mode)
     checks.check_tools(loss, generator, dtype)
     weights = prunable(model, include=include, exclude=exclude)
-    checks.warn_if_computed(model)
+    checks.check_weights(model, weights)
     shape = checks.shape_of(input_shape, model)
     densities = densities_of(schedule, 1 - settings["sparsity"], settings["iterations"])
     net = _scored_net(

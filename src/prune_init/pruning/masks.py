@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from prune_init.errors import InputError
+from prune_init.errors import InputError, first_line
 from prune_init.files import whole
 
 Tensors = dict[str, Tensor]
@@ -49,11 +49,18 @@ def apply(masks: Tensors, weights: Mapping[str, Tensor]) -> None:
 
 
 def save(path: str | os.PathLike[str], masks: Tensors, metadata: Mapping[str, object]) -> None:
-    """Write masks as safetensors, whole or not at all; `metadata` values are stored as JSON, a checksum beside them."""
+    """Write masks as safetensors, whole or not at all; `metadata` values are stored as JSON, a checksum beside them.
+
+    Raises:
+        InputError: the folder is not there or cannot be written.
+    """
     notes = {key: json.dumps(value) for key, value in metadata.items()}
     held = {name: mask.detach().cpu().contiguous() for name, mask in masks.items()}
-    with whole(Path(path)) as partial:
-        save_file(held, partial, {**notes, CHECKSUM: _checksum(held, notes)})
+    try:
+        with whole(Path(path)) as partial:
+            save_file(held, partial, {**notes, CHECKSUM: _checksum(held, notes)})
+    except (SafetensorError, OSError) as error:
+        raise InputError("path", path, f"cannot be written ({first_line(error)})") from None
 
 
 def load_masks(path: str | os.PathLike[str]) -> Tensors:

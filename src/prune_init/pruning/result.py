@@ -53,7 +53,11 @@ class PruneResult:
         return self.connectivity.connected
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the masks as safetensors with the settings as metadata; `prune_init.load_masks` reads them."""
+        """Write the masks as safetensors with the settings as metadata; `prune_init.load_masks` reads them.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
         mask_files.save(path, self.masks, self.settings)
 
     def keep(self, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, RemovableHandle]:
