@@ -13,7 +13,9 @@ pytest.importorskip("matplotlib")
 from prune_init import results
 from prune_init.report.__main__ import main
 from prune_init.report.accuracy import accuracy
+from prune_init.report.density import density
 from prune_init.report.drawing import ratio, short, sparsity
+from prune_init.report.figures import draw
 from prune_init.report.intervals import interval, student_t
 from prune_init.report.runs import load
 from prune_init.report.series import panels
@@ -150,6 +152,23 @@ def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them
     assert len(lines) == 2 and abs(lines[0][0] - 72) < 1e-9
     assert len(lines[1]) > 20 and abs(lines[1][4] - 73) < 1  # published, 10x: between 72 and 74 %
     assert all("published" in text.get_text() for text in drawing.figure.legends[0].texts[1:])
+
+
+def test_figure_6_has_a_row_for_each_data_set(tmp_path):
+    for n, (data, net) in enumerate([("b", "x"), ("a", "y"), ("b", "y"), ("a", "x")]):
+        for seed in range(n + 1):  # those with most runs come first elsewhere
+            add(tmp_path, f"{data}{net}{seed}", row("snip", 1.0, seed, 0.5, dataset=data, architecture=net, n=n))
+    axes = draw("6", panels(load(tmp_path)[0])).figure.axes
+    places = {one.get_title(loc="left"): (one.get_subplotspec().rowspan.start, bool(one.get_ylabel())) for one in axes}
+    assert places == {"x on a": (0, True), "y on a": (0, False), "x on b": (1, True), "y on b": (1, False)}
+
+
+def test_collapse_is_framed_once_where_it_lasts(tmp_path):
+    for exponent, connected in {0.5: False, 1.0: True, 2.0: False, 3.0: False}.items():
+        add(tmp_path, f"x{exponent}", row("snip", exponent, 0, 0.5, connected=connected))
+    (panel,) = panels(load(tmp_path)[0])
+    frames = [frame.get_bbox().intervalx.round() for frame in density(panel).figure.axes[0].patches]
+    assert [tuple(frame) for frame in frames] == [(0, 0), (2, 3)]
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def density(panel: Panel, *, at_most: int = 12) -> Drawing:
     names = [layer["name"].removesuffix(".weight") for layer in panel.runs[0].row["layers"]]
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    height = rows * (1.0 + 0.19 * min(max(len(names), 7), 40)) + 0.9
+    height = rows * (1.0 + 0.16 * min(max(len(names), 8), 40)) + 0.9
     figure = canvas(rows, columns, width=max(5.5, 8.6 * columns / COLUMNS), height=height, sharey=True)
     images = [_map(axes, series, panel.exponents, names) for axes, series in zip(figure.axes, shown, strict=False)]
     for axes in figure.axes[len(shown) :]:

@@ -104,7 +104,8 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
     if best is not None:
         cards.append(best)
     cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left"))
-    cards.append(("Compute", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min", "in all runs together"))
+    spent = f"{60 * hours:.0f} min" if hours < 1 else f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+    cards.append(("Compute", spent, "in all runs together"))
     return cards
 
 
