@@ -70,6 +70,8 @@ MISTAKES = {
     "scorer=synflow_l2 scorer.power=foo": "scorer.power=foo: allowed: a number",
     "schedule=null": "schedule=null: allowed: KEY=VALUE, or GROUP=NAME",
     "+schedule.nonsense=1": "+schedule.nonsense=1: ",
+    "schedule._target_=os.getcwd": "schedule._target_=os.getcwd: fails for density 0.02, 100 iterations (",
+    "schedule._target_=nowhere.at": "schedule._target_=nowhere.at: Error locating target",
     "ablation=shuffle +ablation.x=1": "ablation=shuffle +ablation.x=1: ",
     "ablation=foo": "ablation=foo: allowed: invert, none, reinitialise, shuffle",
     "lifecycle=lottery_ticket lifecycle.levels=1.5": "lifecycle.levels=1.5: allowed: whole numbers from 1",

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 import prune_init
 from prune_init import InputError
+from prune_init.pruning.schedule import linear
 
 
 def small_cnn() -> nn.Sequential:
@@ -206,6 +208,7 @@ NOTHING = torch.zeros(3, 32, dtype=torch.bool)
         ({"scorer": dict}, "scorer=<class 'dict'>: allowed: a name"),
         ({"scorer": lambda net: list(net.weights.values())}, "scorer=list: a scorer must return"),
         ({"schedule": 3}, "schedule=3: must give 100 densities from 0 to 1, the last one 0.02"),
+        ({"schedule": lambda: [0.02]}, "schedule=<lambda>: fails for density 0.02, 100 iterations"),
         ({"schedule": lambda density, iterations: [density]}, "schedule=<lambda>: must give 100 densities"),
         ({"schedule": lambda density, iterations: [0.5] * iterations}, "the last one 0.02"),
         ({"input_shape": 8}, "input_shape=8: allowed: whole numbers from 1, such as"),
@@ -320,12 +323,19 @@ def test_fewer_weights_than_layers_is_a_warning():
 def test_masks_and_settings_are_saved_together(tmp_path):
     from safetensors import safe_open
 
-    result = run(small_cnn(), "synflow", 0.9, iterations=7)
+    result = run(small_cnn(), "synflow", 0.9, iterations=7, schedule=partial(linear))
     result.save(tmp_path / "masks.safetensors")
     stored = prune_init.load_masks(tmp_path / "masks.safetensors")
     assert all(torch.equal(stored[name], mask) for name, mask in result.masks.items())
     with safe_open(tmp_path / "masks.safetensors", "pt") as file:
-        assert file.metadata()["iterations"] == "7" and file.metadata()["sparsity"] == "0.9"
+        kept = {key: file.metadata()[key] for key in ("iterations", "sparsity", "schedule", "scope", "mode")}
+    assert kept == {
+        "iterations": "7",
+        "sparsity": "0.9",
+        "schedule": '"linear"',
+        "scope": '"global"',
+        "mode": '"eval"',
+    }
 
 
 def test_masks_are_not_saved_nowhere(tmp_path):

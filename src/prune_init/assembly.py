@@ -68,7 +68,7 @@ def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
         return partial(pruner, sparsity=0.0)  # level 0 is dense
     if cfg.target == "effective":
         return partial(to_effective_sparsity, pruner)
-    if cfg.ablation.name != "none":
+    if "_target_" in cfg.ablation:
         return partial(build(cfg.ablation), pruner, generator=generator, fresh=partial(build, cfg.architecture))
     return pruner
 

@@ -21,6 +21,7 @@ from prune_init import kinds, results, settings
 from prune_init.building import build, check_devices, chosen
 from prune_init.errors import InputError, MissingDataError, first_line
 from prune_init.explain import one_line, refusal, refused
+from prune_init.pruning.schedule import densities
 
 
 class Preflight(Callback):
@@ -221,10 +222,16 @@ def _try_scorer(config: DictConfig) -> None:
 
 def _try_functions(config: DictConfig) -> None:
     """Functions with some arguments filled in only show when they are called whether they take them."""
-    for group in ("schedule", "ablation"):
-        choice = OmegaConf.masked_copy(config, [group])[group]
-        if "_target_" in choice:
-            try:
-                inspect.signature(build(choice))
-            except ValueError as error:
-                raise refused(group, choice.name, str(error)) from None
+    schedule = build(OmegaConf.masked_copy(config, ["schedule"]).schedule)
+    iterations = config.iterations or config.scorer.get("iterations", 1)
+    try:
+        densities(schedule, 1 - config.sparsity, iterations)
+    except InputError as error:
+        raise refused("schedule", config.schedule.name, str(error).partition(": ")[2]) from None
+    ablation = OmegaConf.masked_copy(config, ["ablation"]).ablation
+    if "_target_" in ablation:
+        made = build(ablation)
+        try:
+            inspect.signature(made)
+        except ValueError as error:
+            raise refused("ablation", ablation.name, str(error)) from None

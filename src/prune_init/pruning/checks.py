@@ -86,7 +86,8 @@ def settings_of(
     mode = getattr(scorer, "mode", "eval") if mode is None else mode
     if mode not in ("train", "eval"):
         raise InputError("mode", mode, one_of(mode, ("train", "eval")))
-    label = schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule))
+    function = getattr(schedule, "func", schedule)  # of a partial; a repr would tell its place in memory
+    label = schedule if isinstance(schedule, str) else getattr(function, "__name__", type(function).__name__)
     how = {"scorer": repr(scorer), "iterations": int(iterations), "schedule": label, "scope": scope, "mode": mode}
     return {**how, "sparsity": float(sparsity)}
 

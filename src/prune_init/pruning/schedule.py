@@ -35,14 +35,19 @@ def densities(schedule: str | Schedule, density: float, iterations: int) -> list
         InputError: no such name, or a function that does not return as many densities, `density` last.
     """
     find = named(schedule) if isinstance(schedule, str) else schedule
-    found = find(density, iterations) if callable(find) else None
+    name = getattr(schedule, "__name__", schedule)
+    try:
+        found = find(density, iterations) if callable(find) else None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(
+            "schedule", name, f"fails for density {density:g}, {iterations} iterations ({error})"
+        ) from error
     if not (
         isinstance(found, Sequence)
         and len(found) == iterations
         and all(isinstance(d, Real) and 0 <= d <= 1 for d in found)
         and math.isclose(found[-1], density)
     ):
-        name = getattr(schedule, "__name__", schedule)
         raise InputError("schedule", name, f"must give {iterations} densities from 0 to 1, the last one {density:g}")
     return list(found)
 
