@@ -60,6 +60,7 @@ def test_masks_only_shrink_and_counts_are_exact(seed, scorer, schedule, scope, k
         masks = pruned(
             model,
             scorer,
+            1 - steps[t - 1],
             iterations=t,
             schedule=lambda _, t: steps[:t],
             scope=scope,
@@ -291,7 +292,7 @@ def test_synflow_is_conserved_through_every_layer(seed, kind, sparsity, iteratio
     for scorer, power in (("synflow", 1), ("synflow_l2", 2)):
         masks = pruned(model, scorer, sparsity, iterations=iterations, schedule="linear").masks
         steps = [*densities("linear", sparsity, iterations), 0.1]
-        scores = pruned(model, scorer, iterations=iterations + 1, schedule=lambda *_, steps=steps: steps).scores
+        scores = pruned(model, scorer, 0.9, iterations=iterations + 1, schedule=lambda *_, s=steps: s).scores
         flow = float(reference.flow(net, {name: w.abs() ** power * masks[name] for name, w in net.weights.items()}))
         assert [float(score.sum()) for score in scores.values()] == pytest.approx([flow] * len(scores), rel=1e-12)
 

@@ -13,6 +13,7 @@ from prune_init.pruning.cost import Ledger
 from prune_init.pruning.live import LiveWeight
 from prune_init.pruning.live_calls import LiveCalls
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.sameness import uniform
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -165,7 +166,7 @@ class ScoredNet:
             if self.input_shape is None:
                 raise InputError("input_shape", None, "this scorer needs (C, H, W), the shape of one example")
             like = next(iter(self.weights.values()))
-            self._ones = torch.ones((1, *self.input_shape), dtype=like.dtype, device=like.device)
+            self._ones = uniform(torch.ones((1, *self.input_shape), dtype=like.dtype, device=like.device))
             self.examples = max(self.examples, 1)
         return self._ones
 

@@ -1,0 +1,102 @@
+"""What an all-ones image makes alike: computed once for each kind, the scores are those of the plain derivative."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call
+
+import prune_init
+from prune_init.architectures.resnet import thin_resnet
+from prune_init.pruning import sameness
+from prune_init.pruning.sameness import Alike
+
+
+def plain_synflow(net: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """|w| dR/d|w| of the dense net, by autograd alone."""
+    tensors = {name: t.double().abs() for name, t in net.state_dict().items() if t.is_floating_point()}
+    weights = {name: t.requires_grad_() for name, t in tensors.items() if t.ndim > 1}
+    flow = functional_call(net.eval(), tensors, (torch.ones(1, *shape, dtype=torch.float64),)).sum()
+    return {
+        n: w.detach() * g
+        for (n, w), g in zip(weights.items(), torch.autograd.grad(flow, [*weights.values()]), strict=True)
+    }
+
+
+def check(net: nn.Module, shape: tuple[int, ...]) -> int:
+    """Compare the first iteration's scores; returns the cost of two, in FLOPs."""
+    expected = plain_synflow(net, shape)
+    result = prune_init.prune(net, "synflow", 0.0, iterations=2, input_shape=shape)
+    for name, score in result.scores.items():
+        torch.testing.assert_close(score, expected[name], rtol=1e-12, atol=0)
+    return result.cost.flops
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.tuples(st.integers(5, 21), st.integers(5, 21)), st.integers(1, 5), st.integers(1, 2), st.integers(0, 2),
+    st.integers(1, 2), st.booleans(), st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]),
+)  # fmt: skip
+def test_scores_are_those_of_the_plain_derivative(size, kernel, stride, padding, dilation, constant, pool):
+    torch.manual_seed(0)
+    if dilation * (kernel - 1) + 1 > min(size) + 2 * padding:
+        return
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, kernel, stride, padding, dilation), nn.BatchNorm2d(3), nn.ReLU(inplace=True),
+        nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), pool(2, padding=1), nn.Conv2d(3, 4, (3, 1), padding=(1, 0)),
+        nn.Flatten(), nn.LazyLinear(2),
+    ).eval()  # fmt: skip
+    net(torch.zeros(1, 2, *size))
+    if constant:  # rows that differ then hold the same numbers by chance, such as the first and the last one
+        for parameter in net.parameters():
+            nn.init.constant_(parameter, 0.3)
+    check(net, (2, *size))
+
+
+def test_joins_and_other_operations():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.Conv2d(c, 4, 3, padding=1) for c in (3, 4))
+            self.place = nn.Parameter(torch.rand(12, 12))  # differs from place to place
+            # One for each: only the first use of a weight is computed as is tested here.
+            self.last = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(4))
+
+        def forward(self, x):
+            y = self.first(x)
+            joined = (y + self.second(y)) * y.mean((2, 3), keepdim=True)
+            placed = y + self.place
+            cut = y[:, :, 1:-1].relu()
+            marked = y.clone()
+            marked[0, 0, 5, 5] = 7.0
+            outputs = [last(z) for last, z in zip(self.last, (joined, placed, cut, marked), strict=True)]
+            return sum(z.square().flatten(1).sum(1) for z in outputs)
+
+    with pytest.warns(UserWarning, match="setitem"):
+        check(Net(), (3, 12, 12))
+
+
+def test_a_residual_net_costs_less():
+    torch.manual_seed(0)
+    net = thin_resnet(20, 10, (3, 32, 32))
+    flops = check(net, (3, 32, 32))
+    # 6 FLOPs of a multiply-add, forward and back, at 40.55 million of them, in each of two iterations.
+    assert flops < 0.7 * 2 * 6 * 40.55e6
+
+
+def test_kinds():
+    kinds = sameness.windows((0,) * 9, 3, 1, 1, 1)
+    assert kinds == (0, 1, 1, 1, 1, 1, 1, 1, 2)
+    assert sameness.windows(kinds, 3, 1, 1, 1) == (0, 1, 2, 2, 2, 2, 2, 3, 4)
+    assert sameness.windows(kinds, 2, 2, 0, 1) == (0, 1, 1, 1)
+    assert sameness.windows((0,) * 7, 3, 2, 0, 2) == (0, 0)
+    assert Alike(kinds, kinds).is_worth_it() and not Alike((0, 1), (0, 1)).is_worth_it()
+
+
+@pytest.mark.parametrize("change", [lambda x: x.add_(1), lambda x: x[0].add_(1), lambda x: x.view(-1)[3:4].zero_()])
+def test_what_is_known_of_a_tensor_ends_when_it_changes(change):
+    x = sameness.uniform(torch.ones(1, 3, 4, 4))
+    assert sameness.of(x) == ((0,) * 4, (0,) * 4)
+    change(x)
+    assert sameness.of(x) is None
