@@ -9,7 +9,6 @@ says, where one turn takes more than a minute). A ratio above 1 says that ours i
 import argparse
 import json
 import logging
-import resource
 import subprocess
 import sys
 import time
@@ -22,13 +21,13 @@ from typing import Any
 import torch
 from rich.box import MARKDOWN, SIMPLE_HEAD, Box
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from prune_init.arguments import Parser
 from prune_init.benchmark.machine import machine
 from prune_init.benchmark.speed_cases import Act, Case, cases, growths, pruning
 from prune_init.files import whole
+from prune_init.pruning.cost import peak_resident
 
 REPEATS, PATIENCE = 5, 60.0
 """Turns of a case, as long as they take no more than so many seconds each."""
@@ -113,19 +112,14 @@ def measured(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     chosen = [case for case in cases(quick=arguments.quick) if _asked(case.name, arguments.cases)]
     series = {name: s for name, s in growths(quick=arguments.quick).items() if _asked(name, arguments.cases)}
     found: dict[str, Any] = {"machine": machine(), "cases": [], "growth": [], "memory": None}
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(chosen) + len(series) + 1)
-        for case in chosen:
-            progress.update(task, description=case.name)
-            found["cases"].append(compared(case, arguments.repeats))
-            progress.advance(task)
-        for name, sizes in series.items():
-            progress.update(task, description=name)
-            found["growth"] += grown(name, sizes, arguments.repeats)
-            progress.advance(task)
-        if not arguments.quick and _asked("memory", arguments.cases):
-            progress.update(task, description="memory")
-            found["memory"] = peak_memory()
+    for case in chosen:
+        found["cases"].append(row := compared(case, arguments.repeats))
+        console.print(f"{case.name}: {row['ratio_wall']:.2f}x")
+    for name, sizes in series.items():
+        found["growth"] += (rows := grown(name, sizes, arguments.repeats))
+        console.print(f"{name}: " + ", ".join(f"{row['size']}: {row['seconds']:.3g} s" for row in rows))
+    if not arguments.quick and _asked("memory", arguments.cases):
+        found["memory"] = peak_memory()
     return found
 
 
@@ -153,7 +147,7 @@ def main(given: list[str] | None = None) -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.peak:
         getattr(pruning(MEMORY[0], "synflow", MEMORY[1]), arguments.peak)()()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        print(peak_resident())
         return
     if arguments.quick:
         arguments.repeats = 2

@@ -1,10 +1,10 @@
 """What scoring costs: passes, floating-point operations, seconds, memory; measured, not derived."""
 
-import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import torch
 
@@ -20,7 +20,7 @@ class Ledger:
             `torch.utils.flop_counter` counts them (a multiply-add is two). Iterations between which the net was
             not made smaller cost the same: one is counted.
         seconds: of the whole scoring.
-        peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU.
+        peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU (Linux).
     """
 
     forward: int = 0
@@ -38,9 +38,8 @@ class Ledger:
     @contextmanager
     def measure(self, device: torch.device) -> Iterator[None]:
         """Measure seconds and memory of what happens inside."""
+        _forget_peak(device)
         before, start = _in_use(device), time.perf_counter()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
         try:
             yield
         finally:
@@ -83,14 +82,33 @@ class Cost:
         return {"passes": self.passes, **counts, **asdict(self.ledger)}
 
 
-def _in_use(device: torch.device) -> int:
+def _forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    with open("/proc/self/statm") as file:  # noqa: PTH123  (a kernel interface, not a file)
-        return int(file.read().split()[1]) * resource.getpagesize()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark alone; see proc(5)
+
+
+def _in_use(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident("VmRSS")
 
 
 def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
+
+
+def peak_resident() -> int:
+    """The most bytes of memory that this process held; 0 where the system does not tell.
+
+    Not `getrusage`, whose maximum a process takes over from the one that started it.
+    """
+    return _resident("VmHWM")
+
+
+def _resident(field: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), 0)
