@@ -67,6 +67,8 @@ MISTAKES = {
     # scorers, schedules, ablations
     "scorer.mode=traim": "scorer.mode=traim: did you mean train? allowed: eval, train",
     "scorer.dtype=foo": "scorer.dtype=foo: allowed: keys below it",
+    "scorer.dtype.path=torch.foo": "scorer.dtype.path=torch.foo: Error loading 'torch.foo': ",
+    "scorer.dtype.path=torch.int8": "scorer.dtype.path=torch.int8: allowed: a floating-point type",
     "scorer=synflow_l2 scorer.power=foo": "scorer.power=foo: allowed: a number",
     "schedule=null": "schedule=null: allowed: KEY=VALUE, or GROUP=NAME",
     "+schedule.nonsense=1": "+schedule.nonsense=1: ",
@@ -112,6 +114,7 @@ MISTAKES = {
     "-m recipe.epochs=1,foo": "recipe.epochs=foo: allowed: a number",
     "-m architecture=mlp,foo": "architecture=foo: allowed: conv, mlp, ",
     "-m sparcity=0.1,0.2": "sparcity=0.1,0.2: unknown key; did you mean sparsity? allowed: ",
+    "-m hydra/launcher=packed_local hydra.launcher.workers=0": "hydra.launcher.workers=0: allowed: whole numbers ",
     "-m seed=range(0,3,0)": "seed=range(0,3,0): cannot be read (range() arg 3 must not be zero)",
     "-m experiment=figure1,figure6": "experiment=figure1,figure6: allowed: one at a time; most are sweeps themselves",
     "experiment=figure1": "dataset.root=data: CIFAR-100 is not in data/cifar-100-python; fetch it with: ",

@@ -1,5 +1,6 @@
 """`python -m prune_init`: compose with Hydra, check, run."""
 
+import logging
 import os
 import shutil
 import signal
@@ -111,6 +112,7 @@ def main() -> None:
     wanted_full = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     warnings.filterwarnings("error", "provider=.* is not available")
+    logging.getLogger("hydra").addHandler(logging.NullHandler())  # what it logs, it raises as well
     try:
         _check_options()
         run()

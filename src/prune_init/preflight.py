@@ -211,7 +211,12 @@ def _try_optimizer(config: DictConfig) -> None:
 
 def _try_scorer(config: DictConfig) -> None:
     """Build the scorer and compare its settings with the types that its class declares."""
+    import torch
+
     scorer = build(OmegaConf.masked_copy(config, ["scorer"]).scorer)
+    dtype = getattr(scorer, "dtype", None)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise refused("scorer.dtype", dtype, "allowed: a floating-point type, such as torch.float64")
     for field in dataclasses.fields(scorer) if dataclasses.is_dataclass(scorer) else ():
         value = getattr(scorer, field.name)
         allowed = {int: "a whole number", float: "a number", bool: "true, false"}.get(field.type)  # type: ignore[arg-type]

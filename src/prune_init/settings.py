@@ -142,7 +142,7 @@ def check(cfg: DictConfig) -> None:
     _check_sparsity(cfg)
     _check_words(cfg)
     if cfg.iterations is not None:
-        _whole("iterations", cfg.iterations, least=1)
+        whole("iterations", cfg.iterations, least=1)
     for key, allowed in CHOICES.items():
         value = OmegaConf.select(cfg, key)
         if value not in allowed:
@@ -159,15 +159,15 @@ def check(cfg: DictConfig) -> None:
     _check_trainer(cfg)
     if cfg.target == "effective" and cfg.ablation.name != "none":
         raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")
-    _whole("seed", cfg.seed, least=0, most=2**32 - 1)
-    _whole("validation", cfg.validation, least=0)
-    _whole("recipe.epochs", cfg.recipe.epochs, least=1)
-    _whole("recipe.batch_size", cfg.recipe.batch_size, least=1)
+    whole("seed", cfg.seed, least=0, most=2**32 - 1)
+    whole("validation", cfg.validation, least=0)
+    whole("recipe.epochs", cfg.recipe.epochs, least=1)
+    whole("recipe.batch_size", cfg.recipe.batch_size, least=1)
     clip = cfg.recipe.gradient_clip
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 < clip < math.inf):
         raise InputError("recipe.gradient_clip", clip, "allowed: a norm above 0, or null for none")
-    _whole("sample.per_class", cfg.sample.per_class, least=int("examples_per_class" in cfg.scorer))
-    _whole("sample.batch_size", cfg.sample.batch_size, least=1)
+    whole("sample.per_class", cfg.sample.per_class, least=int("examples_per_class" in cfg.scorer))
+    whole("sample.batch_size", cfg.sample.batch_size, least=1)
     for key in SWITCHES:
         value = OmegaConf.select(cfg, key, default=False)
         if not isinstance(value, bool) and (key, value) != ("weights", None):
@@ -209,12 +209,12 @@ def _check_trainer(cfg: DictConfig) -> None:
         if not any(cfg.trainer[key] is choice or cfg.trainer[key] == choice == "warn" for choice in allowed):
             words = ", ".join("null" if choice is None else str(choice).lower() for choice in allowed)
             raise InputError(f"trainer.{key}", cfg.trainer[key], f"allowed: {words}")
-    _whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1), least=1)
+    whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1), least=1)
 
 
 def _check_lottery_ticket(cfg: DictConfig) -> None:
-    _whole("lifecycle.levels", cfg.lifecycle.levels, least=1)
-    _whole("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, least=0)
+    whole("lifecycle.levels", cfg.lifecycle.levels, least=1)
+    whole("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, least=0)
     if cfg.lifecycle.rewind_epoch >= cfg.recipe.epochs:
         raise InputError("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs")
     for key, allowed in {"target": "nominal", "ablation": "none", "train": True, "compact": False}.items():
@@ -223,7 +223,8 @@ def _check_lottery_ticket(cfg: DictConfig) -> None:
             raise InputError(key, value, f"lifecycle=lottery_ticket works with {key}={str(allowed).lower()} only")
 
 
-def _whole(key: str, value: Any, *, least: int, most: int | None = None) -> None:
+def whole(key: str, value: Any, *, least: int, most: int | None = None) -> None:
+    """Refuse what is no whole number, or lies outside."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         raise InputError(key, value, f"allowed: whole numbers from {least}" + (f" to {most}" if most else ""))
 

@@ -17,6 +17,10 @@ class PackedLocalLauncher(Launcher):
     """
 
     def __init__(self, workers: int | None) -> None:
+        from prune_init.settings import whole
+
+        if workers is not None:
+            whole("hydra.launcher.workers", workers, least=1)
         self.workers = workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -26,9 +30,6 @@ class PackedLocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run what is not done yet."""
-        from prune_init.errors import InputError
         from prune_init.launching.local import launch
 
-        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
-            raise InputError("hydra.launcher.workers", self.workers, "allowed: whole numbers from 1, or null")
         return launch(self._loader, self._config, job_overrides, initial_job_idx, self.workers)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
@@ -51,7 +52,7 @@ class Source:
 
     def command(self, root: Path | str) -> str:
         """The command line that fetches the data set."""
-        return f"python -m prune_init.data.download {self.name} --root {root}"
+        return f"python -m prune_init.data.download {self.name} --root {quote(str(root))}"
 
     def look(self, *, root: Path | str, download: bool, **_: object) -> None:
         """Raise the MissingDataError of `locate` without fetching or reading anything."""

@@ -73,6 +73,7 @@ def prune(
     """
     scorer = scorers.named(scorer) if isinstance(scorer, str) else scorer
     settings = checks.settings_of(scorer, sparsity, iterations, schedule, scope, mode)
+    dtype = getattr(scorer, "dtype", None) if dtype is None else dtype
     checks.check_tools(loss, generator, dtype)
     weights = prunable(model, include=include, exclude=exclude)
     checks.check_weights(model, weights)
@@ -81,7 +82,7 @@ def prune(
     net = _scored_net(
         model,
         weights,
-        dtype if dtype is not None else getattr(scorer, "dtype", None),
+        dtype,
         revives=getattr(scorer, "revives", False),
         loss=F.cross_entropy if loss is None else loss,
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
