@@ -112,6 +112,7 @@ def main() -> None:
     wanted_full = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     warnings.filterwarnings("error", "provider=.* is not available")
+    warnings.filterwarnings("ignore", "Experimental rerun")  # that the rest of the line is ignored
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # what it logs, it raises as well
     try:
         _check_options()
