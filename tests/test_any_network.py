@@ -11,12 +11,15 @@ from torch.nn import functional as F
 import prune_init
 from prune_init.analysis.networks import INPUT_SHAPE, NETWORKS, examine
 from prune_init.pruning.weights import prunable
+from prune_init.scorers import named
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("timm")
 FOUR = ("SqueezeNet", "NFNet (scaled weights)", "ViT (timm)", "ConvNeXt (timm)")
 CASES = [(name, scorer) for name in NETWORKS for scorer in ("synflow", "snip", "magnitude", "random")]
 CASES += [(name, s) for name in FOUR for s in prune_init.scorers() if (name, s) not in CASES]
+SMALL = {"ntk_sap": named("ntk_sap", batches=1, batch_size=4)}
+"""Scorers whose published sample would take minutes."""
 HOMOGENEOUS = {
     "DenseNet",
     "ResNet (bottleneck)",
@@ -57,7 +60,7 @@ def test_pruned_and_trained_without_a_leak(fresh, name: str, scorer: str) -> Non
         warnings.filterwarnings("ignore", message=".*paths.*")
         result = prune_init.prune(
             net,
-            scorer,
+            SMALL.get(scorer, scorer),
             0.9,
             iterations=None if scorer in ("snip", "magnitude", "random") else 2,
             input_shape=INPUT_SHAPE,
