@@ -3,8 +3,9 @@
     python scripts/bench_compaction.py --out compaction.json
 
 The dense net and the compact nets of all scorers and sparsities take turns, so that a machine that slows down slows
-all of them; times are medians. Each net runs in the memory format that is the faster one for it: which one that is
-depends on width, batch and threads. A training step is forward, backward, masks on gradients, SGD, masks on weights.
+all of them; times are medians. Each net runs in both memory formats, and two ratios are given: of nets as they come,
+contiguous, and of each net in its faster format, which depends on width, batch and threads. A training step is
+forward, backward, masks on gradients, SGD, masks on weights.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -130,15 +130,14 @@ def seconds(step: Step, times: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / times
 
 
-def prepared(make: Callable[[torch.memory_format], Step], device: torch.device) -> tuple[str, Step, int]:
-    """A step in the faster memory format, that format, and how often it fits into the shortest measurement."""
-    found = []
-    for name, memory_format in FORMATS.items():
-        step = make(memory_format)
-        seconds(step, 1, device)
-        found.append((min(seconds(step, 1, device) for _ in range(2)), name, step))
-    best, name, step = min(found, key=lambda each: each[0])
-    return name, step, math.ceil(SHORTEST / best)
+def times_of(steps: list[Step], repeats: int, device: torch.device) -> list[float]:
+    """Seconds of each step, medians over turns."""
+    counts = []
+    for step in steps:
+        step()
+        counts.append(math.ceil(SHORTEST / seconds(step, 1, device)))
+    turns = [[seconds(*each, device) for each in zip(steps, counts, strict=True)] for _ in range(repeats)]
+    return [median(found) for found in zip(*turns, strict=True)]
 
 
 def measured(
@@ -147,16 +146,14 @@ def measured(
     """One row for each case; the first subject is the dense net, the others are those of the cases."""
     x, labels = torch.randn(batch, *SHAPE, device=device), torch.zeros(batch, dtype=torch.long, device=device)
     make = training_step if what == "training step" else inference
-    steps = [prepared(partial(make, subject, x, labels), device) for subject in subjects]
-    times: list[list[float]] = [[] for _ in steps]
-    for _ in range(repeats):
-        for found, (_, step, count) in zip(times, steps, strict=True):
-            found.append(seconds(step, count, device))
-    dense = {"dense_format": steps[0][0], "dense_seconds": times[0]}
+    steps = [make(subject, x, labels, fmt) for subject in subjects for fmt in FORMATS.values()]
+    found = iter(times_of(steps, repeats, device))
+    dense, *small = ({fmt: next(found) for fmt in FORMATS} for _ in subjects)
     return [
-        {**asdict(case), "what": what, "batch": batch, **dense, "compact_format": memory_format,
-         "compact_seconds": found, "ratio": median(times[0]) / median(found)}
-        for case, (memory_format, _, _), found in zip(cases, steps[1:], times[1:], strict=True)
+        {**asdict(case), "what": what, "batch": batch, "dense_seconds": dense, "compact_seconds": own,
+         "ratio": min(dense.values()) / min(own.values()),
+         "ratio_contiguous": dense["contiguous"] / own["contiguous"]}
+        for case, own in zip(cases, small, strict=True)
     ]  # fmt: skip
 
 
@@ -173,7 +170,7 @@ def channels(net: nn.Module) -> int:
 
 
 def table(rows: list[dict[str, Any]], box: Box) -> Table:
-    """What the JSON holds, for people: a row for each compact net, a column for each measurement."""
+    """What the JSON holds, for people: a row for each compact net, a column for each measurement with both ratios."""
     found = Table(box=box)
     measurements = list(dict.fromkeys((row["what"], row["batch"]) for row in rows))
     for title in ("net", "scorer", "sparsity", "multiply-adds left", "channels left"):
@@ -182,7 +179,7 @@ def table(rows: list[dict[str, Any]], box: Box) -> Table:
         found.add_column(f"{what}, {batch}", justify="right")
     for net, scorer, sparsity in dict.fromkeys((row["net"], row["scorer"], row["sparsity"]) for row in rows):
         own = [row for row in rows if (row["net"], row["scorer"], row["sparsity"]) == (net, scorer, sparsity)]
-        ratios = {(row["what"], row["batch"]): f"{row['ratio']:.3g}x" for row in own}
+        ratios = {(row["what"], row["batch"]): f"{row['ratio_contiguous']:.3g}x, {row['ratio']:.3g}x" for row in own}
         left = (f"{own[0][key]:.1%}" for key in ("multiply_adds_left", "channels_left"))
         found.add_row(net, scorer, f"{sparsity:g}", *left, *(ratios[key] for key in measurements))
     return found
