@@ -77,8 +77,10 @@ class Drawing:
 
     def save(self, folder: Path) -> str:
         """Write NAME.svg and NAME.png into `folder`; returns the SVG for a page: its colours, no size of its own."""
-        self.figure.draw_without_rendering()  # arranges the axes: once is enough for both files
-        self.figure.set_layout_engine("none")
+        engine = self.figure.get_layout_engine()
+        assert engine is not None
+        engine.execute(self.figure)  # once is enough for both files, which would draw everything twice to be arranged
+        self.figure.set_layout_engine(None)
         with whole(folder / f"{self.name}.png") as path:
             self.figure.savefig(path, format="png")
         buffer = io.StringIO()
