@@ -121,6 +121,7 @@ def _quiet() -> None:
         ".*LeafSpec.*",
         ".*srun.*",
         ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",  # curves are by epoch
         ".*exists and is not empty.*",
         ".*all_gather is deprecated.*",
     ):

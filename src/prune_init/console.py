@@ -33,10 +33,10 @@ class Console:
             "scorer": f"{cfg.scorer.name}, {iterations} x {cfg.schedule.name}, {cfg.scope}, {mode} mode",
             "ablation": None if cfg.ablation.name == "none" else cfg.ablation.name,
             "sparsity": f"{100 * cfg.sparsity:.6g} %, {cfg.target} (exponent {cfg.exponent:.3g})",
-            "training": f"{cfg.recipe.epochs} epochs, batch {cfg.recipe.batch_size}" if cfg.train else "none",
+            "training": f"{_count(cfg.recipe.epochs, 'epoch')}, batch {cfg.recipe.batch_size}" if cfg.train else "none",
             "lifecycle": None
             if "_target_" not in cfg.lifecycle
-            else f"{cfg.lifecycle.name}, {cfg.lifecycle.levels} levels",
+            else f"{cfg.lifecycle.name}, {_count(cfg.lifecycle.levels, 'level')}",
             "seed": cfg.seed,
             "folder": _short(folder),
         }.items():
@@ -55,8 +55,8 @@ class Console:
         self.rich.print(_layer_table(row))
         cost, seconds = row["cost"], row["seconds"]
         lines = {
-            "cost": f"{cost['passes']:,} passes ({cost['iterations']} iterations of {cost['examples_per_iteration']:,}"
-            f" examples), {cost['flops'] / 1e9:.3g} GFLOP",
+            "cost": f"{cost['passes']:,} passes ({_count(cost['iterations'], 'iteration')} of "
+            f"{_count(cost['examples_per_iteration'], 'example')}), {cost['flops'] / 1e9:.3g} GFLOP",
             "compact": _savings(row["compaction"]) if row.get("compaction") else None,
             "top-1": _accuracies(row["top1"]),
             "top-5": _accuracies(row["top5"]),
@@ -114,6 +114,10 @@ def _accuracies(accuracy: dict[str, float | None]) -> str:
     if accuracy["at_best_validation"] is not None:
         parts.append(f"at best validation {_percent(accuracy['at_best_validation'])}")
     return ", ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _percent(fraction: float | None) -> str:
