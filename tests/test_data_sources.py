@@ -322,12 +322,13 @@ def test_a_wrong_checksum_leaves_nothing(tiny_site: str, tmp_path: Path, capsys:
     assert download.main(["tiny_imagenet", "--root", str(root), "--url", tiny_site]) == 1
     told = capsys.readouterr().err
     assert "not the official file" in told and "90528d7ca1a48142e341f4ef8d21d0de" in told
-    assert told.count("\n") == 1 and list(root.iterdir()) == []
+    assert told.count("\n") == 1 and not root.exists()
 
 
 def test_without_a_network_one_line_and_no_traceback(tmp_path: Path) -> None:
     url = "http://127.0.0.1:9/"  # nobody listens on the discard port
-    command = [sys.executable, "-m", "prune_init.data.download", "cifar10", "--root", str(tmp_path), "--url", url]
+    arguments = ["cifar10", "--root", str(tmp_path / "data"), "--url", url]
+    command = [sys.executable, "-m", "prune_init.data.download", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines()
     assert done.returncode == 1 and not list(tmp_path.iterdir())

@@ -56,6 +56,7 @@ CHOICES = {
     "target": ("nominal", "effective"),
     "export": ("pt2", "onnx", None),
     "logger.mode": ("online", "offline", "disabled", "", None),
+    "trainer.accelerator": ("auto", "cpu", "cuda", "gpu", "mps", "tpu"),
     "precision": ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
 }
 """Root values that take one of a few words; None leaves it to the scorer, or out."""
@@ -209,7 +210,18 @@ def _check_trainer(cfg: DictConfig) -> None:
         if not any(cfg.trainer[key] is choice or cfg.trainer[key] == choice == "warn" for choice in allowed):
             words = ", ".join("null" if choice is None else str(choice).lower() for choice in allowed)
             raise InputError(f"trainer.{key}", cfg.trainer[key], f"allowed: {words}")
+    _check_devices(cfg.trainer.devices)
     whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1), least=1)
+
+
+def _check_devices(devices: Any) -> None:
+    """Their form; how many there are is seen where they are."""
+    listed = devices.split(",") if isinstance(devices, str) else devices if OmegaConf.is_list(devices) else ["?"]
+    count = isinstance(devices, int) and not isinstance(devices, bool) and (devices >= 1 or devices == -1)
+    if not (count or devices == "auto" or (len(listed) > 0 and all(str(one).isdecimal() for one in listed))):
+        raise InputError(
+            "trainer.devices", devices, "allowed: whole numbers from 1, -1 or auto for all, a list of devices"
+        )
 
 
 def _check_lottery_ticket(cfg: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -97,26 +98,35 @@ class Source:
         target = Path(root) / self.folder
         if target.exists():
             raise InputError("root", root, f"{target} is there already; remove it to fetch it again")
+        there = Path(root).exists()
         try:
             Path(root).mkdir(parents=True, exist_ok=True)
             beside = TemporaryDirectory(dir=root, prefix=f".{self.name}-")
         except OSError as error:
             raise InputError("root", root, f"cannot be written to ({error.strerror})") from None
-        with beside as staging:
-            folder = Path(staging) / self.folder
-            folder.mkdir(parents=True)
-            for name, md5 in self.archives.items():
-                log.info("fetching %s", self.url + name)
-                archive = Path(staging) / name
-                fetch(self.url + name, md5, archive)
-                # Archives hold the folder itself; a single packed file belongs into it.
-                unpack(archive, Path(staging) if name.endswith((".zip", ".tar.gz")) else folder)
-            if self.arrange is not None:
-                self.arrange(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                folder.rename(target)
-            except OSError:
-                if not target.is_dir():  # else another process was faster: it fetched the same files
-                    raise
+        try:
+            with beside as staging:
+                self._fetch_into(Path(staging))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    (Path(staging) / self.folder).rename(target)
+                except OSError:
+                    if not target.is_dir():  # else another process was faster: it fetched the same files
+                        raise
+        finally:
+            if not there:
+                with suppress(OSError):  # it holds the files
+                    Path(root).rmdir()
         return target
+
+    def _fetch_into(self, staging: Path) -> None:
+        folder = staging / self.folder
+        folder.mkdir(parents=True)
+        for name, md5 in self.archives.items():
+            log.info("fetching %s", self.url + name)
+            archive = staging / name
+            fetch(self.url + name, md5, archive)
+            # Archives hold the folder itself; a single packed file belongs into it.
+            unpack(archive, staging if name.endswith((".zip", ".tar.gz")) else folder)
+        if self.arrange is not None:
+            self.arrange(folder)
