@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from runpy import run_module
 
 import pytest
 
@@ -36,16 +37,22 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
-    """`command("scorer=snip", ...)` does what `python -m prune_init scorer=snip ...` does, on the processor."""
+    """`command("scorer=snip", ...)` does what `python -m prune_init scorer=snip ...` does, on the processor.
+
+    With `module=` it is `python -m MODULE`.
+    """
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # Lightning sets these two: remembered here, restored afterwards
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 
-    def run(*arguments: str) -> Outcome:
+    def run(*arguments: str, module: str = "prune_init") -> Outcome:
         out, err, code = io.StringIO(), io.StringIO(), 0
         monkeypatch.setattr(sys, "argv", ["prune-init", *arguments])
         with redirect_stdout(out), redirect_stderr(err):
             try:
-                main()
+                if module == "prune_init":
+                    main()
+                else:
+                    run_module(module, run_name="__main__")
             except SystemExit as stop:  # what the interpreter does with it
                 code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
                 if isinstance(stop.code, str):

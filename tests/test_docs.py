@@ -16,7 +16,8 @@ DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.gl
 README = DOCUMENTS["README.md"]
 MINUTES = {"prune_init.analysis.published"}
 """What tests of their own run in part."""
-
+SHORTER = {"prune_init": ["recipe.epochs=1"], "prune_init.analysis.cost": ["--datasets", "CIFAR-100"]}
+"""What is added to commands, that a test need not take minutes."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -48,36 +49,42 @@ def to_understand() -> list[str]:
     return [line for line in dict.fromkeys(found) if line not in to_run()]
 
 
-def typed(command: str, *more: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a `python -m` command in `folder`."""
-    arguments = [sys.executable, *shlex.split(command)[1:], *more]
-    return subprocess.run(arguments, capture_output=True, text=True, cwd=folder, timeout=600)
+@pytest.fixture
+def typed(command, tmp_path, monkeypatch):
+    """`typed("python -m prune_init ...", *more)` runs the command in a folder of its own, in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line, *more):
+        _, _, module, *arguments = shlex.split(line)
+        return command(*arguments, *more, module=module)
+
+    return run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", to_run())
-def test_a_command_runs(command, tmp_path):
-    module = shlex.split(command)[2]
+@pytest.mark.parametrize("line", to_run())
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_a_command_runs(line, typed, tmp_path):
+    module = shlex.split(line)[2]
     if module in MINUTES:
         pytest.skip("minutes: another test compares a part of it")
-    # As written, but shorter and in a folder of its own.
-    more = [f"results={tmp_path}", "recipe.epochs=1"] if module == "prune_init" else []
-    done = typed(command, *more, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = typed(line, *SHORTER.get(module, []))
+    assert done.code == 0, done.err
     if module == "prune_init":
         assert list(tmp_path.rglob("result.json"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", to_understand())
-def test_a_command_is_understood(command, tmp_path):
-    composed = shlex.split(command)[2] == "prune_init" and "--help" not in command
-    if " -m prune_init -m " in command:  # Hydra shows one configuration, not those of a sweep: the first
-        command = " ".join(
-            word.partition(",")[0] for word in command.replace(" -m prune_init -m ", " -m prune_init ").split()
+@pytest.mark.parametrize("line", to_understand())
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_a_command_is_understood(line, typed):
+    composed = shlex.split(line)[2] == "prune_init" and "--help" not in line
+    if " -m prune_init -m " in line:  # Hydra shows one configuration, not those of a sweep: the first
+        line = " ".join(
+            word.partition(",")[0] for word in line.replace(" -m prune_init -m ", " -m prune_init ").split()
         )
-    done = typed(command, *(("--cfg", "job") if composed else ("--help",)), folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = typed(line, *(("--cfg", "job") if composed else ("--help",)))
+    assert done.code == 0, done.err
 
 
 def test_there_are_commands():

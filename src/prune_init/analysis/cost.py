@@ -37,14 +37,16 @@ def _sample(per_class: int, classes: int) -> list[Batch]:
 
 def main() -> None:
     """Print the table, and of what its passes consist."""
-    Parser(prog="python -m prune_init.analysis.cost", description=__doc__).parse_args()
-    bills = {label: {name: bill(scorer, size) for name, size in CLASSES.items()} for label, scorer in CASES.items()}
+    parser = Parser(prog="python -m prune_init.analysis.cost", description=__doc__)
+    parser.add_argument("--datasets", nargs="+", default=list(CLASSES), choices=CLASSES, help="default: all")
+    chosen = parser.parse_args().datasets
+    bills = {label: {name: bill(scorer, CLASSES[name]) for name in chosen} for label, scorer in CASES.items()}
     console = Console()
     rows = {label: [cost.passes for cost in of.values()] for label, of in bills.items()}
-    console.print(_table("Passes to prune (iterations x examples per iteration)", list(CLASSES), rows))
-    counted = ("forward", "backward", "hessian")
-    rows = {label: [getattr(of["CIFAR-100"].ledger, kind) for kind in counted] for label, of in bills.items()}
-    console.print(_table("Examples sent through the net for them, CIFAR-100", list(counted), rows))
+    console.print(_table("Passes to prune (iterations x examples per iteration)", chosen, rows))
+    counted, shown = ("forward", "backward", "hessian"), "CIFAR-100" if "CIFAR-100" in chosen else chosen[0]
+    rows = {label: [getattr(of[shown].ledger, kind) for kind in counted] for label, of in bills.items()}
+    console.print(_table(f"Examples sent through the net for them, {shown}", list(counted), rows))
 
 
 def _table(title: str, columns: list[str], rows: dict[str, list[int]]) -> Table:
