@@ -26,8 +26,9 @@ run: $(READY)  ## Prune at initialisation with SynFlow, then train, on the embed
 report: $(READY)  ## A page that shows all runs: make report DIR=runs
 	$(BIN)/python -m prune_init.report $(DIR)
 
+# Three workers for two cores: one of them has the tests of SLURM, which mostly wait.
 test: $(READY)  ## All tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 bench: $(READY)  ## How fast pruning and training are, beside a plain implementation; a quarter of an hour
 	$(BIN)/python -m prune_init.benchmark.speed --json speed.json

@@ -171,12 +171,11 @@ def cases(*, quick: bool) -> list[Case]:
     return [
         pruning("vgg16-cifar100", "synflow", 100),
         pruning("resnet18", "synflow", 100),
-        pruning("vgg19-224", "synflow", 3),
+        pruning("vgg19-224", "synflow", 10),
         *(pruning(net, scorer) for scorer in ("snip", "grasp") for net in ("vgg16", "resnet18")),
         *(epoch(net, 5 * BATCH) for net in ("vgg16", "resnet18")),
-        epoch("vgg16", 5 * BATCH, channels_last=True),
-        epoch("vgg16", 5 * BATCH, channels_last=True, precision="bf16-mixed"),
-        epoch("resnet18", 5 * BATCH, channels_last=True, precision="bf16-mixed"),
+        *(epoch(net, 5 * BATCH, channels_last=True) for net in ("vgg16", "resnet18")),
+        *(epoch(net, 5 * BATCH, channels_last=True, precision="bf16-mixed") for net in ("vgg16", "resnet18")),
         trainer_overhead("resnet20", 20 * BATCH),
         start_up(),
     ]
