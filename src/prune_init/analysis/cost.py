@@ -32,7 +32,7 @@ def bill(scorer: str, classes: int) -> Cost:
 
 def _sample(per_class: int, classes: int) -> list[Batch]:
     labels = torch.arange(classes).repeat_interleave(per_class)
-    return [(torch.randn(len(labels), 3, 4, 4), labels)]
+    return list(zip(torch.randn(len(labels), 3, 4, 4).split(256), labels.split(256), strict=True))
 
 
 def main() -> None:
