@@ -205,7 +205,8 @@ def main() -> None:
         torch.manual_seed(0)
         model = NETS[net]().to(given.device)
         everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
-        cases, subjects = [], [Subject(model, everything)]
+        cases: list[Case] = []
+        subjects = [Subject(model, everything)]
         for scorer in given.scorer:
             for sparsity in given.sparsity:
                 try:
