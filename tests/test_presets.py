@@ -256,7 +256,9 @@ def test_status_tells_missing_killed_torn_and_unplanned_runs(tmp_path, monkeypat
     told = {"schema": 1, "status": "running", "identity": runs[1].identity, "pid": 2**22 + 1, "process_started": 1}
     host = socket.gethostname()
     (folders[1] / "status.json").write_text(
-        json.dumps({**told, "host": host, "updated": "2026-11-23", "overrides": []})
+        json.dumps(
+            {**told, **dict.fromkeys(("started", "updated"), "2026-11-23"), "host": host, "overrides": [], "attempt": 1}
+        )
     )
     (folders[2] / "result.json").write_text('{"schema"')
     assert [(title, dict(counts)) for title, counts in status.progress(tmp_path).sweeps] == [
