@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=whole(1), default=10, help="of SynFlow (default: %(default)s)")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # what cannot be followed is in the table
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     table = Table(box=SIMPLE_HEAD, title="SynFlow, 90 % of the weights removed, images of 3x64x64")
     table.add_column("network")
     for name in ("weights", "a path is left", "breaks the law", "parameters left", "outputs differ by"):
