@@ -81,6 +81,7 @@ MISTAKES = {
     "recipe.optimizer=null": "recipe.optimizer=None: allowed: keys below it",
     "recipe.scheduler=foo": "recipe.scheduler=foo: allowed: keys below it",
     "recipe.scheduler.T_max=0": "recipe.scheduler.T_max=0: torch.optim.lr_scheduler.CosineAnnealingLR refuses it",
+    "recipe.optimizer.lr=nan": "recipe.optimizer.lr=nan: allowed: a finite number",
     "recipe.optimizer.lr=null": "recipe.optimizer.lr=None: allowed: a number",
     "recipe.optimizer.nesterof=3": "recipe.optimizer.nesterof=3: unknown key; did you mean nesterov? allowed: ",
     "trainer=cpu trainer.devices=99": "trainer=cpu trainer.devices=99: allowed without a GPU: 1 to ",

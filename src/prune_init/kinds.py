@@ -1,5 +1,6 @@
 """Values must be of the kind that the defaults of the same choices have, and keys must be known ones."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +87,8 @@ def _compare(key: str, value: Any, default: Any) -> None:
     kind = KINDS[type(default)]
     if value is None or KINDS[type(value)] != kind:
         raise InputError(key, value, f"allowed: {kind}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(key, value, "allowed: a finite number")
     if isinstance(value, Mapping):
         needed = ["_target_"] if "_target_" in default else default
         if gone := [name for name in needed if name not in value]:
