@@ -89,7 +89,7 @@ def _figure_5(shown: Sequence[Panel]) -> Drawing:
     left.plot([], [], color=FAINT, linestyle="--", linewidth=1.2, label="published, 1 (light) to 5 levels")
     left.set_title("a   Accuracy by levels")
     left.set_ylabel("test top-1, %")
-    left.legend(fontsize=9, loc="lower left")
+    left.legend(fontsize=9, loc="center left")
     compression_axis(left, exponents)
     right.set_title("b   Magnitudes while training")
     correlations = ", ".join(f"{value:.2f}" for value in training(right))
@@ -165,7 +165,8 @@ class Watched:
     def __call__(self, net: ScoredNet) -> Tensors:
         """The scorer's own scores."""
         scores = self.scorer(net)
-        self.seen.append((scores, net.masks))
+        # Copies: the loop goes on in the same memory.
+        self.seen.append(({n: s.clone() for n, s in scores.items()}, {n: m.clone() for n, m in net.masks.items()}))
         return scores
 
 
