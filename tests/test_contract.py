@@ -89,6 +89,11 @@ MISTAKES = {
     "trainer.benchmark=foo": "trainer.benchmark=foo: allowed: false, true, null",
     "trainer.gradient_clip_val=3": "trainer.gradient_clip_val=3: is set by recipe.gradient_clip",
     "+trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0: allowed: whole numbers from 1",
+    "+trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch=0: allowed: whole numbers from 1",
+    "+trainer.callbacks=[x]": "trainer.callbacks=['x']: is set by the run itself",
+    "+trainer.enable_checkpointing=true": "trainer.enable_checkpointing=True: is set by checkpoint",
+    "trainer.devices=0": "trainer.devices=0: allowed: whole numbers from 1, -1 or auto for all",
+    "trainer.accelerator=gpus": "trainer.accelerator=gpus: did you mean gpu? allowed: auto, cpu, ",
     "+trainer.nonsense=3": "+trainer.nonsense=3: Trainer.__init__() got an unexpected keyword argument 'nonsense'",
     "logger.project=x": "logger.project=x: unknown key; allowed: nothing",
     # the grammar of overrides, and Hydra's own options

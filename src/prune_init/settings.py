@@ -61,6 +61,15 @@ CHOICES = {
 }
 """Root values that take one of a few words; None leaves it to the scorer, or out."""
 
+OURS = {
+    "max_epochs": "recipe.epochs",
+    "enable_checkpointing": "checkpoint",
+    "logger": "logger",
+    **dict.fromkeys(("callbacks", "plugins", "default_root_dir", "num_sanity_val_steps"), "the run itself"),
+    **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), "the run itself"),
+}
+"""Arguments of Lightning's trainer that we give, and by which of our keys."""
+
 SWITCHES = (
     *("train", "compact", "channels_last", "compile", "checkpoint", "weights", "force"),
     *("sample.augment", "logger.masks"),
@@ -202,8 +211,9 @@ def _check_sparsity(cfg: DictConfig) -> None:
 
 def _check_trainer(cfg: DictConfig) -> None:
     """Of Lightning's arguments those that others here set, and those that Lightning takes without looking."""
-    if "max_epochs" in cfg.trainer:
-        raise InputError("trainer.max_epochs", cfg.trainer.max_epochs, "is set by recipe.epochs")
+    for key, by in OURS.items():
+        if key in cfg.trainer:
+            raise InputError(f"trainer.{key}", cfg.trainer[key], f"is set by {by}")
     if cfg.trainer.gradient_clip_val != cfg.recipe.gradient_clip:
         raise InputError("trainer.gradient_clip_val", cfg.trainer.gradient_clip_val, "is set by recipe.gradient_clip")
     for key, allowed in {"deterministic": (False, True, "warn"), "benchmark": (False, True, None)}.items():
@@ -211,6 +221,7 @@ def _check_trainer(cfg: DictConfig) -> None:
             words = ", ".join("null" if choice is None else str(choice).lower() for choice in allowed)
             raise InputError(f"trainer.{key}", cfg.trainer[key], f"allowed: {words}")
     _check_devices(cfg.trainer.devices)
+    whole("trainer.check_val_every_n_epoch", cfg.trainer.get("check_val_every_n_epoch", 1), least=1)
     whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1), least=1)
 
 
