@@ -95,6 +95,7 @@ MISTAKES = {
     "trainer.devices=0": "trainer.devices=0: allowed: whole numbers from 1, -1 or auto for all",
     "trainer.accelerator=gpus": "trainer.accelerator=gpus: did you mean gpu? allowed: auto, cpu, ",
     "+trainer.nonsense=3": "+trainer.nonsense=3: Trainer.__init__() got an unexpected keyword argument 'nonsense'",
+    "logger=wandb logger.tags=foo": "logger.tags=foo: allowed: a list",
     "logger.project=x": "logger.project=x: unknown key; allowed: nothing",
     # the grammar of overrides, and Hydra's own options
     "sparsity": "sparsity: cannot be read (",

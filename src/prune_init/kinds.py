@@ -12,8 +12,8 @@ from prune_init.errors import InputError, MissingKeyError, one_of
 
 KINDS = {bool: "true, false", float: "a number", int: "a number", str: "text", list: "a list", dict: "keys below it"}
 MAY_BE_NULL = ("recipe.scheduler",)
-JUDGED_ELSEWHERE = ("trainer", "logger")
-"""Lightning and the dashboards' clients know their own arguments."""
+JUDGED_ELSEWHERE = ("trainer",)
+"""Lightning knows its own arguments."""
 
 
 def check(config: DictConfig, loader: Any) -> None:

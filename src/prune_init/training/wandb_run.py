@@ -12,7 +12,8 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from prune_init import results
-from prune_init.errors import InputError
+from prune_init.errors import InputError, first_line
+from prune_init.explain import refused
 from prune_init.training.dashboards import Plain, outcome
 
 SECONDS_TO_CONNECT = 30
@@ -100,7 +101,7 @@ def _start(options: Plain) -> Any:
     """`wandb.init` without questions.
 
     Raises:
-        InputError: online, but nobody is logged in.
+        InputError: online, but nobody is logged in; or an argument that `wandb.init` does not have.
     """
     if os.environ.get("WANDB_MODE") == "":
         del os.environ["WANDB_MODE"]  # for W&B an empty variable is a wrong mode
@@ -117,6 +118,8 @@ def _start(options: Plain) -> Any:
         raise InputError("logger.mode", "online", "nobody is logged in; run `wandb login` or set WANDB_API_KEY")
     try:
         run = wandb.init(**options, settings=settings)
+    except TypeError as error:
+        raise refused("logger", "wandb", first_line(error)) from error
     except wandb.errors.CommError as error:
         reason = str(error).splitlines()[0]
         warnings.warn(f"W&B does not answer ({reason}); logging offline, for `wandb sync` later", stacklevel=2)
