@@ -20,6 +20,10 @@ WHICH = {
 }
 
 
+LEAST = 10.0
+"""Per cent that an axis of accuracies spans at least: less would make much of little."""
+
+
 def accuracy(panel: Panel, which: str = "last", *, effective: bool = False) -> Drawing:
     """One panel, over nominal or effective compression."""
     figure = canvas(height=4.9)
@@ -69,9 +73,11 @@ def draw(
     """Draw the curves; returns what a caption has to say of them."""
     exponents: list[float] = []
     lonely = dropped = 0
-    for series in panel.series:
+    apart = 0.1 if len(panel.exponents) == 1 else 0.0  # else the points of all series lie on one another
+    for place, series in enumerate(panel.series):
         points = [point for point in series.points if point.accuracy(which)]
-        placed = [(x, point) for point in points if (x := _x(point, effective)) is not None]
+        shift = apart * (place - (len(panel.series) - 1) / 2)
+        placed = [(x + shift, point) for point in points if (x := _x(point, effective)) is not None]
         dropped += len(points) - len(placed)
         lonely += sum(point.accuracy(which).n == 1 for _, point in placed)  # type: ignore[union-attr]
         exponents += [x for x, _ in placed]
@@ -82,7 +88,8 @@ def draw(
             exponents += _published_curve(axes, panel, series, which)
     compression_axis(axes, exponents, label="effective compression ratio" if effective else "compression ratio")
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, 0.0), min(high, 101.0))
+    slack = max(0.0, LEAST - (high - low)) / 2
+    axes.set_ylim(max(low - slack, 0.0), min(high + slack, 101.0))
     axes.set_ylabel("test top-1, %")
     return list(_notes(panel, lonely, len(exponents), dropped))
 
@@ -92,7 +99,9 @@ def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which:
     x = [x for x, _, _ in found]
     mean = [value.mean for _, _, value in found]
     low, high = ([v.mean + sign * v.half for _, _, v in found] for sign in (-1, 1))
-    if any(v.n > 1 for _, _, v in found):
+    if len(found) == 1 and found[0][2].n > 1:
+        mark(axes.vlines(x, low, high, color=series.look.color, linewidth=1.4), series)
+    elif any(v.n > 1 for _, _, v in found):
         band = axes.fill_between(x, low, high, color=series.look.color, alpha=0.16, linewidth=0)
         mark(band, series)
     (line,) = axes.plot(x, mean, **series.style, zorder=3, clip_on=False)
@@ -137,7 +146,8 @@ def _notes(panel: Panel, lonely: int, points: int, dropped: int) -> list[str]:
     if points and lonely >= points:
         notes.append("One seed only: no interval is drawn.")
     elif points:
-        notes.append("Bands: 95 % t-interval of the mean over seeds.")
+        bands = "Bands" if len(panel.exponents) > 1 else "Bars"
+        notes.append(f"{bands}: 95 % t-interval of the mean over seeds.")
         if lonely:
             notes.append(f"No band where there is one seed only ({lonely} points).")
     if any(run.collapsed for run in panel.runs):

@@ -20,7 +20,7 @@ WHITE = "#fffffe"
 """On a map, whose colours do not follow the page's: not quite that of paper, which does."""
 
 
-def density(panel: Panel, *, at_most: int = 12) -> Drawing:
+def density(panel: Panel, *, at_most: int = 15) -> Drawing:
     """Mean density over seeds of each layer (rows, from input to output) at each compression (columns)."""
     shown = panel.series[:at_most]
     names = [layer["name"].removesuffix(".weight") for layer in panel.runs[0].row["layers"]]

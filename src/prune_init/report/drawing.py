@@ -112,7 +112,7 @@ def mark(artist: Any, series: Series | str, *, points: bool = False) -> None:
 def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "compression ratio") -> None:
     """Log x axis in multiples of compression, with the share removed below each."""
     low, high = min(exponents, default=0), max(exponents, default=1)
-    pad = 0.04 * max(high - low, 0.5)
+    pad = 0.04 * (high - low) if high > low else 0.5
     axes.set_xlim(low - pad, high + pad)
     room = axes.get_position().width * axes.figure.get_figwidth() / INCHES  # type: ignore[union-attr]
     step = 0.5 if high - low <= 1.6 else math.ceil((high - low) / room)

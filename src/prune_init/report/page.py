@@ -91,8 +91,9 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
     seeds = {run.row["seed"] for run in runs}
     hours = sum((run.row.get("seconds") or {}).get("total") or 0 for run in runs) / 3600
     gone = sum(run.collapsed for run in runs)
+    notes = "" if not problems else "; 1 note below" if problems == 1 else f"; {problems:,} notes below"
     cards = [
-        ("Runs", f"{len(runs):,}", f"finished{f'; {problems:,} notes below' if problems else ''}"),
+        ("Runs", f"{len(runs):,}", f"finished{notes}"),
         (
             "Grid",
             " \u00d7 ".join(str(len(values)) for values in (scorers, exponents, seeds)),
@@ -123,7 +124,7 @@ def _leader(panel: Panel) -> tuple[str, str, str] | None:
 def _row(run: Run, panel: Panel, series: Series, folder: Path) -> dict[str, Any]:
     """One row of the table of runs."""
     path = run.folder.relative_to(folder).as_posix()
-    config = run.row["config"]
+    config, effective = run.row["config"], run.effective_exponent
     return {
         "series": series.key,
         "panel": panel.key,
@@ -136,7 +137,8 @@ def _row(run: Run, panel: Panel, series: Series, folder: Path) -> dict[str, Any]
         "exponent": run.row["exponent"],
         "ratio": ratio(run.row["exponent"]),
         "sparsity": sparsity(run.row["exponent"]),
-        "effective": run.effective_exponent,
+        "effective": effective,
+        "really": None if effective is None else f"{10**effective:.3g}x" if effective < 2.9 else ratio(effective),
         "seed": run.row["seed"],
         "last": run.row["top1"].get("last"),
         "best": run.row["top1"].get("best"),
