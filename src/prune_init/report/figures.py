@@ -89,7 +89,7 @@ def _figure_5(shown: Sequence[Panel]) -> Drawing:
     left.plot([], [], color=FAINT, linestyle="--", linewidth=1.2, label="published, 1 (light) to 5 levels")
     left.set_title("a   Accuracy by levels")
     left.set_ylabel("test top-1, %")
-    left.legend(fontsize=9, loc="center left")
+    legend(figure, [], left.get_legend_handles_labels()[0])
     compression_axis(left, exponents)
     right.set_title("b   Magnitudes while training")
     correlations = ", ".join(f"{value:.2f}" for value in training(right))
