@@ -69,7 +69,7 @@ NAMES_AND_VALUES = [
     ("iterations=-3", "iterations=-3: allowed: whole numbers from 1"),
     ("iterations=1.5", "iterations=1.5: allowed: whole numbers from 1"),
     ("iterations=foo", "iterations=foo: allowed: whole numbers from 1"),
-    ("scorer=snip scorer.iterations=0", "iterations=0: allowed: whole numbers from 1"),
+    ("scorer=snip scorer.iterations=0", "scorer.iterations=0: allowed: whole numbers from 1"),
     ("mode=traim", "mode=traim: did you mean train? allowed: eval, train"),
     ("scope=globl", "scope=globl: did you mean global? allowed: global, layer"),
     ("target=effectiv", "target=effectiv: did you mean effective? allowed: effective, nominal"),
@@ -126,7 +126,7 @@ UNKNOWN_NAMES = [
     ("+scorer.nonsense=3", "+scorer.nonsense=3: "),
     ("architecture._target_=nowhere.net", "architecture._target_=nowhere.net: Error locating target"),
     (
-        "architecture=torchvision dataset=cifar10 architecture.model=resnet81",
+        "architecture=torchvision architecture.model=resnet81",
         "architecture.model=resnet81: did you mean resnet18? allowed: ",
     ),
 ]

@@ -59,9 +59,9 @@ def refusal(error: InstantiationException) -> str | None:
         return str(cause)
     if isinstance(cause, (TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
         return " ".join(str(cause).split())
-    if isinstance(cause, ImportError):
+    if isinstance(cause, ImportError) and str(error).startswith("Error in call"):  # it was told to import something
         return " ".join(str(cause).split())
-    if isinstance(cause, (InstantiationException, type(None))):
+    if isinstance(cause, (ImportError, InstantiationException, type(None))):
         return str(error).splitlines()[0].split(", set env var")[0]
     return None
 

@@ -229,6 +229,7 @@ def _try_functions(config: DictConfig) -> None:
     """Functions with some arguments filled in only show when they are called whether they take them."""
     schedule = build(OmegaConf.masked_copy(config, ["schedule"]).schedule)
     iterations = config.iterations or config.scorer.get("iterations", 1)
+    settings.whole("scorer.iterations", iterations, least=1)
     try:
         densities(schedule, 1 - config.sparsity, iterations)
     except InputError as error:
