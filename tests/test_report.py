@@ -163,6 +163,20 @@ def test_figure_6_has_a_row_for_each_data_set(tmp_path):
     assert places == {"x on a": (0, True), "y on a": (0, False), "x on b": (1, True), "y on b": (1, False)}
 
 
+def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_path):
+    for seed in (0, 1):
+        other = row("snip", 1.7, seed, 0.4, identity=f"other {seed}")
+        other["config"] = {**other["config"], "mode": "train"}  # type: ignore[dict-item]
+        add(tmp_path, f"trained{seed}", other)
+        add(tmp_path, f"plain{seed}", row("snip", 1.7, seed, 0.5))
+    (panel,) = panels(load(tmp_path)[0])
+    assert [series.key for series in panel.series] == ["snip", "snip: mode train"]
+    (axes,) = accuracy(panel).figure.axes
+    assert list(axes.get_xticks()) == [1.7] and len(axes.collections) == 2
+    places = [line.get_xdata()[0] for line in axes.lines]
+    assert len(set(places)) == 2 and abs(sum(places) / 2 - 1.7) < 1e-9
+
+
 def test_collapse_is_framed_once_where_it_lasts(tmp_path):
     for exponent, connected in {0.5: False, 1.0: True, 2.0: False, 3.0: False}.items():
         add(tmp_path, f"x{exponent}", row("snip", exponent, 0, 0.5, connected=connected))

@@ -77,10 +77,11 @@ def draw(
     for place, series in enumerate(panel.series):
         points = [point for point in series.points if point.accuracy(which)]
         shift = apart * (place - (len(panel.series) - 1) / 2)
-        placed = [(x + shift, point) for point in points if (x := _x(point, effective)) is not None]
+        there = [(x, point) for point in points if (x := _x(point, effective)) is not None]
+        placed = [(x + shift, point) for x, point in there]
         dropped += len(points) - len(placed)
         lonely += sum(point.accuracy(which).n == 1 for _, point in placed)  # type: ignore[union-attr]
-        exponents += [x for x, _ in placed]
+        exponents += [x for x, _ in there]
         _curve(axes, series, placed, which)
         if tips is not None:
             tips[series.key] = [_tip(series, point, which) for _, point in placed]

@@ -128,7 +128,7 @@ def _series(runs: list[Run]) -> Iterator[Series]:
 
 
 def _variants(runs: list[Run]) -> list[tuple[str, list[Run]]]:
-    """Runs of one scorer by all that differs between them, the most frequent first, each with a short name."""
+    """Runs of one scorer by all that differs between them, the most frequent and plainest first, each with a name."""
     flat = [dict(_settings(run.row["config"])) for run in runs]
     every = dict.fromkeys(key for settings in flat for key in settings)
     varying = [key for key in every if len({repr(settings.get(key)) for settings in flat}) > 1]
@@ -138,8 +138,9 @@ def _variants(runs: list[Run]) -> list[tuple[str, list[Run]]]:
     groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run, settings in zip(runs, flat, strict=True):
         groups[tuple(repr(settings.get(key)) for key in varying)].append(run)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    names = [_name(dict(zip(varying, values, strict=True)), said) for values, _ in ordered]
+    named = {values: _name(dict(zip(varying, values, strict=True)), said) for values in groups}
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), len(named[item[0]]), item[0]))
+    names = [named[values] for values, _ in ordered]
     taken = Counter(names)
     unique = [f"{name} #{names[:i].count(name) + 1}" if taken[name] > 1 else name for i, name in enumerate(names)]
     return [(name.strip(), same) for name, (_, same) in zip(unique, ordered, strict=True)]
