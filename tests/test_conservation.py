@@ -414,7 +414,7 @@ def test_the_model_is_untouched(name, mode, failing):
         return y.sum()
 
     if failing:
-        with pytest.raises(RuntimeError, match="on purpose"):
+        with pytest.raises(prune_init.InputError, match="on purpose"):
             prune_init.conservation(model, x, objective=objective, mode=mode)
     else:
         with torch.no_grad():

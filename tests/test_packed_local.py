@@ -80,7 +80,7 @@ def test_the_lock_of_a_killed_launcher_is_stale_unless_its_runs_live(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("hydra.launcher.workers=0",), "hydra.launcher.workers=0: allowed: whole numbers from 1, or null"),
+        (("hydra.launcher.workers=0",), "hydra.launcher.workers=0: allowed: whole numbers from 1"),
         (("seed=0,1", "hydra.sweep.subdir=same"), "two runs would share it"),
         (("nosuch=1,2",), "nosuch"),
         (("scorer=snip,nosuch",), "scorer=nosuch: allowed:"),

@@ -16,11 +16,12 @@ JUDGED_ELSEWHERE = ("trainer",)
 """Lightning knows its own arguments."""
 
 
-def check(config: DictConfig, loader: Any) -> None:
+def check(config: DictConfig, loader: Any, known: dict[tuple[str, ...], dict[str, Any]] | None = None) -> None:
     """Compare `config` with what the same choices of config groups say when nothing else is given.
 
     Nulls in the defaults stand for anything. Arguments of a `_target_` may be added; whether it takes them shows when
-    it is called. Single values at the root are left to `settings.check`, which says more about them.
+    it is called. Single values at the root are left to `settings.check`, which says more about them. `known` keeps the
+    defaults of choices from one job of a sweep to the next: composing them takes most of the time.
 
     Raises:
         InputError: naming the key, the value and what is allowed.
@@ -28,7 +29,11 @@ def check(config: DictConfig, loader: Any) -> None:
     given = _plain(config, resolve=False)
     if missing := _missing(given):
         raise InputError(missing[0], "???", "has no default; must be given")
-    default = _plain(_defaults(config, loader), resolve=True)
+    choices = _choices(config, loader)
+    known = {} if known is None else known
+    if choices not in known:
+        known[choices] = _plain(_defaults(config, loader, choices), resolve=True)
+    default = known[choices]
     if unknown := given.keys() - default.keys():
         key = min(unknown)
         raise InputError(key, given[key], f"unknown key; {one_of(key, default)}")
@@ -64,16 +69,21 @@ def _missing(plain: dict[str, Any], below: str = "") -> list[str]:
     return found
 
 
-def _defaults(config: DictConfig, loader: Any) -> DictConfig:
-    """The configuration with the overrides that choose of a group alone."""
+def _choices(config: DictConfig, loader: Any) -> tuple[str, ...]:
+    """The overrides that choose of a group."""
     task = list(config.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(task)
     for override in overrides:  # Hydra would make one of all of them
         if isinstance(override.value(), list) and loader.get_group_options(override.key_or_group):
             what = "allowed: one choice; a sweep tries several: -m GROUP=A,B"
             raise InputError(override.key_or_group, override.get_value_element_as_str(), what)
-    choices = [o.input_line for o in overrides if o.get_key_element().lstrip("+~") in config.hydra.runtime.choices]
-    composed: DictConfig = loader.load_configuration(config.hydra.job.config_name, choices, RunMode.RUN)
+    groups = config.hydra.runtime.choices
+    return tuple(str(o.input_line) for o in overrides if o.get_key_element().lstrip("+~") in groups)
+
+
+def _defaults(config: DictConfig, loader: Any, choices: tuple[str, ...]) -> DictConfig:
+    """The configuration with these choices and nothing else."""
+    composed: DictConfig = loader.load_configuration(config.hydra.job.config_name, list(choices), RunMode.RUN)
     for key in _missing(_plain(composed, resolve=False)):  # what has no default is taken as given
         OmegaConf.update(composed, key, OmegaConf.select(config, key))
     return composed

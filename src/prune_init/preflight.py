@@ -52,8 +52,9 @@ class Preflight(Callback):
         """Check every value of every swept key, each once rather than in all combinations."""
         try:
             jobs = list(_one_job_per_value(config))
+            known: dict[tuple[str, ...], dict[str, Any]] = {}
             for job in jobs:
-                _check(job)
+                _check(job, known)
             _writable(Path(config.hydra.sweep.dir))
             if config.hydra.runtime.choices["hydra/launcher"] in ("basic", "packed_local"):
                 _check_this_machine(jobs)  # a cluster's nodes have devices and disks of their own
@@ -74,8 +75,8 @@ class Preflight(Callback):
             _refuse(error)
 
 
-def _check(config: DictConfig) -> None:
-    kinds.check(config, GlobalHydra.instance().config_loader())
+def _check(config: DictConfig, known: dict[tuple[str, ...], dict[str, Any]] | None = None) -> None:
+    kinds.check(config, GlobalHydra.instance().config_loader(), known)
     settings.check(config)
 
 
