@@ -89,7 +89,7 @@ def _figure_5(shown: Sequence[Panel]) -> Drawing:
     left.plot([], [], color=FAINT, linestyle="--", linewidth=1.2, label="published, 1 (light) to 5 levels")
     left.set_title("a   Accuracy by levels")
     left.set_ylabel("test top-1, %")
-    legend(figure, [], left.get_legend_handles_labels()[0])
+    legend(figure, [], [line for line in left.lines if not str(line.get_label()).startswith("_")])
     compression_axis(left, exponents)
     right.set_title("b   Magnitudes while training")
     correlations = ", ".join(f"{value:.2f}" for value in training(right))
