@@ -44,7 +44,8 @@ def write_page(folder: Path) -> Path:
     with whole(out / "report.html") as path:
         path.write_text(page(folder, shown, pictures, problems))
     _say(console, problems)
-    console.print(f"{len(runs):,} runs, {len(pictures)} figures: {out / 'report.html'}", soft_wrap=True)
+    count = "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
+    console.print(f"{count}, {len(pictures)} figures: {out / 'report.html'}", soft_wrap=True)
     return out / "report.html"
 
 
