@@ -458,6 +458,8 @@ def test_wrong_partners_and_inputs_are_refused_in_one_line():
         expand(model, model)
     with pytest.raises(prune_init.InputError, match="example_input"):
         prune_init.compact(model, torch.empty(1, 2, 8, 8))
+    with pytest.raises(prune_init.InputError, match="masks=nobody"):
+        prune_init.compact(model, x, masks={"nobody": torch.ones(1, dtype=torch.bool)})
 
 
 def test_masks_and_weights_map_both_ways():

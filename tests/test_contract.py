@@ -70,6 +70,8 @@ MISTAKES = {
     "scorer.dtype.path=torch.foo": "scorer.dtype.path=torch.foo: Error loading 'torch.foo': ",
     "scorer.dtype.path=torch.int8": "scorer.dtype.path=torch.int8: allowed: a floating-point type",
     "scorer=synflow_l2 scorer.power=foo": "scorer.power=foo: allowed: a number",
+    "scorer=synflow_l2 scorer.power=3": "scorer.power=3: allowed: 1, 2",
+    "scorer=grasp scorer.temperature=-1": "scorer.temperature=-1: allowed: numbers above 0",
     "schedule=null": "schedule=null: allowed: KEY=VALUE, or GROUP=NAME",
     "+schedule.nonsense=1": "+schedule.nonsense=1: ",
     "schedule._target_=os.getcwd": "schedule._target_=os.getcwd: fails for density 0.02, 100 iterations (",
@@ -180,6 +182,7 @@ SMALL = {
     "data.download mnist --root /proc/x": "root=/proc/x: cannot be written to (",
     "data.download mnist --root . --url nonsense": "url=nonsense",
     "benchmark.collect nowhere": "folder=nowhere: ",
+    "benchmark.speed --cases synflo vgg17": "--cases=vgg17: ",
     "benchmark.status nowhere": "folder=nowhere: ",
 }
 

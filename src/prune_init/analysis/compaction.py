@@ -18,6 +18,7 @@ from prune_init.analysis.recognition import recognised
 from prune_init.analysis.traced import operation, place
 from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
+from prune_init.pruning.checks import check_masks
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
 
@@ -79,10 +80,12 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
         attribute `compaction` tells what was done: see `Compaction`.
 
     Raises:
-        InputError: no path leads from input to output, or the model cannot be traced.
+        InputError: no path leads from input to output, the model cannot be traced, or the masks are not of it.
     """
+    weights = prunable(model)
     if masks is None:
-        masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
+        masks = {name: weight.detach() != 0 for name, weight in weights.items()}
+    check_masks(masks, weights)
     return Compactor(model, example_input)(masks, exact=exact)
 
 

@@ -26,6 +26,7 @@ from rich.table import Table
 from prune_init.arguments import Parser
 from prune_init.benchmark.machine import machine
 from prune_init.benchmark.speed_cases import Act, Case, cases, growths, pruning
+from prune_init.errors import one_of
 from prune_init.files import whole
 from prune_init.pruning.cost import peak_resident
 
@@ -151,6 +152,10 @@ def main(given: list[str] | None = None) -> None:
         return
     if arguments.quick:
         arguments.repeats = 2
+    names = [*(case.name for case in cases(quick=arguments.quick)), *growths(quick=arguments.quick), "memory"]
+    for pattern in arguments.cases or ():
+        if not any(_asked(name, [pattern]) for name in names):
+            parser.error(f"--cases={pattern}: {one_of(pattern, names)}")
     console = Console(width=140)
     found = measured(arguments, Console(stderr=True))
     console.print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))

@@ -17,17 +17,23 @@ from prune_init.pruning.schedule import Schedule
 
 def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float) -> Tensors:
     """Masks to begin with: everything is kept, or what was kept before, which must not be less than is to stay."""
-    if not isinstance(masks, Mapping | None):
-        raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
+    check_masks(masks or {}, weights)
     start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
     for name, mask in (masks or {}).items():
-        if name not in start or mask.shape != start[name].shape or mask.dtype != torch.bool:
-            raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")
         start[name].copy_(mask)
     left, size = (sum(int(count(mask)) for mask in start.values()) for count in (torch.count_nonzero, torch.numel))
     if left < round((1 - sparsity) * size):
         raise InputError("sparsity", sparsity, f"masks leave {left:,} of {size:,} weights, which is fewer already")
     return start
+
+
+def check_masks(masks: Any, weights: Mapping[str, Tensor]) -> None:
+    """Refuse what are no masks of some of these weights."""
+    if not isinstance(masks, Mapping):
+        raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
+    for name, mask in masks.items():
+        if name not in weights or mask.shape != weights[name].shape or mask.dtype != torch.bool:
+            raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")
 
 
 def shape_of(input_shape: Sequence[int] | None, model: nn.Module) -> tuple[int, ...] | None:

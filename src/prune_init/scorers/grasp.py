@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 
@@ -21,6 +22,11 @@ class Grasp:
     mode: str = "train"
     temperature: float = 200.0
     examples_per_class: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature that would turn the order around, or make it NaN."""
+        if not self.temperature > 0:
+            raise InputError("scorer.temperature", self.temperature, "allowed: numbers above 0")
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """w * (H g) of the masked net; needs `data`."""

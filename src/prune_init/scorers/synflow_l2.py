@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.scorers import synflow
@@ -16,6 +17,11 @@ class SynFlowL2(synflow.SynFlow):
     """
 
     power: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse powers that no method has."""
+        if self.power not in (1, 2):
+            raise InputError("scorer.power", self.power, "allowed: 1, 2")
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w|^power dR/d(w^2) of the masked net; needs `input_shape`."""
