@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -20,6 +21,11 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is tested: take it also where a shell started the tests in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
