@@ -30,7 +30,7 @@ report: $(READY)  ## A page that shows all runs: make report DIR=runs
 test: $(READY)  ## All tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
 
-bench: $(READY)  ## How fast pruning and training are, beside a plain implementation; a quarter of an hour
+bench: $(READY)  ## How fast pruning and training are, beside a plain implementation; half an hour
 	$(BIN)/python -m prune_init.benchmark.speed --json speed.json
 
 lint: $(READY)  ## Format, lint and types, nothing changed
