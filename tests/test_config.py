@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import prune_init.conf
-from prune_init import InputError, settings
+from prune_init import InputError, limits, settings
 from prune_init.building import build
 
 CONF = Path(prune_init.conf.__file__).parent
@@ -54,7 +54,7 @@ def test_no_group_is_empty():
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_composes(composed: Composed, group, name):
     cfg = composed(f"{group}={name}", *NEEDED.get(f"{group}={name}", []))
-    settings.check(cfg)
+    limits.check(cfg)
     assert len(settings.identity(cfg)) == 64
     assert not OmegaConf.missing_keys(cfg)
     if group in cfg and "name" in (cfg[group] or {}) and group not in ("logger", "trainer"):
@@ -224,14 +224,14 @@ def test_published_scorers(composed: Composed, name):
 )
 def test_sparsity_and_exponent_set_one_another(composed: Composed, given, sparsity, exponent):
     cfg = composed(*given.split())
-    settings.check(cfg)
+    limits.check(cfg)
     assert cfg.sparsity == pytest.approx(sparsity) and cfg.exponent == pytest.approx(exponent, abs=1e-9)
 
 
 @pytest.mark.parametrize("given", ["exponent=2 sparsity=0.98", "exponent=0 sparsity=0.5", "exponent=1 sparsity=0"])
 def test_sparsity_and_exponent_may_not_disagree(composed: Composed, given):
     with pytest.raises(InputError, match="disagrees with sparsity="):
-        settings.check(composed(*given.split()))
+        limits.check(composed(*given.split()))
 
 
 def run_name(cfg: DictConfig) -> str:

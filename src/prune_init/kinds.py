@@ -20,7 +20,7 @@ def check(config: DictConfig, loader: Any, known: dict[tuple[str, ...], dict[str
     """Compare `config` with what the same choices of config groups say when nothing else is given.
 
     Nulls in the defaults stand for anything. Arguments of a `_target_` may be added; whether it takes them shows when
-    it is called. Single values at the root are left to `settings.check`, which says more about them. `known` keeps the
+    it is called. Single values at the root are left to `limits.check`, which says more about them. `known` keeps the
     defaults of choices from one job of a sweep to the next: composing them takes most of the time.
 
     Raises:

@@ -17,9 +17,9 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init import kinds, results, settings
+from prune_init import kinds, limits, results, settings
 from prune_init.building import build, check_devices, chosen
-from prune_init.errors import InputError, MissingDataError, first_line
+from prune_init.errors import InputError, MissingDataError, check_whole, first_line
 from prune_init.explain import one_line, refusal, refused
 from prune_init.pruning.schedule import densities
 
@@ -77,7 +77,7 @@ class Preflight(Callback):
 
 def _check(config: DictConfig, known: dict[tuple[str, ...], dict[str, Any]] | None = None) -> None:
     kinds.check(config, GlobalHydra.instance().config_loader(), known)
-    settings.check(config)
+    limits.check(config)
 
 
 def _refuse(error: Exception) -> None:
@@ -230,7 +230,7 @@ def _try_functions(config: DictConfig) -> None:
     """Functions with some arguments filled in only show when they are called whether they take them."""
     schedule = build(OmegaConf.masked_copy(config, ["schedule"]).schedule)
     iterations = config.iterations or config.scorer.get("iterations", 1)
-    settings.whole("scorer.iterations", iterations, least=1)
+    check_whole("scorer.iterations", iterations, least=1)
     try:
         densities(schedule, 1 - config.sparsity, iterations)
     except InputError as error:

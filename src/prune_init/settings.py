@@ -1,4 +1,4 @@
-"""Root values of the configuration: resolvers that fill them in, checks, and the name of a run.
+"""Root values of the configuration: resolvers that fill them in, and the name and identity of a run.
 
 OmegaConf calls the resolvers while Hydra composes; they are registered when this module is imported.
 """
@@ -6,15 +6,10 @@ OmegaConf calls the resolvers while Hydra composes; they are registered when thi
 import hashlib
 import json
 import math
-import os
-from importlib.util import find_spec
-from shutil import which
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-
-from prune_init.errors import InputError, one_of
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
 """Keys that say where and how a run happens, not what it computes; they are no part of its identity ..."""
@@ -50,35 +45,9 @@ TOLD = {
 }
 """Keys that are often swept, with their defaults: a run's name tells which of them differ, its hash covers all keys."""
 
-CHOICES = {
-    "scope": ("global", "layer"),
-    "mode": ("train", "eval", None),
-    "target": ("nominal", "effective"),
-    "export": ("pt2", "onnx", None),
-    "logger.mode": ("online", "offline", "disabled", "", None),
-    "trainer.accelerator": ("auto", "cpu", "cuda", "gpu", "mps", "tpu"),
-    "precision": ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
-}
-"""Root values that take one of a few words; None leaves it to the scorer, or out."""
-
-OURS = {
-    "max_epochs": "recipe.epochs",
-    "enable_checkpointing": "checkpoint",
-    "logger": "logger",
-    **dict.fromkeys(("callbacks", "plugins", "default_root_dir", "num_sanity_val_steps"), "the run itself"),
-    **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), "the run itself"),
-}
-"""Arguments of Lightning's trainer that we give, and by which of our keys."""
-
-SWITCHES = (
-    *("train", "compact", "channels_last", "compile", "checkpoint", "weights", "force"),
-    *("sample.augment", "logger.masks"),
-)
-"""Values that are true or false."""
-
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
-    """The fraction removed: from `exponent` if that was given, else `default`. Never fails: `check` judges."""
+    """The fraction removed: from `exponent` if that was given, else `default`. Never fails: `limits.check` judges."""
     if OmegaConf.is_interpolation(_parent_, "exponent"):
         return default
     given = _parent_.exponent
@@ -141,115 +110,6 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         for key, value in cfg.items()
         if key not in PLACE
     }
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse values that cannot work, before anything is written.
-
-    Raises:
-        InputError: naming the key, the value and what is allowed.
-    """
-    _check_sparsity(cfg)
-    _check_words(cfg)
-    if cfg.iterations is not None:
-        whole("iterations", cfg.iterations, least=1)
-    for key, allowed in CHOICES.items():
-        value = OmegaConf.select(cfg, key)
-        if value not in allowed:
-            raise InputError(key, value, one_of(value, filter(None, allowed)))
-    scorer_mode = cfg.scorer.get("mode", "eval")
-    if scorer_mode not in ("train", "eval"):
-        raise InputError("scorer.mode", scorer_mode, one_of(scorer_mode, ("train", "eval")))
-    if cfg.lifecycle.name == "lottery_ticket":
-        _check_lottery_ticket(cfg)
-    if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
-        raise InputError("export", "onnx", "needs: pip install 'prune_init[onnx]'")
-    if cfg.compile is True and not which(os.environ.get("CXX", "g++")):
-        raise InputError("compile", True, "needs a C++ compiler: g++, or the one that CXX names")
-    _check_trainer(cfg)
-    if cfg.target == "effective" and cfg.ablation.name != "none":
-        raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")
-    whole("seed", cfg.seed, least=0, most=2**32 - 1)
-    whole("validation", cfg.validation, least=0)
-    whole("recipe.epochs", cfg.recipe.epochs, least=1)
-    whole("recipe.batch_size", cfg.recipe.batch_size, least=1)
-    clip = cfg.recipe.gradient_clip
-    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 < clip < math.inf):
-        raise InputError("recipe.gradient_clip", clip, "allowed: a norm above 0, or null for none")
-    whole("sample.per_class", cfg.sample.per_class, least=int("examples_per_class" in cfg.scorer))
-    whole("sample.batch_size", cfg.sample.batch_size, least=1)
-    for key in SWITCHES:
-        value = OmegaConf.select(cfg, key, default=False)
-        if not isinstance(value, bool) and (key, value) != ("weights", None):
-            raise InputError(key, value, "allowed: true, false")
-
-
-def _check_words(cfg: DictConfig) -> None:
-    if not isinstance(cfg.results, str) or not cfg.results:
-        raise InputError("results", cfg.results, "allowed: a folder")
-    for group in ("dataset", "architecture", "scorer"):
-        name = cfg[group].name
-        if not isinstance(name, str) or not all(part.strip(".") for part in name.split("/")):
-            raise InputError(f"{group}.name", name, "allowed: text that can name a folder below results")
-    for key in ("include", "exclude"):
-        patterns = cfg[key] if OmegaConf.is_list(cfg[key]) else [cfg[key] or ""]
-        if not all(isinstance(pattern, str) for pattern in patterns):
-            raise InputError(key, cfg[key], "allowed: patterns of weight names, or null")
-
-
-def _check_sparsity(cfg: DictConfig) -> None:
-    if not OmegaConf.is_interpolation(cfg, "exponent"):
-        given = cfg.exponent
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < math.inf:
-            raise InputError("exponent", given, "allowed: 0 and larger, log10 of the compression ratio")
-    value = cfg.sparsity
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise InputError("sparsity", value, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
-    if not math.isclose(cfg.exponent, -math.log10(1 - value), abs_tol=1e-6):
-        raise InputError("exponent", cfg.exponent, f"disagrees with sparsity={value}; give one of the two")
-
-
-def _check_trainer(cfg: DictConfig) -> None:
-    """Of Lightning's arguments those that others here set, and those that Lightning takes without looking."""
-    for key, by in OURS.items():
-        if key in cfg.trainer:
-            raise InputError(f"trainer.{key}", cfg.trainer[key], f"is set by {by}")
-    if cfg.trainer.gradient_clip_val != cfg.recipe.gradient_clip:
-        raise InputError("trainer.gradient_clip_val", cfg.trainer.gradient_clip_val, "is set by recipe.gradient_clip")
-    for key, allowed in {"deterministic": (False, True, "warn"), "benchmark": (False, True, None)}.items():
-        if not any(cfg.trainer[key] is choice or cfg.trainer[key] == choice == "warn" for choice in allowed):
-            words = ", ".join("null" if choice is None else str(choice).lower() for choice in allowed)
-            raise InputError(f"trainer.{key}", cfg.trainer[key], f"allowed: {words}")
-    _check_devices(cfg.trainer.devices)
-    whole("trainer.check_val_every_n_epoch", cfg.trainer.get("check_val_every_n_epoch", 1), least=1)
-    whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1), least=1)
-
-
-def _check_devices(devices: Any) -> None:
-    """Their form; how many there are is seen where they are."""
-    listed = devices.split(",") if isinstance(devices, str) else devices if OmegaConf.is_list(devices) else ["?"]
-    count = isinstance(devices, int) and not isinstance(devices, bool) and (devices >= 1 or devices == -1)
-    if not (count or devices == "auto" or (len(listed) > 0 and all(str(one).isdecimal() for one in listed))):
-        raise InputError(
-            "trainer.devices", devices, "allowed: whole numbers from 1, -1 or auto for all, a list of devices"
-        )
-
-
-def _check_lottery_ticket(cfg: DictConfig) -> None:
-    whole("lifecycle.levels", cfg.lifecycle.levels, least=1)
-    whole("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, least=0)
-    if cfg.lifecycle.rewind_epoch >= cfg.recipe.epochs:
-        raise InputError("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs")
-    for key, allowed in {"target": "nominal", "ablation": "none", "train": True, "compact": False}.items():
-        value = cfg[key].name if key == "ablation" else cfg[key]
-        if value != allowed:
-            raise InputError(key, value, f"lifecycle=lottery_ticket works with {key}={str(allowed).lower()} only")
-
-
-def whole(key: str, value: Any, *, least: int, most: int | None = None) -> None:
-    """Refuse what is no whole number, or lies outside."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        raise InputError(key, value, f"allowed: whole numbers from {least}" + (f" to {most}" if most else ""))
 
 
 OmegaConf.register_new_resolver("sparsity", sparsity, replace=True)

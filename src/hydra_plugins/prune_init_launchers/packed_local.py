@@ -17,10 +17,10 @@ class PackedLocalLauncher(Launcher):
     """
 
     def __init__(self, workers: int | None) -> None:
-        from prune_init.settings import whole
+        from prune_init.errors import check_whole
 
         if workers is not None:
-            whole("hydra.launcher.workers", workers, least=1)
+            check_whole("hydra.launcher.workers", workers, least=1)
         self.workers = workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -66,11 +66,11 @@ class PackedSlurmLauncher(SlurmLauncher):
     choice = "packed_slurm"
 
     def __init__(self, runs_per_job: int, concurrent_runs: int, **params: Any) -> None:
-        from prune_init.settings import whole
+        from prune_init.errors import check_whole
 
         super().__init__(**params)
-        whole("hydra.launcher.runs_per_job", runs_per_job, least=1)
-        whole("hydra.launcher.concurrent_runs", concurrent_runs, least=1)
+        check_whole("hydra.launcher.runs_per_job", runs_per_job, least=1)
+        check_whole("hydra.launcher.concurrent_runs", concurrent_runs, least=1)
         self._size, self._concurrent = runs_per_job, concurrent_runs
 
     def jobs(self, runs: "list[Planned]") -> "list[Job]":

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, Node, OmegaConf, open_dict
 
-from prune_init import settings
+from prune_init import limits, settings
 from prune_init.errors import InputError
 from prune_init.files import whole
 
@@ -57,7 +57,7 @@ def plan(
     planned: dict[str, Planned] = {}
     for number, job in enumerate(progress(jobs)):
         cfg = compose(job, number)
-        settings.check(cfg)
+        limits.check(cfg)
         identity = settings.identity(cfg)
         folder = settings.name(cfg, identity) if _in_own_place(cfg) else str(cfg.hydra.sweep.subdir)
         run = Planned(folder, identity, list(job))

@@ -61,9 +61,6 @@ def chunks(runs: list[Planned], size: int, concurrent: int, params: Mapping[str,
     Raises:
         InputError: the settings of the launcher cannot work.
     """
-    for key, value in {"runs_per_job": size, "concurrent_runs": concurrent}.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"hydra.launcher.{key}", value, "allowed: whole numbers from 1")
     for key in ("tasks_per_node", "nodes"):
         if params[key] != 1:
             why = "allowed: 1, a job's runs being processes on one node (hydra/launcher=slurm runs over several)"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prune_init.errors import InputError
+from prune_init.errors import check_whole
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet, total
 
@@ -40,8 +40,7 @@ class NtkSap:
     def __post_init__(self) -> None:
         """Refuse an empty sample of noise."""
         for name, value in (("batches", self.batches), ("batch_size", self.batch_size)):
-            if not (isinstance(value, int) and value >= 1):
-                raise InputError(f"scorer.{name}", value, "allowed: whole numbers from 1")
+            check_whole(f"scorer.{name}", value, least=1)
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|d/dm| of the masked net, 0 for pruned weights; needs `input_shape`."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from prune_init.errors import InputError
+from prune_init.errors import InputError, check_whole
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 
@@ -30,8 +30,7 @@ class ProsPr:
 
     def __post_init__(self) -> None:
         """Refuse a number of steps that is none."""
-        if not (isinstance(self.steps, int) and self.steps >= 0):
-            raise InputError("scorer.steps", self.steps, "allowed: whole numbers from 0")
+        check_whole("scorer.steps", self.steps, least=0)
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w_0 dL_M/dw_0| of the masked net; needs `data`, at least one example more than steps."""
