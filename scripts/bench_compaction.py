@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 import prune_init
 from prune_init.architectures.resnet import resnet
 from prune_init.architectures.vgg import vgg
 from prune_init.benchmark.machine import machine
 from prune_init.files import whole
+from prune_init.pruning.flops import multiply_adds
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
 from prune_init.training.mask_buffers import MaskBuffers
@@ -86,7 +86,9 @@ def compacted(name: str, scorer: str, sparsity: float, device: torch.device) -> 
     started = time.perf_counter()
     small: Any = prune_init.compact(model, torch.empty(1, *SHAPE), masks=masks)
     seconds = time.perf_counter() - started
-    adds, width = (count(small) / count(model) for count in (multiply_adds, channels))
+    image = torch.zeros(1, *SHAPE)
+    adds = multiply_adds(small.eval(), image) / multiply_adds(model.eval(), image)
+    width = channels(small) / channels(model)
     return Case(name, scorer, sparsity, seconds, adds, width), Subject(small.to(device), small.compaction.masks)
 
 
@@ -155,13 +157,6 @@ def measured(
          "ratio_contiguous": dense["contiguous"] / own["contiguous"]}
         for case, own in zip(cases, small, strict=True)
     ]  # fmt: skip
-
-
-def multiply_adds(net: nn.Module) -> int:
-    """For one image."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net.eval()(torch.zeros(1, *SHAPE))
-    return counter.get_total_flops() // 2
 
 
 def channels(net: nn.Module) -> int:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -30,3 +32,11 @@ class Flops(TorchDispatchMode):
         if formula is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=result)
         return result
+
+
+@torch.no_grad()
+def multiply_adds(net: nn.Module, x: Tensor) -> int:
+    """Of convolutions and matrix products in one forward pass of `net`, as it is, with input x."""
+    with Flops() as counter:
+        net(x)
+    return counter.total // 2

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from prune_init.pruning.flops import multiply_adds
 from prune_init.pruning.scored_net import Batch, Loss
 
 
@@ -31,7 +31,7 @@ def savings(whole: nn.Module, small: nn.Module, batch: Batch, loss: Loss, *, rep
     with torch.random.fork_rng(devices=cuda):  # dropout draws
         rounds = [{name: _step_seconds(net, batch, loss) for name, net in nets.items()} for _ in range(repeats + 1)]
     return {
-        "multiply_adds": {name: _multiply_adds(net, batch) for name, net in nets.items()},
+        "multiply_adds": {name: multiply_adds(net.eval(), batch[0][:1]) for name, net in nets.items()},
         "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()},
         "step_seconds": {name: median(one[name] for one in rounds[1:]) for name in nets},  # the first one warms up
     }
@@ -45,10 +45,3 @@ def _step_seconds(net: nn.Module, batch: Batch, loss: Loss) -> float:
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
     return time.perf_counter() - start
-
-
-def _multiply_adds(net: nn.Module, batch: Batch) -> int:
-    """For one image."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net.eval()(batch[0][:1])
-    return counter.get_total_flops() // 2
