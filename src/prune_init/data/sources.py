@@ -6,29 +6,37 @@ seconds, which nobody should wait for to hear that files are missing.
 
 from prune_init.data.source import Source
 
+IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
+"""The files of MNIST and of Fashion-MNIST, when unpacked."""
+
+
+def _packed(*md5: str) -> dict[str, str]:
+    return {f"{name}.gz": found for name, found in zip(IDX, md5, strict=True)}
+
+
 MNIST = Source(
     name="mnist",
     title="MNIST",
     folder="MNIST/raw",
     url="https://ossci-datasets.s3.amazonaws.com/mnist/",
-    archives={
-        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-    },
+    archives=_packed(
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
 )
 FASHION_MNIST = Source(
     name="fashion_mnist",
     title="Fashion-MNIST",
     folder="FashionMNIST/raw",
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    archives={
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
+    archives=_packed(
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
 )
 CIFAR10 = Source(
     name="cifar10",
