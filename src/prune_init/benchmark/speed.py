@@ -26,7 +26,7 @@ from rich.table import Table
 from prune_init.arguments import Parser
 from prune_init.benchmark.machine import machine
 from prune_init.benchmark.speed_cases import Act, Case, cases, growths, pruning
-from prune_init.errors import one_of
+from prune_init.errors import InputError, one_of
 from prune_init.files import whole
 from prune_init.pruning.cost import peak_resident
 
@@ -109,9 +109,18 @@ def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
 
 
 def measured(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """All chosen cases."""
-    chosen = [case for case in cases(quick=arguments.quick) if _asked(case.name, arguments.cases)]
-    series = {name: s for name, s in growths(quick=arguments.quick).items() if _asked(name, arguments.cases)}
+    """All chosen cases.
+
+    Raises:
+        InputError: a pattern fits none.
+    """
+    every, sizes_of = cases(quick=arguments.quick), growths(quick=arguments.quick)
+    names = [*(case.name for case in every), *sizes_of, "memory"]
+    for pattern in arguments.cases or ():
+        if not any(_asked(name, [pattern]) for name in names):
+            raise InputError("--cases", pattern, one_of(pattern, names))
+    chosen = [case for case in every if _asked(case.name, arguments.cases)]
+    series = {name: sizes for name, sizes in sizes_of.items() if _asked(name, arguments.cases)}
     found: dict[str, Any] = {"machine": machine(), "cases": [], "growth": [], "memory": None}
     for case in chosen:
         found["cases"].append(row := compared(case, arguments.repeats))
@@ -152,12 +161,11 @@ def main(given: list[str] | None = None) -> None:
         return
     if arguments.quick:
         arguments.repeats = 2
-    names = [*(case.name for case in cases(quick=arguments.quick)), *growths(quick=arguments.quick), "memory"]
-    for pattern in arguments.cases or ():
-        if not any(_asked(name, [pattern]) for name in names):
-            parser.error(f"--cases={pattern}: {one_of(pattern, names)}")
     console = Console(width=140)
-    found = measured(arguments, Console(stderr=True))
+    try:
+        found = measured(arguments, Console(stderr=True))
+    except InputError as error:
+        parser.error(str(error))
     console.print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))
     if arguments.json:
         with whole(arguments.json) as path:
