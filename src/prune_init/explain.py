@@ -38,9 +38,8 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         given = next((a for a in sys.argv[1:] if a.startswith("=") or a.endswith("=null")), "")  # Hydra does not say
         return f"{given}: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
-    if isinstance(error, (ValueError, UserWarning)) and _raised_by_hydra(
-        error
-    ):  # its options, which it checks in its own way
+    # Of its own options Hydra says in its own way what is wrong.
+    if isinstance(error, (ValueError, UserWarning)) and _raised_by_hydra(error):
         return " ".join(str(error).split())
     missing = next((cause for cause in chain if isinstance(cause, (ConfigAttributeError, ConfigKeyError))), None)
     if missing is not None and isinstance(error, OmegaConfBaseException):

@@ -16,12 +16,15 @@ JUDGED_ELSEWHERE = ("trainer",)
 """Lightning knows its own arguments."""
 
 
-def check(config: DictConfig, loader: Any, known: dict[tuple[str, ...], dict[str, Any]] | None = None) -> None:
+Known = dict[tuple[str, ...], dict[str, Any]]
+"""Defaults of choices of config groups, kept from one job of a sweep to the next: composing takes most of the time."""
+
+
+def check(config: DictConfig, loader: Any, known: Known) -> None:
     """Compare `config` with what the same choices of config groups say when nothing else is given.
 
     Nulls in the defaults stand for anything. Arguments of a `_target_` may be added; whether it takes them shows when
-    it is called. Single values at the root are left to `limits.check`, which says more about them. `known` keeps the
-    defaults of choices from one job of a sweep to the next: composing them takes most of the time.
+    it is called. Single values at the root are left to `limits.check`, which says more about them.
 
     Raises:
         InputError: naming the key, the value and what is allowed.
@@ -30,7 +33,6 @@ def check(config: DictConfig, loader: Any, known: dict[tuple[str, ...], dict[str
     if missing := _missing(given):
         raise InputError(missing[0], "???", "has no default; must be given")
     choices = _choices(config, loader)
-    known = {} if known is None else known
     if choices not in known:
         known[choices] = _plain(_defaults(config, loader, choices), resolve=True)
     default = known[choices]

@@ -5,7 +5,7 @@ import inspect
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init import kinds, limits, results, settings
+from prune_init.benchmark.plan import Composer
 from prune_init.building import build, check_devices, chosen
 from prune_init.errors import InputError, MissingDataError, check_whole, first_line
 from prune_init.explain import one_line, refusal, refused
@@ -33,7 +34,7 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check the one configuration, and that its network takes its images."""
         try:
-            _check(config)
+            _check(config, {})
             folder = Path(config.hydra.run.dir)
             _writable(folder)
             if results.read(folder, settings.identity(config)) is None or config.force:
@@ -51,8 +52,8 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value of every swept key, each once rather than in all combinations."""
         try:
-            jobs = list(_one_job_per_value(config))
-            known: dict[tuple[str, ...], dict[str, Any]] = {}
+            jobs = _Jobs(config)
+            known: kinds.Known = {}
             for job in jobs:
                 _check(job, known)
             _writable(Path(config.hydra.sweep.dir))
@@ -75,7 +76,7 @@ class Preflight(Callback):
             _refuse(error)
 
 
-def _check(config: DictConfig, known: dict[tuple[str, ...], dict[str, Any]] | None = None) -> None:
+def _check(config: DictConfig, known: kinds.Known) -> None:
     kinds.check(config, GlobalHydra.instance().config_loader(), known)
     limits.check(config)
 
@@ -84,9 +85,26 @@ def _refuse(error: Exception) -> None:
     raise SystemExit(one_line(error) or "".join(traceback.format_exception(error))) from None
 
 
-def _one_job_per_value(config: DictConfig) -> Iterator[DictConfig]:
-    """The first combination of a sweep, and then each further value with the others at their first."""
-    loader = GlobalHydra.instance().config_loader()
+class _Jobs:
+    """The first combination of a sweep, and then each further value with the others at their first.
+
+    Each is good until the next one is asked for.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        loader = GlobalHydra.instance().config_loader()
+        values = _swept(config, loader)
+        first = {key: options[0] for key, options in values.items()}
+        more = ({**first, key: option} for key, options in values.items() for option in options[1:])
+        self._overrides = [[f"{key}={value}" for key, value in choices.items()] for choices in (first, *more)]
+        self._compose = Composer(loader, config)
+
+    def __iter__(self) -> Iterator[DictConfig]:
+        return (self._compose(overrides, number) for number, overrides in enumerate(self._overrides))
+
+
+def _swept(config: DictConfig, loader: Any) -> dict[str, list[str]]:
+    """The values of each key that the sweep gives, one or more."""
     swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *config.hydra.overrides.task])
     values: dict[str, list[str]] = {}
@@ -102,16 +120,7 @@ def _one_job_per_value(config: DictConfig) -> Iterator[DictConfig]:
             raise InputError(key, given, "allowed: one at a time; most are sweeps themselves")
         if not values[key]:
             raise InputError(key, given, "gives no value; allowed: at least one")
-    first = {key: options[0] for key, options in values.items()}
-    yield _compose(loader, config, first)
-    for key, options in values.items():
-        for option in options[1:]:
-            yield _compose(loader, config, {**first, key: option})
-
-
-def _compose(loader: Any, config: DictConfig, choices: dict[str, str]) -> DictConfig:
-    job: DictConfig = loader.load_sweep_config(config, [f"{key}={value}" for key, value in choices.items()])
-    return job
+    return values
 
 
 def _writable(folder: Path) -> None:
@@ -134,11 +143,12 @@ def _resumable(folder: Path, config: DictConfig) -> None:
         last_checkpoint(folder, settings.identity(config))
 
 
-def _check_this_machine(jobs: list[DictConfig]) -> None:
+def _check_this_machine(jobs: _Jobs) -> None:
     """Whether it has the devices of all jobs, and data for any: where some have theirs, those run."""
+    errors = {}
     for job in jobs:
         check_devices(job.trainer)
-    errors = {str(job.dataset): None if _finished(job) else _missing_data(job) for job in jobs}
+        errors[str(job.dataset)] = None if _finished(job) else _missing_data(job)
     missing = [error for error in errors.values() if error is not None]
     if missing and len(missing) == len(errors):
         raise missing[0]
@@ -212,12 +222,12 @@ def _try_optimizer(config: DictConfig) -> None:
 
 def _try_scorer(config: DictConfig) -> None:
     """Build the scorer and compare its settings with the types that its class declares."""
-    import torch
+    from prune_init.pruning.checks import check_dtype
 
     scorer = build(OmegaConf.masked_copy(config, ["scorer"]).scorer)
     dtype = getattr(scorer, "dtype", None)
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise refused("scorer.dtype", dtype, "allowed: a floating-point type, such as torch.float64")
+    with _named("scorer.dtype", dtype):
+        check_dtype(dtype)
     for field in dataclasses.fields(scorer) if dataclasses.is_dataclass(scorer) else ():
         value = getattr(scorer, field.name)
         allowed = {int: "a whole number", float: "a number", bool: "true, false"}.get(field.type)  # type: ignore[arg-type]
@@ -231,10 +241,8 @@ def _try_functions(config: DictConfig) -> None:
     schedule = build(OmegaConf.masked_copy(config, ["schedule"]).schedule)
     iterations = config.iterations or config.scorer.get("iterations", 1)
     check_whole("scorer.iterations", iterations, least=1)
-    try:
+    with _named("schedule", config.schedule.name):
         densities(schedule, 1 - config.sparsity, iterations)
-    except InputError as error:
-        raise refused("schedule", config.schedule.name, str(error).partition(": ")[2]) from None
     ablation = OmegaConf.masked_copy(config, ["ablation"]).ablation
     if "_target_" in ablation:
         made = build(ablation)
@@ -242,3 +250,12 @@ def _try_functions(config: DictConfig) -> None:
             inspect.signature(made)
         except ValueError as error:
             raise refused("ablation", ablation.name, str(error)) from None
+
+
+@contextmanager
+def _named(key: str, value: object) -> Iterator[None]:
+    """What the library refuses inside, told of the setting that it came from."""
+    try:
+        yield
+    except InputError as error:
+        raise refused(key, value, str(error).partition(": ")[2]) from None

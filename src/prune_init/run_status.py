@@ -54,8 +54,8 @@ def read(folder: Path) -> dict[str, Any] | None:
         status = json.loads((folder / "status.json").read_text())
     except (OSError, ValueError):
         return None
-    whole = isinstance(status, dict) and status.get("schema") == SCHEMA
-    return status if whole and all(isinstance(status.get(key), kind) for key, kind in KINDS.items()) else None
+    ours = isinstance(status, dict) and status.get("schema") == SCHEMA
+    return status if ours and all(isinstance(status.get(key), kind) for key, kind in KINDS.items()) else None
 
 
 def fail(folder: Path, identity: str, overrides: Sequence[str], error: str, log: Path | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from prune_init.errors import InputError
+from prune_init.pruning.checks import shape_of
 from prune_init.pruning.loop import prune
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
@@ -71,7 +72,7 @@ def critical_compression(
             warnings.filterwarnings("ignore", message=".*some layers must be empty")
             found = prune(copy.deepcopy(model), scorer, 1 - keep / total, **options).connected
         if found is None:
-            known = options.get("input_shape", getattr(model, "input_shape", None)) is not None
+            known = shape_of(options.get("input_shape"), model) is not None
             why = "its paths cannot be followed" if known else "paths need the input_shape=(C, H, W) of one example"
             raise InputError("model", type(model).__name__, why)
         return found

@@ -53,7 +53,7 @@ def plan(
         InputError: a job has values that cannot work, or two jobs are one run.
         hydra.errors.HydraException: a job cannot be composed.
     """
-    compose = _Composer(loader, config)
+    compose = Composer(loader, config)
     planned: dict[str, Planned] = {}
     for number, job in enumerate(progress(jobs)):
         cfg = compose(job, number)
@@ -68,7 +68,7 @@ def plan(
     return list(planned.values())
 
 
-class _Composer:
+class Composer:
     """Composes jobs of a sweep, Hydra's 0.1 to 0.2 s only once per combination of group choices.
 
     Plain values such as `seed=1` are set afterwards, which is what Hydra does with them as well.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prune_init.analysis.connectivity import assess
 from prune_init.pruning import masks as masking
+from prune_init.pruning.checks import shape_of
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.scored_net import Batch, ScoredNet
@@ -37,7 +38,7 @@ def shuffle(
     for name, mask in shuffled.items():
         assert mask.sum() == result.masks[name].sum(), name
         assert torch.equal(result.weights[name][mask], dense[name][mask]), name
-    shape = prune.keywords.get("input_shape", getattr(model, "input_shape", None))
+    shape = shape_of(prune.keywords.get("input_shape"), model)
     return replace(result, masks=shuffled, connectivity=assess(model, shuffled, shape))
 
 
