@@ -16,9 +16,9 @@ from prune_init.report.accuracy import accuracy
 from prune_init.report.density import density
 from prune_init.report.drawing import ratio, short, sparsity
 from prune_init.report.figures import draw
+from prune_init.report.grouping import panels
 from prune_init.report.intervals import interval, student_t
 from prune_init.report.runs import load
-from prune_init.report.series import panels
 
 SCORERS = ("synflow", "snip", "magnitude")
 EXPONENTS = (0.5, 1.0, 2.0)

@@ -1,28 +1,24 @@
 """Checks before a run or a sweep begins: a mistake must not cost a folder, a job or an hour."""
 
-import dataclasses
-import inspect
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from prune_init import kinds, limits, results, settings
 from prune_init.benchmark.plan import Composer
-from prune_init.building import build, check_devices, chosen
-from prune_init.errors import InputError, MissingDataError, check_whole, first_line
-from prune_init.explain import one_line, refusal, refused
-from prune_init.pruning.schedule import densities
+from prune_init.building import check_devices
+from prune_init.errors import InputError, MissingDataError
+from prune_init.explain import one_line
+from prune_init.trials import TRIALS
 
 
 class Preflight(Callback):
@@ -42,10 +38,8 @@ class Preflight(Callback):
                 check_devices(config.trainer)
                 if (missing := _missing_data(config)) is not None:
                     raise missing
-                _try_optimizer(config)
-                _try_scorer(config)
-                _try_functions(config)
-                _try_network(config)
+                for trial in TRIALS:
+                    trial(config)
         except Exception as error:
             _refuse(error)
 
@@ -59,18 +53,13 @@ class Preflight(Callback):
             _writable(Path(config.hydra.sweep.dir))
             if config.hydra.runtime.choices["hydra/launcher"] in ("basic", "packed_local"):
                 _check_this_machine(jobs)  # a cluster's nodes have devices and disks of their own
-            tried: set[str] = set()
+            tried = set()
             for job in jobs:
                 values = settings.resolved(job)
-                for attempt, groups in {
-                    _try_optimizer: ["recipe"],
-                    _try_scorer: ["scorer"],
-                    _try_functions: ["schedule", "ablation"],
-                    _try_network: ["architecture", "dataset", "include", "exclude"],
-                }.items():
-                    what = str([values[group] for group in groups])
+                for trial, keys in TRIALS.items():
+                    what = (trial, str([values[key] for key in keys]))
                     if what not in tried:
-                        attempt(job)
+                        trial(job)
                         tried.add(what)
         except Exception as error:
             _refuse(error)
@@ -171,91 +160,3 @@ def _missing_data(config: DictConfig) -> MissingDataError | None:
     except Exception:
         return None  # making the data set will tell
     return None
-
-
-def _try_network(config: DictConfig) -> None:
-    """Build the network without memory, send one batch of shapes through it, and look for what is to be pruned."""
-    import torch
-
-    from prune_init.pruning.weights import prunable
-
-    bare = OmegaConf.masked_copy(config, ["architecture", "dataset"])
-    with torch.device("meta"):
-        net = build(bare.architecture)
-        prunable(net, **chosen(config))
-        images = torch.empty(2, *bare.dataset.input_shape)
-        try:
-            outputs = net(images)
-        except NotImplementedError:
-            return  # an operation without a shape rule: the run itself will tell
-        except (RuntimeError, ValueError) as error:
-            shape = "x".join(map(str, bare.dataset.input_shape))
-            reason = f"cannot take images of {shape} ({first_line(error)}); choose another data set or network"
-            raise InputError("architecture", bare.architecture.name, reason) from None
-    if getattr(outputs, "shape", None) != (2, bare.dataset.num_classes):
-        found = getattr(outputs, "shape", [type(outputs).__name__])[-1]
-        reason = f"gives {found} outputs for {bare.dataset.num_classes} classes; allowed: one per class"
-        raise InputError("architecture", bare.architecture.name, reason)
-
-
-def _try_optimizer(config: DictConfig) -> None:
-    """Build optimiser and schedule on one parameter: wrong values show here rather than after scoring."""
-    import torch
-
-    def attempt(key: str, act: Callable[[], Any]) -> Any:
-        target = config.recipe[key]._target_
-        try:
-            return act()
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise refused(f"recipe.{key}", target, f"{target} refuses it ({error})") from None
-        except InstantiationException as error:
-            raise refused(f"recipe.{key}", target, refusal(error) or str(error)) from None
-
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = attempt("optimizer", lambda: instantiate(config.recipe.optimizer)([weight]))
-    if config.recipe.scheduler is None:
-        return
-    scheduler = attempt("scheduler", lambda: instantiate(config.recipe.scheduler)(optimizer))
-    attempt("optimizer", optimizer.step)
-    attempt("scheduler", scheduler.step)
-
-
-def _try_scorer(config: DictConfig) -> None:
-    """Build the scorer and compare its settings with the types that its class declares."""
-    from prune_init.pruning.checks import check_dtype
-
-    scorer = build(OmegaConf.masked_copy(config, ["scorer"]).scorer)
-    dtype = getattr(scorer, "dtype", None)
-    with _named("scorer.dtype", dtype):
-        check_dtype(dtype)
-    for field in dataclasses.fields(scorer) if dataclasses.is_dataclass(scorer) else ():
-        value = getattr(scorer, field.name)
-        allowed = {int: "a whole number", float: "a number", bool: "true, false"}.get(field.type)  # type: ignore[arg-type]
-        fits = type(value) in ((int, float) if field.type is float else (field.type,))
-        if allowed is not None and not fits:
-            raise InputError(f"scorer.{field.name}", value, f"allowed: {allowed}")
-
-
-def _try_functions(config: DictConfig) -> None:
-    """Functions with some arguments filled in only show when they are called whether they take them."""
-    schedule = build(OmegaConf.masked_copy(config, ["schedule"]).schedule)
-    iterations = config.iterations or config.scorer.get("iterations", 1)
-    check_whole("scorer.iterations", iterations, least=1)
-    with _named("schedule", config.schedule.name):
-        densities(schedule, 1 - config.sparsity, iterations)
-    ablation = OmegaConf.masked_copy(config, ["ablation"]).ablation
-    if "_target_" in ablation:
-        made = build(ablation)
-        try:
-            inspect.signature(made)
-        except ValueError as error:
-            raise refused("ablation", ablation.name, str(error)) from None
-
-
-@contextmanager
-def _named(key: str, value: object) -> Iterator[None]:
-    """What the library refuses inside, told of the setting that it came from."""
-    try:
-        yield
-    except InputError as error:
-        raise refused(key, value, str(error).partition(": ")[2]) from None

@@ -15,9 +15,10 @@ from prune_init.report.curves import curves
 from prune_init.report.density import density
 from prune_init.report.drawing import Drawing
 from prune_init.report.figures import COMPUTED, check, draw
+from prune_init.report.grouping import panels
 from prune_init.report.page import Shown, page
 from prune_init.report.runs import load
-from prune_init.report.series import Panel, panels
+from prune_init.report.series import Panel
 
 MOST = 10
 """Lines of trouble that the terminal shows; the page has them all."""
