@@ -18,8 +18,8 @@ WHICH = {
     "best": "best epoch on the test set, as published",
     "at_best_validation": "at the best validation accuracy",
 }
-
-
+BAND, WIDE = 0.16, 5.0
+"""Opacity of a band; wider ones (half, in per cent) are as much lighter, so that none covers the curves of others."""
 LEAST = 10.0
 """Per cent that an axis of accuracies spans at least: less would make much of little."""
 
@@ -103,7 +103,10 @@ def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which:
     if len(found) == 1 and found[0][2].n > 1:
         mark(axes.vlines(x, low, high, color=series.look.color, linewidth=1.4), series)
     elif any(v.n > 1 for _, _, v in found):
-        band = axes.fill_between(x, low, high, color=series.look.color, alpha=0.16, linewidth=0)
+        width = sum(value.half for _, _, value in found) / len(found)
+        band = axes.fill_between(
+            x, low, high, color=series.look.color, alpha=BAND * WIDE / max(width, WIDE), linewidth=0
+        )
         mark(band, series)
     (line,) = axes.plot(x, mean, **series.style, zorder=3, clip_on=False)
     mark(line, series, points=True)
@@ -147,8 +150,8 @@ def _notes(panel: Panel, lonely: int, points: int, dropped: int) -> list[str]:
     if points and lonely >= points:
         notes.append("One seed only: no interval is drawn.")
     elif points:
-        bands = "Bands" if len(panel.exponents) > 1 else "Bars"
-        notes.append(f"{bands}: 95 % t-interval of the mean over seeds.")
+        bands, lighter = ("Bands", ", the wider the lighter") if len(panel.exponents) > 1 else ("Bars", "")
+        notes.append(f"{bands}: 95 % t-interval of the mean over seeds{lighter}.")
         if lonely:
             notes.append(f"No band where there is one seed only ({lonely} points).")
     if any(run.collapsed for run in panel.runs):

@@ -40,7 +40,7 @@ def sample(num_classes: int, input_shape: tuple[int, ...]) -> list[Batch]:
 
 def neurons(name: str, found: Mapping[str, Flow]) -> Drawing:
     """Score into each neuron against score out of it, on log axes."""
-    figure = canvas(1, len(found), width=max(5.0, 2.35 * len(found)), height=3.0)
+    figure = canvas(1, len(found), width=max(5.0, 2.35 * len(found)), height=2.6)
     for axes, (scorer, flow) in zip(figure.axes, found.items(), strict=True):
         both = torch.stack([flow.incoming, flow.outgoing]).abs()
         both = both[:, (both > 0).all(0)]

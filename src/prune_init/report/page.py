@@ -89,7 +89,7 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
     scorers = {run.row["scorer"] for run in runs}
     exponents = {round(run.row["exponent"], 4) for run in runs}
     seeds = {run.row["seed"] for run in runs}
-    hours = sum((run.row.get("seconds") or {}).get("total") or 0 for run in runs) / 3600
+    seconds = sum((run.row.get("seconds") or {}).get("total") or 0 for run in runs)
     gone = sum(run.collapsed for run in runs)
     notes = "" if not problems else "; 1 note below" if problems == 1 else f"; {problems:,} notes below"
     cards = [
@@ -105,9 +105,15 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
     if best is not None:
         cards.append(best)
     cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left"))
-    spent = f"{60 * hours:.0f} min" if hours < 1 else f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
-    cards.append(("Compute", spent, "in all runs together"))
+    cards.append(("Compute", _time(seconds), "in all runs together"))
     return cards
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours = seconds / 3600
+    return f"{60 * hours:.0f} min" if hours < 1 else f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 def _leader(panel: Panel) -> tuple[str, str, str] | None:
