@@ -67,6 +67,18 @@ def test_effective_sparsity_is_as_near_to_the_target_as_it_can_be(target):
     assert abs(result.effective_sparsity - target) == min(abs(value - target) for value in found if value < 1)
 
 
+@pytest.mark.parametrize("scorer", ["random", "random_uniform"])
+def test_the_effective_sparsity_that_the_search_found_is_what_comes_out(scorer):
+    def prune():
+        return pruner(scorer=scorer, sparsity=0.95, generator=torch.Generator().manual_seed(3))
+
+    result = to_effective_sparsity(prune(), net())
+    again = prune()(net(), sparsity=result.sparsity)  # one call, with the same seed
+    assert all(torch.equal(mask, again.masks[name]) for name, mask in result.masks.items())
+    nearby = [prune()(net(), sparsity=result.sparsity + d / 1650).effective_sparsity for d in (-1, 1)]
+    assert abs(result.effective_sparsity - 0.95) <= min(abs(value - 0.95) for value in nearby)
+
+
 def test_a_target_that_needs_no_correction_is_met_at_once():
     result = to_effective_sparsity(pruner(), net())
     assert result.sparsity == pytest.approx(0.9, abs=1e-3) and result.effective_sparsity == result.sparsity

@@ -1,6 +1,7 @@
 """Prune until the effective sparsity meets the target (Vysogorets and Kempe 2023, 'effective correction')."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,16 +29,30 @@ def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **opt
     Raises:
         InputError: paths cannot be followed in this model.
     """
-    target = prune.keywords["sparsity"]
-    least, most = _try(prune, model, target, **options), _try(prune, model, 0.0, **options)
+    target, pruned = prune.keywords["sparsity"], _repeatable(prune)
+    least, most = _try(pruned, model, target, **options), _try(pruned, model, 0.0, **options)
     search = least.cost + most.cost
     while most.kept - least.kept > 1 and least.effective != target:
-        middle = _try(prune, model, 1 - (least.kept + most.kept) // 2 / most.size, **options)
+        middle = _try(pruned, model, 1 - (least.kept + most.kept) // 2 / most.size, **options)
         search += middle.cost
         least, most = (middle, most) if middle.effective >= target else (least, middle)
     nearest = min((least, most), key=lambda t: (t.effective == 1, abs(t.effective - target)))
-    result = prune(model, sparsity=nearest.sparsity, **options)
+    result = pruned(model, sparsity=nearest.sparsity, **options)
     return replace(result, cost=search + result.cost)  # the search is part of the bill
+
+
+def _repeatable(prune: "partial[PruneResult]") -> Callable[..., PruneResult]:
+    """With the same randomness at every call: what a trial found is what comes out in the end."""
+    generator = prune.keywords.get("generator")
+    if generator is None:
+        return prune  # each call seeds its own
+    state = generator.get_state()
+
+    def call(model: nn.Module, **options: Any) -> PruneResult:
+        generator.set_state(state)
+        return prune(model, **options)
+
+    return call
 
 
 class _Trial(NamedTuple):
@@ -48,7 +63,7 @@ class _Trial(NamedTuple):
     cost: Cost
 
 
-def _try(prune: "partial[PruneResult]", model: nn.Module, sparsity: float, **options: Any) -> _Trial:
+def _try(prune: Callable[..., PruneResult], model: nn.Module, sparsity: float, **options: Any) -> _Trial:
     result = prune(copy.deepcopy(model), sparsity=sparsity, **options)
     if result.effective_sparsity is None:
         raise InputError("target", "effective", "paths of this model cannot be followed; allowed here: nominal")
