@@ -47,6 +47,20 @@ def test_reinitialising_keeps_the_mask_and_nothing_else():
         assert torch.equal(model.get_parameter(name), net(seed=1).get_parameter(name) * mask)
 
 
+def test_reinitialising_refuses_to_change_nothing():
+    pretrained = net().state_dict()
+
+    def fresh():
+        model = net(seed=2)
+        model.load_state_dict(pretrained)
+        return model
+
+    model = net()
+    with pytest.raises(prune_init.InputError, match=r"^ablation=reinitialise: needs an architecture whose"):
+        reinitialise(pruner(), model, **{**CHANCE, "fresh": fresh})
+    assert all(torch.equal(tensor, pretrained[name]) for name, tensor in model.state_dict().items())
+
+
 def test_inverting_keeps_what_would_go_first():
     kept = invert(pruner(scorer=prune_init.scorers.named("magnitude"), sparsity=0.5), net(), **CHANCE).masks
     plain = pruner(scorer="magnitude", sparsity=0.5)(net()).masks

@@ -137,4 +137,6 @@ def _check_lottery_ticket(cfg: DictConfig) -> None:
     for key, allowed in {"target": "nominal", "ablation": "none", "train": True, "compact": False}.items():
         value = cfg[key].name if key == "ablation" else cfg[key]
         if value != allowed:
-            raise InputError(key, value, f"lifecycle=lottery_ticket works with {key}={str(allowed).lower()} only")
+            raise InputError(
+                key, str(value).lower(), f"lifecycle=lottery_ticket works with {key}={str(allowed).lower()} only"
+            )

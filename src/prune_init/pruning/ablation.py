@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_init.analysis.connectivity import assess
+from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
 from prune_init.pruning.checks import shape_of
 from prune_init.pruning.masks import Tensors
@@ -50,9 +51,15 @@ def reinitialise(
     generator: torch.Generator,
     fresh: Callable[[], nn.Module],
 ) -> PruneResult:
-    """Keep the mask and draw every parameter anew."""
-    result = prune(model, data=data)
+    """Keep the mask and draw every parameter anew.
+
+    Raises:
+        InputError: `fresh` makes the net with the weights that it has, as a pretrained one, so nothing would change.
+    """
     drawn = fresh().to(next(model.parameters()).device)
+    if all(torch.equal(drawn.get_parameter(name), weight) for name, weight in model.named_parameters()):
+        raise InputError("ablation", "reinitialise", "needs an architecture whose initial weights are drawn by chance")
+    result = prune(model, data=data)
     model.load_state_dict(drawn.state_dict())
     masking.apply(result.masks, result.weights)
     for name, mask in result.masks.items():
