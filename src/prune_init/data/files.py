@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from prune_init.cores import cores
 from prune_init.data.images import Batch, Images, Loader
 from prune_init.data.sampler import Sampler
 from prune_init.data.seeding import generator
@@ -43,7 +44,7 @@ class FileImages(Images):
         paths: of the files [N].
         labels: int64 [N].
         size: pixels of the square a network sees.
-        workers: processes that decode; 0 decodes in the main process.
+        workers: processes that decode, no more than there are cores; 0 decodes in the main process.
     """
 
     paths: list[str]
@@ -79,8 +80,8 @@ class FileLoader(Loader):
         self._batches: DataLoader[Batch] = DataLoader(
             _Decoded(images, augment is not None),  # type: ignore[arg-type]
             batch_sampler=_Seeded(sampler, augment),
-            num_workers=images.workers,
-            persistent_workers=images.workers > 0,
+            num_workers=(workers := min(images.workers, cores())),
+            persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # else each epoch would draw from the global one
         )

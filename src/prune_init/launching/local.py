@@ -8,10 +8,11 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
+from prune_init.cores import cores
 from prune_init.launching.lock import locked
 from prune_init.launching.planned import Planned, plan
 from prune_init.launching.report import Bar, returns, to_do
-from prune_init.launching.workers import cores, ended, visible_gpus
+from prune_init.launching.workers import ended, visible_gpus
 
 
 def launch(

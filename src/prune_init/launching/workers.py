@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 
+from prune_init.cores import cores
 from prune_init.launching.planned import Planned
 from prune_init.launching.process import Process, start
 
@@ -74,11 +75,6 @@ def visible_gpus() -> list[str]:
     import torch  # a second, which those who are told their GPUs are spared
 
     return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end(busy: list[Process]) -> None:
