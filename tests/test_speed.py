@@ -1,6 +1,8 @@
 """The benchmark of speed: it runs, and what it compares with computes the same."""
 
 import json
+import os
+from shutil import which
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 import prune_init
 from prune_init.benchmark import baseline, speed
+from prune_init.benchmark.speed_cases import compiled_steps
 
 
 def net() -> nn.Module:
@@ -50,3 +53,10 @@ def test_quick(tmp_path, capsys):
         assert row["ratio_wall"] == pytest.approx(row["plain_wall"] / row["ours_wall"])
     assert found["growth"][1]["times_size"] == 2
     assert found["machine"]["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler")
+def test_what_compiling_saves_can_be_measured():
+    row = speed.compared(compiled_steps("conv", count=1), repeats=1)
+    assert row["ours_wall"] < 10  # the compiler's half minute is not in it

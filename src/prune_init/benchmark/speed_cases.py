@@ -1,10 +1,12 @@
 """What the benchmark of speed measures: each case prepares our side and the plain one anew for every repetition."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from shutil import which
 from typing import Any
 
 import pytorch_lightning as pl
@@ -148,6 +150,29 @@ def trainer_overhead(net: str, count: int) -> Case:
     return Case(f"trainer {net}", lambda: fitted(net, count, "32-true"), plain, f"{count} images; plain: a bare loop")
 
 
+def compiled_steps(net: str, count: int = 3) -> Case:
+    """Training steps of what `torch.compile` makes of a net, once it is made, beside those of the net as it is."""
+
+    def prepared(*, compiled: bool) -> Act:
+        model = made(net)
+        if compiled:
+            model.compile()
+        optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD)
+        x, y = torch.randn(BATCH, *SMALL, device=DEVICE), torch.arange(BATCH, device=DEVICE) % 10
+
+        def act() -> None:
+            for _ in range(count):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+
+        act()  # compiles
+        return act
+
+    what = f"{count} steps, batch {BATCH}; plain: not compiled"
+    return Case(f"compiled {net}", lambda: prepared(compiled=True), lambda: prepared(compiled=False), what)
+
+
 def start_up() -> Case:
     """`--help` beside importing what it is made of."""
 
@@ -176,6 +201,7 @@ def cases(*, quick: bool) -> list[Case]:
         *(epoch(net, 5 * BATCH) for net in ("vgg16", "resnet18")),
         *(epoch(net, 5 * BATCH, channels_last=True) for net in ("vgg16", "resnet18")),
         *(epoch(net, 5 * BATCH, channels_last=True, precision="bf16-mixed") for net in ("vgg16", "resnet18")),
+        *(compiled_steps(net) for net in ("resnet20", "vgg16", "resnet18") if which(os.environ.get("CXX", "g++"))),
         trainer_overhead("resnet20", 20 * BATCH),
         start_up(),
     ]
