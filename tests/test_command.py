@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from prune_init import load_masks
 
@@ -249,6 +250,19 @@ def test_force_repeats_a_run_with_the_same_numbers(command, tmp_path):
     assert [{key: value for key, value in row.items() if key != "seconds"} for row in metrics(folder)] == numbers
     for name, mask in load_masks(folder / "masks.safetensors").items():
         assert torch.equal(mask, masks[name])
+
+
+def test_a_forced_run_that_fails_does_not_pass_for_the_one_before(command, tmp_path):
+    for place in ("train/a", "train/b", "val/a", "val/b"):
+        (tmp_path / "pictures" / place).mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "pictures" / place / "1.png")
+    pictures = ("dataset=folder", "dataset.root=pictures", "dataset.num_classes=2", "dataset.input_shape=[3,16,16]")
+    assert command(*QUICK, *pictures, "dataset.workers=0").code == 0
+    (folder,) = runs(tmp_path)
+    (tmp_path / "pictures/train/a/1.png").write_bytes(b"torn")
+    outcome = command(*QUICK, *pictures, "dataset.workers=0", "force=true")
+    assert outcome.code == 1 and "1.png: cannot be read as an image" in outcome.err
+    assert runs(tmp_path) == [] and json.loads((folder / "status.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize("force", ["force=false", "force=true"])

@@ -124,6 +124,7 @@ MISTAKES = {
     "-m architecture=mlp,foo": "architecture=foo: allowed: conv, mlp, ",
     "-m sparcity=0.1,0.2": "sparcity=0.1,0.2: unknown key; did you mean sparsity? allowed: ",
     "-m hydra/launcher=packed_local hydra.launcher.workers=0": "hydra.launcher.workers=0: allowed: whole numbers ",
+    "-m hydra/launcher=packed_slurm force=true": "force=true: with hydra/launcher=packed_slurm a requeued run would ",
     "-m seed=range(0,3,0)": "seed=range(0,3,0): cannot be read (range() arg 3 must not be zero)",
     "-m experiment=figure1,figure6": "experiment=figure1,figure6: allowed: one at a time; most are sweeps themselves",
     "experiment=figure1": "dataset.root=data: CIFAR-100 is not in data/cifar-100-python; fetch it with: ",

@@ -49,6 +49,7 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     try:
         with stoppable(), run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
             began = True
+            (folder / "result.json").unlink(missing_ok=True)  # of a run that is forced: a failure must not look like it
             return _run(cfg, folder)
     except Stopped as stop:
         kept = cfg.checkpoint and (folder / "last.ckpt").exists()

@@ -41,7 +41,6 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
     trainer = make_trainer(cfg, folder, [history, bars])
     console.rich.quiet = not trainer.is_global_zero
     with opened(trainer, resolved(cfg)) as dashboards:
-        (folder / "result.json").unlink(missing_ok=True)
         console.plan(cfg, folder)
         ready = time.perf_counter()
         try:

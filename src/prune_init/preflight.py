@@ -51,8 +51,12 @@ class Preflight(Callback):
             for job in jobs:
                 _check(job, known)
             _writable(Path(config.hydra.sweep.dir))
-            if config.hydra.runtime.choices["hydra/launcher"] in ("basic", "packed_local"):
+            launcher = config.hydra.runtime.choices["hydra/launcher"]
+            if launcher in ("basic", "packed_local"):
                 _check_this_machine(jobs)  # a cluster's nodes have devices and disks of their own
+            elif config.hydra.launcher._target_.endswith("SlurmLauncher") and config.force:
+                why = f"with hydra/launcher={launcher} a requeued run would begin anew each time; choose results=FOLDER"
+                raise InputError("force", "true", why)
             tried = set()
             for job in jobs:
                 values = settings.resolved(job)

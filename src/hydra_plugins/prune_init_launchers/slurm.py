@@ -77,4 +77,4 @@ class PackedSlurmLauncher(SlurmLauncher):
         """So many runs each."""
         from prune_init.launching.chunk import chunks
 
-        return chunks(runs, self._size, self._concurrent, self.params, again=self.config.force)
+        return chunks(runs, self._size, self._concurrent, self.params)

@@ -23,7 +23,6 @@ class Chunk:
 
     runs: tuple[Planned, ...]
     concurrent: int
-    again: bool
 
     def __call__(self) -> None:
         """Run what has no result.
@@ -32,7 +31,7 @@ class Chunk:
             RuntimeError: some runs failed; SLURM then says FAILED.
         """
         with Preemption() as preemption:
-            left = to_do(self.runs, again=self.again)
+            left = to_do(self.runs)
             failed = []
             with closing(ended(left, self.concurrent, environment=_job(), halt=lambda: preemption.given)) as ends:
                 for run, error in ends:
@@ -55,7 +54,7 @@ def _job() -> dict[str, str]:
     return {"PRUNE_INIT_SLURM_JOB": number if element is None else f"{number}_{element}"}
 
 
-def chunks(runs: list[Planned], size: int, concurrent: int, params: Mapping[str, Any], *, again: bool) -> list[Job]:
+def chunks(runs: list[Planned], size: int, concurrent: int, params: Mapping[str, Any]) -> list[Job]:
     """Jobs of `size` runs each.
 
     Raises:
@@ -68,4 +67,4 @@ def chunks(runs: list[Planned], size: int, concurrent: int, params: Mapping[str,
     if any(run.nodes != 1 for run in runs):
         raise InputError("trainer.num_nodes", max(run.nodes for run in runs), "needs hydra/launcher=slurm")
     groups = [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]
-    return [Job(group, Chunk(group, concurrent, again)) for group in groups]
+    return [Job(group, Chunk(group, concurrent)) for group in groups]

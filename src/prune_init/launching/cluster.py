@@ -47,7 +47,7 @@ def launch(
     with locked(sweep):
         _refuse_while_active(params["name"], sweep)
         runs = plan(loader, config, overrides, first)
-        left = to_do(runs, again=config.force)
+        left = to_do(runs)
         work = jobs(left)
         with Bar("runs", len(runs), len(runs) - len(left)) as bar:
             bar.line(f"{len(left)} runs to do, in {len(work)} SLURM jobs")

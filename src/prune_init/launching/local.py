@@ -26,7 +26,7 @@ def launch(
     said: dict[Planned, str] = {}
     with locked(Path(config.hydra.sweep.dir)) as lock:
         runs = plan(loader, config, jobs, first)
-        left = to_do(runs, again=config.force)
+        left = runs if config.force else to_do(runs)
         workers = workers or len(visible_gpus()) or max(1, cores() // 2)
         with Bar("runs", len(runs), len(runs) - len(left)) as bar:
             bar.line(f"{len(left)} runs to do, {min(workers, len(left))} at a time")

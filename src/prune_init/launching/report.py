@@ -53,13 +53,13 @@ class Bar:
         self.console.print(text, markup=False)
 
 
-def to_do(runs: Iterable[Planned], *, again: bool) -> list[Planned]:
-    """Those without a result, or all of them if they are to run `again`.
+def to_do(runs: Iterable[Planned]) -> list[Planned]:
+    """Those without a result.
 
     Raises:
         InputError: a folder holds another configuration's result, or one that cannot be read.
     """
-    return [run for run in runs if again or run_status.state(run.folder, run.identity) != "done"]
+    return [run for run in runs if run_status.state(run.folder, run.identity) != "done"]
 
 
 def returns(runs: Sequence[Planned], said: Mapping[Planned, str]) -> list[JobReturn]:
