@@ -52,6 +52,8 @@ def test_quick(tmp_path, capsys):
     for row in found["cases"]:
         assert row["ratio_wall"] == pytest.approx(row["plain_wall"] / row["ours_wall"])
     assert found["growth"][1]["times_size"] == 2
+    assert [row["precision"] for row in found["rates"]] == ["32-true", "bf16-mixed"]
+    assert all(row["share"] == row["flops"] / row["product_flops"] for row in found["rates"])
     assert found["machine"]["threads"] == torch.get_num_threads()
 
 

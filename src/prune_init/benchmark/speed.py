@@ -26,6 +26,7 @@ from rich.table import Table
 from prune_init.arguments import Parser
 from prune_init.benchmark.machine import machine
 from prune_init.benchmark.speed_cases import Act, Case, cases, growths, pruning
+from prune_init.benchmark.utilisation import rates
 from prune_init.errors import InputError, one_of
 from prune_init.files import whole
 from prune_init.pruning.cost import peak_resident
@@ -74,7 +75,7 @@ def grown(name: str, series: Any, repeats: int) -> list[dict[str, Any]]:
 
 
 def peak_memory() -> dict[str, float]:
-    """Bytes resident at most, of both sides; what Python and torch take by themselves is in both."""
+    """Bytes at most, of both sides: allocated on a GPU, else resident, with what Python and torch themselves take."""
     command = [sys.executable, "-m", "prune_init.benchmark.speed", "--peak"]
     peaks = [
         int(subprocess.run([*command, side], check=True, capture_output=True).stdout) for side in ("ours", "plain")
@@ -92,6 +93,12 @@ def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
         shown.add_row(
             row["case"], row["what"], f"{row['ours_wall']:.3g} s", f"{row['plain_wall']:.3g} s",
             f"{row['ratio_wall']:.2f}x", f"{row['ratio_cpu']:.2f}x", str(row["repeats"]),
+        )  # fmt: skip
+    for row in found["rates"]:
+        shown.add_row(
+            f"rate {row['net']}, {row['precision']}", f"batch {row['batch']}; plain: a product of two matrices",
+            f"{row['flops'] / 1e9:,.0f} GFLOP/s", f"{row['product_flops'] / 1e9:,.0f} GFLOP/s", f"{row['share']:.0%}",
+            "", "",
         )  # fmt: skip
     if found["memory"]:
         ours, plain, ratio = (found["memory"][key] for key in ("ours", "plain", "ratio"))
@@ -115,19 +122,21 @@ def measured(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         InputError: a pattern fits none.
     """
     every, sizes_of = cases(quick=arguments.quick), growths(quick=arguments.quick)
-    names = [*(case.name for case in every), *sizes_of, "memory"]
+    names = [*(case.name for case in every), *sizes_of, "rates", "memory"]
     for pattern in arguments.cases or ():
         if not any(_asked(name, [pattern]) for name in names):
             raise InputError("--cases", pattern, one_of(pattern, names))
     chosen = [case for case in every if _asked(case.name, arguments.cases)]
     series = {name: sizes for name, sizes in sizes_of.items() if _asked(name, arguments.cases)}
-    found: dict[str, Any] = {"machine": machine(), "cases": [], "growth": [], "memory": None}
+    found: dict[str, Any] = {"machine": machine(), "cases": [], "growth": [], "rates": [], "memory": None}
     for case in chosen:
         found["cases"].append(row := compared(case, arguments.repeats))
         console.print(f"{case.name}: {row['ratio_wall']:.2f}x")
     for name, sizes in series.items():
         found["growth"] += (rows := grown(name, sizes, arguments.repeats))
         console.print(f"{name}: " + ", ".join(f"{row['size']}: {row['seconds']:.3g} s" for row in rows))
+    if _asked("rates", arguments.cases):
+        found["rates"] = rates(quick=arguments.quick, repeats=min(arguments.repeats, 3))
     if not arguments.quick and _asked("memory", arguments.cases):
         found["memory"] = peak_memory()
     return found
@@ -157,7 +166,7 @@ def main(given: list[str] | None = None) -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.peak:
         getattr(pruning(MEMORY[0], "synflow", MEMORY[1]), arguments.peak)()()
-        print(peak_resident())
+        print(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident())
         return
     if arguments.quick:
         arguments.repeats = 2

@@ -113,7 +113,7 @@ def epoch(net: str, count: int, **options: Any) -> Case:
     return Case(label, lambda: fitted(net, count, precision, **options), plain, f"{count} images, batch {BATCH}")
 
 
-def fitted(net: str, count: int, precision: Any, **options: Any) -> Act:
+def fitted(net: str, count: int, precision: Any, *, batch: int = BATCH, **options: Any) -> Act:
     """One epoch under Lightning's Trainer, our way."""
     optimizer: Any = partial(torch.optim.SGD, fused=True, **SGD)
     pruner: Any = partial(prune, scorer="random_uniform", sparsity=SPARSITY)
@@ -123,7 +123,7 @@ def fitted(net: str, count: int, precision: Any, **options: Any) -> Act:
         enable_model_summary=False,
     )  # fmt: skip
     device = trainer.strategy.root_device
-    loader: Any = images(count).loader(Sampler(count, BATCH, seed=0), device=device, augment=0)
+    loader: Any = images(count).loader(Sampler(count, batch, seed=0), device=device, augment=0)
     module.prune(device)
     return lambda: trainer.fit(module, loader)
 
