@@ -102,7 +102,7 @@ NAMES_AND_VALUES = [
     ("channels_last=yes_please", "channels_last=yes_please: allowed: true, false"),
     ("compile=1", "compile=1: allowed: true, false"),
     ("compact=maybe", "compact=maybe: allowed: true, false"),
-    ("lifecycle=lottery_ticket compact=true", "compact=True: lifecycle=lottery_ticket works with compact=false only"),
+    ("lifecycle=lottery_ticket compact=true", "compact=true: lifecycle=lottery_ticket works with compact=false only"),
     ("target=efective", "target=efective: did you mean effective"),
     ("scorer=snip sample.per_class=0", "sample.per_class=0: allowed: whole numbers from 1"),
     ("scorer=snip sample.per_class=501", "sample.per_class=501: class 0 has only 500 training images"),
