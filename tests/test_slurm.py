@@ -195,7 +195,7 @@ def test_the_controller_may_go_away_and_a_second_launcher_is_refused(start, clus
     (tmp_path / "go").touch()
     wait_until(lambda: rows(tmp_path), "the result")
     with pytest.raises(subprocess.TimeoutExpired):
-        sweep.popen.wait(15)  # squeue fails meanwhile: that is no sign of an end
+        sweep.popen.wait(45)  # squeue fails meanwhile: that is no sign of an end
     cluster()
     assert sweep.end() == 0, sweep.err
     assert attempts(tmp_path) == [1]
