@@ -1,8 +1,6 @@
 """The benchmark of speed: it runs, and what it compares with computes the same."""
 
 import json
-import os
-from shutil import which
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ from torch import nn
 import prune_init
 from prune_init.benchmark import baseline, speed
 from prune_init.benchmark.speed_cases import compiled_steps
+from prune_init.host import compiler
 
 
 def net() -> nn.Module:
@@ -58,7 +57,7 @@ def test_quick(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler")
+@pytest.mark.skipif(not compiler(), reason="torch.compile needs a C++ compiler")
 def test_what_compiling_saves_can_be_measured():
     from torch._dynamo.utils import counters
 

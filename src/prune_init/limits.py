@@ -1,14 +1,13 @@
 """What the values of a configuration may be, and which of them go together; their kinds are judged in `kinds`."""
 
 import math
-import os
 from importlib.util import find_spec
-from shutil import which
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError, check_whole, one_of
+from prune_init.host import compiler
 
 CHOICES = {
     "scope": ("global", "layer"),
@@ -58,7 +57,7 @@ def check(cfg: DictConfig) -> None:
         _check_lottery_ticket(cfg)
     if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
         raise InputError("export", "onnx", "needs: pip install 'prune_init[onnx]'")
-    if cfg.compile is True and not which(os.environ.get("CXX", "g++")):
+    if cfg.compile is True and not compiler():
         raise InputError("compile", True, "needs a C++ compiler: g++, or the one that CXX names")
     _check_trainer(cfg)
     if cfg.target == "effective" and cfg.ablation.name != "none":

@@ -11,7 +11,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
 import warnings
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,26 +24,17 @@ from rich.table import Table
 
 from prune_init.arguments import Parser
 from prune_init.benchmark.machine import machine
-from prune_init.benchmark.speed_cases import Act, Case, cases, growths, pruning
+from prune_init.benchmark.speed_cases import DEVICE, Case, cases, growths, pruning, seconds
 from prune_init.benchmark.utilisation import rates
 from prune_init.errors import InputError, one_of
 from prune_init.files import whole
-from prune_init.pruning.cost import peak_resident
+from prune_init.pruning.cost import peak
 
 REPEATS, PATIENCE = 5, 60.0
 """Turns of a case, as long as they take no more than so many seconds each."""
 
 MEMORY = ("vgg16-cifar100", 10)
 """The net and the iterations of SynFlow whose peak memory is compared, each side in a process of its own."""
-
-
-def seconds(act: Act) -> dict[str, float]:
-    """By the clock, and of all processors together."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    act()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
 def compared(case: Case, repeats: int) -> dict[str, Any]:
@@ -166,7 +156,7 @@ def main(given: list[str] | None = None) -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.peak:
         getattr(pruning(MEMORY[0], "synflow", MEMORY[1]), arguments.peak)()()
-        print(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident())
+        print(peak(DEVICE))
         return
     if arguments.quick:
         arguments.repeats = 2

@@ -1,20 +1,19 @@
 """What the benchmark of speed measures: each case prepares our side and the plain one anew for every repetition."""
 
-import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from shutil import which
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from prune_init.analysis.conservation import train
 from prune_init.architectures.conv import conv
 from prune_init.architectures.resnet import resnet, thin_resnet
 from prune_init.architectures.vgg import vgg
@@ -22,6 +21,7 @@ from prune_init.benchmark import baseline
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.sampler import Sampler
+from prune_init.host import compiler
 from prune_init.pruning.loop import prune
 from prune_init.training.module import PruneThenTrain
 
@@ -55,6 +55,17 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "vgg19-224": lambda: vgg(19, 1000, LARGE),
     "conv": lambda: conv(10, SMALL),
 }
+
+
+def seconds(act: Act) -> dict[str, float]:
+    """By the clock, and of all processors together."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    wall, cpu = time.perf_counter(), time.process_time()
+    act()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
 def made(net: str) -> nn.Module:
@@ -138,14 +149,7 @@ def trainer_overhead(net: str, count: int) -> Case:
         optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD)
         pruned.keep(optimizer)
 
-        def act() -> None:
-            model.train()
-            for x, y in loader:
-                optimizer.zero_grad()
-                F.cross_entropy(model(x), y).backward()
-                optimizer.step()
-
-        return act
+        return lambda: train(model, optimizer, loader)
 
     return Case(f"trainer {net}", lambda: fitted(net, count, "32-true"), plain, f"{count} images; plain: a bare loop")
 
@@ -158,16 +162,9 @@ def compiled_steps(net: str, count: int = 3) -> Case:
         if compiled:
             model.compile()
         optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD)
-        x, y = torch.randn(BATCH, *SMALL, device=DEVICE), torch.arange(BATCH, device=DEVICE) % 10
-
-        def act() -> None:
-            for _ in range(count):
-                optimizer.zero_grad()
-                F.cross_entropy(model(x), y).backward()
-                optimizer.step()
-
-        act()  # compiles
-        return act
+        steps = count * [(torch.randn(BATCH, *SMALL, device=DEVICE), torch.arange(BATCH, device=DEVICE) % 10)]
+        train(model, optimizer, steps)  # compiles
+        return lambda: train(model, optimizer, steps)
 
     what = f"{count} steps, batch {BATCH}; plain: not compiled"
     return Case(f"compiled {net}", lambda: prepared(compiled=True), lambda: prepared(compiled=False), what)
@@ -201,7 +198,7 @@ def cases(*, quick: bool) -> list[Case]:
         *(epoch(net, 5 * BATCH) for net in ("vgg16", "resnet18")),
         *(epoch(net, 5 * BATCH, channels_last=True) for net in ("vgg16", "resnet18")),
         *(epoch(net, 5 * BATCH, channels_last=True, precision="bf16-mixed") for net in ("vgg16", "resnet18")),
-        *(compiled_steps(net) for net in ("resnet20", "vgg16", "resnet18") if which(os.environ.get("CXX", "g++"))),
+        *(compiled_steps(net) for net in ("resnet20", "vgg16", "resnet18") if compiler()),
         trainer_overhead("resnet20", 20 * BATCH),
         start_up(),
     ]

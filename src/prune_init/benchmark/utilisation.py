@@ -1,13 +1,12 @@
 """How near training comes to the rate at which the machine multiplies matrices."""
 
-import time
 from statistics import median
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from prune_init.benchmark.speed_cases import BATCH, DEVICE, SMALL, fitted, made
+from prune_init.benchmark.speed_cases import BATCH, DEVICE, SMALL, fitted, made, seconds
 from prune_init.pruning.flops import Flops
 
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
@@ -38,7 +37,7 @@ def product_rate(side: int, dtype: torch.dtype) -> float:
     def multiply() -> None:
         torch.mm(a, b, out=product)
 
-    return 2 * side**3 / median(_seconds(multiply) for _ in range(10))
+    return 2 * side**3 / median(seconds(multiply)["wall"] for _ in range(10))
 
 
 def training_rate(net: str, batch: int, precision: str, repeats: int) -> float:
@@ -47,14 +46,4 @@ def training_rate(net: str, batch: int, precision: str, repeats: int) -> float:
     with Flops() as counter:
         F.cross_entropy(made(net).train()(x), y).backward()
     epochs = [fitted(net, STEPS * batch, precision, batch=batch, channels_last=True) for _ in range(repeats)]
-    return counter.total / 2 * STEPS * batch / median(_seconds(epoch) for epoch in epochs)
-
-
-def _seconds(act: Any) -> float:
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    act()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return counter.total / 2 * STEPS * batch / median(seconds(epoch)["wall"] for epoch in epochs)

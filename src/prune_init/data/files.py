@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from prune_init.cores import cores
 from prune_init.data.images import Batch, Images, Loader
 from prune_init.data.sampler import Sampler
 from prune_init.data.seeding import generator
 from prune_init.errors import InputError
+from prune_init.host import cores
 
 if TYPE_CHECKING:
     from torchvision.transforms import v2  # seconds to import: only when images are read

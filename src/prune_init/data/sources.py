@@ -10,8 +10,9 @@ IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("i
 """The files of MNIST and of Fashion-MNIST, when unpacked."""
 
 
-def _packed(*md5: str) -> dict[str, str]:
-    return {f"{name}.gz": found for name, found in zip(IDX, md5, strict=True)}
+def of_idx(*md5: str, ending: str = "") -> dict[str, str]:
+    """The checksums of these files, by their names and an `ending`."""
+    return {f"{name}{ending}": found for name, found in zip(IDX, md5, strict=True)}
 
 
 MNIST = Source(
@@ -19,11 +20,12 @@ MNIST = Source(
     title="MNIST",
     folder="MNIST/raw",
     url="https://ossci-datasets.s3.amazonaws.com/mnist/",
-    archives=_packed(
+    archives=of_idx(
         "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "d53e105ee54ea40749a09fcbcd1e9432",
         "9fb629c4189551a2d022fa330f9573f3",
         "ec29112dd5afa0611ce80d1b7f02629c",
+        ending=".gz",
     ),
 )
 FASHION_MNIST = Source(
@@ -31,11 +33,12 @@ FASHION_MNIST = Source(
     title="Fashion-MNIST",
     folder="FashionMNIST/raw",
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    archives=_packed(
+    archives=of_idx(
         "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
         "25c81989df183df01b3e8a0aad5dffbe",
         "bef4ecab320f06d8554ea6380940ec79",
         "bb300cfdad3c16e7a12a480ee83cd310",
+        ending=".gz",
     ),
 )
 CIFAR10 = Source(

@@ -12,32 +12,20 @@ from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 from prune_init.data.fashion_small import MEAN, STD
 from prune_init.data.source import Source, looked_for
-from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, IDX, MNIST
+from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, of_idx
 
 # torchvision checks the packed files only while fetching them, and never these.
-MNIST_MD5 = dict(
-    zip(
-        IDX,
-        (
-            "6bbc9ace898e44ae57da46a324031adb",
-            "a25bea736e30d166cdddb491f175f624",
-            "2646ac647ad5339dbf082846283269ea",
-            "27ae3e4e09519cfbb04c329615203637",
-        ),
-        strict=True,
-    )
+MNIST_MD5 = of_idx(
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c329615203637",
 )
-FASHION_MNIST_MD5 = dict(
-    zip(
-        IDX,
-        (
-            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-            "9018921c3c673c538a1fc5bad174d6f9",
-            "8181f5470baa50b63fa0f6fddb340f0a",
-            "15d484375f8d13e6eb1aabb0c3f46965",
-        ),
-        strict=True,
-    )
+FASHION_MNIST_MD5 = of_idx(
+    "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "9018921c3c673c538a1fc5bad174d6f9",
+    "8181f5470baa50b63fa0f6fddb340f0a",
+    "15d484375f8d13e6eb1aabb0c3f46965",
 )
 
 Shape = tuple[int, int, int]

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from prune_init.cores import cores
+from prune_init.host import cores
 from prune_init.launching.lock import locked
 from prune_init.launching.planned import Planned, plan
 from prune_init.launching.report import Bar, returns, to_do

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 
-from prune_init.cores import cores
+from prune_init.host import cores
 from prune_init.launching.planned import Planned
 from prune_init.launching.process import Process, start
 

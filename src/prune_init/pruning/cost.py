@@ -46,7 +46,7 @@ class Ledger:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             self.seconds = time.perf_counter() - start
-            self.peak_memory = max(0, _peak(device) - before)
+            self.peak_memory = max(0, peak(device) - before)
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,12 @@ def _in_use(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident("VmRSS")
 
 
-def _peak(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
-
-
-def peak_resident() -> int:
-    """The most bytes of memory that this process held; 0 where the system does not tell.
+def peak(device: torch.device) -> int:
+    """The most bytes that this process held: allocated on a GPU, else resident; 0 where the system does not tell.
 
     Not `getrusage`, whose maximum a process takes over from the one that started it.
     """
-    return _resident("VmHWM")
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
 
 
 def _resident(field: str) -> int:

@@ -1,0 +1,14 @@
+"""What the machine offers this process."""
+
+import os
+from shutil import which
+
+
+def cores() -> int:
+    """How many cores: those of the machine, or those that SLURM or taskset left."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def compiler() -> str | None:
+    """The C++ compiler that `torch.compile` uses on a CPU, g++ or the one that CXX names; None if it is not there."""
+    return which(os.environ.get("CXX", "g++"))
