@@ -41,7 +41,7 @@ def by_sorting(scores, candidates, keep):
 
 def kept_of(scores, candidates, keep):
     """The masks without those that are lowest."""
-    gone = selection.lowest(scores, candidates, keep)
+    gone = selection.lowest(scores, candidates, keep).pruned
     kept = {name: mask.clone() for name, mask in candidates.items()}
     for name, places in gone.items():
         assert kept[name].view(-1)[places].all()  # candidates alone go

@@ -278,25 +278,6 @@ def test_what_looks_at_a_model_names_the_same_mistakes(look):
         look("resnet18", torch.zeros(1, 2, 8, 8))
 
 
-class Answers(nn.Module):
-    """Answers in the way of some libraries."""
-
-    def __init__(self, answer):
-        super().__init__()
-        self.net, self.answer = nn.Linear(4, 3), answer
-
-    def forward(self, x):
-        return self.answer(self.net(x))
-
-
-def test_a_model_must_answer_with_a_tensor():
-    for answer in (lambda y: {"logits": y}, lambda y: (y, y)):
-        with pytest.raises(InputError, match=r"model=Answers: returns (dict|tuple); allowed: one tensor"):
-            prune_init.prune(Answers(answer), sparsity=0.5, input_shape=(4,))
-        with pytest.warns(UserWarning, match=r"effective sparsity is unknown: Answers returns (dict|tuple)"):
-            assert prune_init.prune(Answers(answer), "magnitude", 0.5, input_shape=(4,)).connected is None
-
-
 def test_weights_that_are_computed_stay_dense_and_are_named():
     model = small_cnn()
     nn.utils.parametrizations.weight_norm(model[5])

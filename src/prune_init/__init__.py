@@ -19,17 +19,21 @@ if TYPE_CHECKING:
     from prune_init.pruning.loop import prune as prune
     from prune_init.pruning.masks import load_masks as load_masks
     from prune_init.pruning.result import PruneResult as PruneResult
+    from prune_init.pruning.upkeep import apply_masks as apply_masks
+    from prune_init.pruning.upkeep import keep as keep
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "InputError": "errors",
     "PruneResult": "pruning.result",
+    "apply_masks": "pruning.upkeep",
     "compact": "analysis.compaction",
     "connectivity": "analysis.connectivity",
     "conservation": "analysis.conservation_laws",
     "critical_compression": "analysis.critical_compression",
     "expand": "analysis.compaction",
+    "keep": "pruning.upkeep",
     "load_masks": "pruning.masks",
     "prune": "pruning.loop",
 }

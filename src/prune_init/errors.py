@@ -1,6 +1,6 @@
 """Errors a user can mend: one line that names the key, the value and what is allowed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
@@ -29,14 +29,18 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def fits(model: object, key: str, value: object) -> Iterator[None]:
-    """Inside a model is run: what it raises on an input that it cannot take is told as a mistake of `key`."""
+def fits(model: object, key: str, value: object, hint: Callable[[str], str] = lambda error: "") -> Iterator[None]:
+    """Inside a model is run: what it raises on an input that it cannot take is told as a mistake of `key`.
+
+    `hint` may add to the first line of what it raised.
+    """
     try:
         yield
     except (InputError, NotImplementedError):  # said already; or an operation's fault rather than the input's
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        raise InputError(key, value, f"{type(model).__name__} cannot be run on it: {first_line(error)}") from error
+        why = first_line(error)
+        raise InputError(key, value, f"{type(model).__name__} cannot be run on it: {why}{hint(why)}") from error
 
 
 def check_whole(key: str, value: object, *, least: int, most: int | None = None) -> None:

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from prune_init.errors import InputError, one_of
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.sample import check_inputs
 from prune_init.pruning.schedule import Schedule
 
 
@@ -22,7 +23,7 @@ def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: f
     for name, mask in (masks or {}).items():
         start[name].copy_(mask)
     left, size = (sum(int(count(mask)) for mask in start.values()) for count in (torch.count_nonzero, torch.numel))
-    if left < round((1 - sparsity) * size):
+    if sparsity and left < round((1 - sparsity) * size):
         raise InputError("sparsity", sparsity, f"masks leave {left:,} of {size:,} weights, which is fewer already")
     return start
 
@@ -49,6 +50,15 @@ def shape_of(input_shape: Sequence[int] | None, model: nn.Module) -> tuple[int, 
         told = type(given).__name__ if isinstance(given, Tensor) else given
         raise InputError("input_shape", told, "allowed: whole numbers from 1, such as (3, 32, 32), without the batch")
     return shape
+
+
+def check_example(example: Any, input_shape: Sequence[int] | None) -> None:
+    """Refuse what is no batch of the net's input, and two ways to say what its input is."""
+    if example is None:
+        return
+    if input_shape is not None:
+        raise InputError("input_shape", input_shape, "allowed: this or example_input, not both")
+    check_inputs("example_input", example)
 
 
 def check_batch(key: str, example: Any) -> None:

@@ -31,14 +31,19 @@ class LiveWeight:
         self.places: Tensor | None = None
         self.multiplied = self.used_otherwise = False
         self._matrix: Tensor | None = None
-        self._held: tuple[int, int] | None = None  # which entries the matrix holds
+        self._held: tuple[Tensor, int] | None = None  # which entries the matrix holds, and their version
         self._slope: Tensor | None = None
+        self._matrix_is_read = self._slope_is_taken = False  # in this iteration
         self._pieces: list[tuple[slice, slice, Tensor | None]] | None = None
 
     @property
     def movable(self) -> bool:
         """Whether the net only multiplies by this tensor, so that the small one can stand in for it."""
         return self.multiplied and not self.used_otherwise
+
+    def begin_iteration(self) -> None:
+        """What was computed before is no longer needed: its memory may be used again."""
+        self._matrix_is_read = self._slope_is_taken = False
 
     def narrow(self, entries: Tensor, kept: Tensor) -> Tensor:
         """Leave out all entries but the `kept` ones, and channels without any; returns the vector of those left."""
@@ -69,28 +74,43 @@ class LiveWeight:
         return whole
 
     def matrix(self, entries: Tensor) -> Tensor:
-        """The small tensor as a matrix, rows by the rest, in memory that the next call with other entries writes to."""
+        """The small tensor as a matrix, rows by the rest; kept, and written to again in later iterations only."""
         if self.places is None:
             return entries.view(self.small[0], -1)
-        if self._matrix is None:
-            self._matrix = entries.new_zeros(self.small[0], self.small[1:].numel())
-        if self._held != _state(entries):
-            self._matrix.view(-1).index_copy_(0, self.places, entries)
-            self._held = _state(entries)
+        if not self._holds(entries):
+            if self._matrix is None or self._matrix_is_read:  # a graph that reads the old one may still be needed
+                self._matrix = entries.new_zeros(self.small[0], self.small[1:].numel())
+            self._matrix.view(-1).index_copy_(0, self.places, entries.detach())
+            self._held = (entries.detach(), entries._version)
+        assert self._matrix is not None  # because it holds something
+        self._matrix_is_read = True
         return self._matrix
 
     def clear(self, entries: Tensor, gone: Tensor) -> None:
         """Set entries to 0, in the matrix as well if it holds them."""
-        held = self._held == _state(entries)
+        held = self._holds(entries)
         entries.index_fill_(0, gone, 0)
         if self._matrix is not None and self.places is not None and held:
             self._matrix.view(-1).index_fill_(0, self.places[gone], 0)
-        self._held = _state(entries) if held else None
+        self._held = (entries.detach(), entries._version) if held else None
+
+    def _holds(self, entries: Tensor) -> bool:
+        """Whether the matrix was made of these entries as they are now; holding on to them, nothing else is there."""
+        if self._held is None:
+            return False
+        held, version = self._held
+        return held.data_ptr() == entries.data_ptr() and version == entries._version
 
     def slope_memory(self, entries: Tensor) -> Tensor:
-        """Memory for a gradient of the entries, the same at every call: fresh pages would cost more than the rest."""
+        """Memory for a gradient of the entries, for the first one of an iteration the same as in those before.
+
+        Fresh pages would cost more than the rest.
+        """
+        if self._slope_is_taken:
+            return torch.empty_like(entries)
         if self._slope is None:
             self._slope = torch.empty_like(entries)
+        self._slope_is_taken = True
         return self._slope
 
     def pieces(self) -> list[tuple[slice, slice, Tensor | None]]:
@@ -119,22 +139,22 @@ class Product(torch.autograd.Function):
     """W x for the matrix W of a `LiveWeight` and x of shape (columns of W, anything), on a CPU.
 
     The gradient of the entries is made piece by piece, each piece of W being read once for both gradients and no
-    dense gradient being written. `reuse` says that its memory may be the same at every call.
+    dense gradient being written.
     """
 
     @staticmethod
-    def forward(ctx: Any, entries: Tensor, x: Tensor, weight: LiveWeight, reuse: bool) -> Tensor:
+    def forward(ctx: Any, entries: Tensor, x: Tensor, weight: LiveWeight) -> Tensor:
         """W x."""
         ctx.save_for_backward(x, entries)
-        ctx.weight, ctx.reuse, ctx.matrix = weight, reuse, weight.matrix(entries)
+        ctx.weight, ctx.matrix = weight, weight.matrix(entries)
         return ctx.matrix @ x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Gradients of the entries and of x."""
         x, entries = ctx.saved_tensors
-        found = ctx.weight.slope_memory(entries) if ctx.reuse else torch.empty_like(entries)
+        found = ctx.weight.slope_memory(entries)
         down = x.new_zeros(x.shape[1], x.shape[0]) if ctx.needs_input_grad[1] else None
         across = x.t()
         products = torch.empty_like(ctx.matrix[: ctx.weight.pieces()[0][0].stop])
@@ -147,7 +167,7 @@ class Product(torch.autograd.Function):
             else:
                 torch.mm(part, across, out=products[: len(part)])
                 torch.index_select(products.view(-1), 0, places, out=found[some])
-        return found, None if down is None else down.t(), None, None
+        return found, None if down is None else down.t(), None
 
 
 def places_of(mask: Tensor) -> Tensor:
@@ -155,11 +175,6 @@ def places_of(mask: Tensor) -> Tensor:
     if mask.device.type == "cpu":
         return torch.from_numpy(mask.numpy().nonzero()[0])  # ten times faster than torch's
     return mask.nonzero().flatten()
-
-
-def _state(entries: Tensor) -> tuple[int, int]:
-    """Tells apart what a tensor held at different times."""
-    return entries.data_ptr(), entries._version
 
 
 def _some(channels: Tensor) -> Tensor:

@@ -22,18 +22,15 @@ class LiveCalls(TorchFunctionMode):
     Args:
         live: what is left of each weight.
         entries: the vectors to differentiate by.
-        reuse: whether at most one backward pass is to come before all gradients have been used.
 
     Attributes:
         tensors: what to give to the net for its weights.
     """
 
-    def __init__(self, live: Mapping[str, LiveWeight], entries: Tensors, *, reuse: bool) -> None:
+    def __init__(self, live: Mapping[str, LiveWeight], entries: Tensors) -> None:
         super().__init__()
         self.tensors = {name: _stand_in(weight, entries[name]) for name, weight in live.items()}
         self._known = {id(self.tensors[name]): (weight, entries[name]) for name, weight in live.items()}
-        self._reuse = reuse
-        self._seen: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called in place of every function of torch."""
@@ -45,11 +42,10 @@ class LiveCalls(TorchFunctionMode):
     def _result(self, func: Any, args: Any, kwargs: Any, alike: Alike | None) -> Any:
         if func in _LAYERS and len(args) > 1 and id(args[1]) in self._known:
             weight, entries = self._known[id(args[1])]
-            product = _Multiplication(weight, entries, self._reuse and id(args[1]) not in self._seen, alike)
+            product = _Multiplication(weight, entries, alike)
             result = _LAYERS[func](func, product, args[0], *args[2:], **kwargs)
             if result is not None:
                 weight.multiplied = True
-                self._seen.add(id(args[1]))
                 return result
         self._note_other_uses((*args, *kwargs.values()))
         return func(*args, **kwargs)
@@ -65,8 +61,8 @@ class LiveCalls(TorchFunctionMode):
 class _Multiplication:
     """By one weight: with matrix products of our own where torch has nothing faster, for one example in float64."""
 
-    def __init__(self, weight: LiveWeight, entries: Tensor, reuse: bool, alike: Alike | None) -> None:
-        self.weight, self.entries, self._reuse, self.alike = weight, entries, reuse, alike
+    def __init__(self, weight: LiveWeight, entries: Tensor, alike: Alike | None) -> None:
+        self.weight, self.entries, self.alike = weight, entries, alike
 
     def of_columns(self, x: Tensor, axis: int) -> Tensor:
         """The channels of x that the weight reads."""
@@ -87,11 +83,11 @@ class _Multiplication:
 
     def is_own(self, x: Tensor) -> bool:
         """Whether x is multiplied by the matrix in pieces."""
-        return self._reuse and len(x) == 1 and x.dtype == torch.float64 and x.device.type == "cpu"
+        return len(x) == 1 and x.dtype == torch.float64 and x.device.type == "cpu"
 
     def own(self, x: Tensor) -> Tensor:
         """The product of the matrix and x."""
-        return Product.apply(self.entries, x, self.weight, self._reuse)
+        return Product.apply(self.entries, x, self.weight)
 
 
 def _convolution(

@@ -12,16 +12,20 @@ from prune_init import scorers
 from prune_init.analysis.connectivity import assess
 from prune_init.pruning import checks
 from prune_init.pruning import masks as masking
+from prune_init.pruning.chance import forked
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.flops import Flops
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.plain_run import plainly
 from prune_init.pruning.result import PruneResult
+from prune_init.pruning.sample import Batch, Loss
 from prune_init.pruning.schedule import Schedule
 from prune_init.pruning.schedule import densities as densities_of
-from prune_init.pruning.scored_net import Batch, Loss, ScoredNet
+from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.selection import lowest
 from prune_init.pruning.shrinking import Shrinking
-from prune_init.pruning.weights import Patterns, prunable
+from prune_init.pruning.ties import Ties, TieWatch, warn
+from prune_init.pruning.weights import Patterns, inside, prunable, warn_of_others
 
 Progress = Callable[[int, int], None]
 
@@ -36,6 +40,7 @@ def prune(
     scope: str = "global",
     mode: str | None = None,
     input_shape: Sequence[int] | None = None,
+    example_input: Any = None,
     data: Iterable[Batch] | None = None,
     loss: Loss | None = None,
     generator: torch.Generator | None = None,
@@ -52,7 +57,8 @@ def prune(
     fails; only then the masks are applied. `None` stands for the scorer's own published default.
 
     Args:
-        model: any module; Conv and Linear weights are pruned, frozen ones too.
+        model: any module; Conv, Linear and recurrent weights are pruned, frozen ones too. Of `DataParallel`, DDP and
+            `torch.compile` the net inside, by its own names.
         scorer: a name (`prune_init.scorers()` lists them) or any callable from a `ScoredNet` to scores by name.
         sparsity: fraction to remove, 0 <= sparsity < 1.
         iterations: how often to score, T >= 1.
@@ -60,12 +66,18 @@ def prune(
         scope: `"global"` compares all weights; `"layer"` keeps the same fraction of each layer.
         mode: `"train"` or `"eval"`, the state of norm and dropout layers while scoring.
         input_shape: (C, H, W) of one example. `None`: the model's own `input_shape` attribute, if it has one.
-        data: (input, target) batches, the pruning sample. A scorer that needs no data never touches it.
-        loss: (output, target) -> mean loss; default cross-entropy.
+        example_input: in place of `input_shape`, a batch of the model's input, for what ones of one shape cannot
+            express: a tensor, or a tuple (positional arguments), list or dict (keyword arguments) of tensors. Its
+            integers are used as they are, its floating-point numbers only for their shapes.
+        data: (input, target) batches, the pruning sample; inputs may be structures of tensors as above. A scorer
+            that needs no data never touches it.
+        loss: (what the model returns, target) -> mean loss; default cross-entropy, in which labels of -100 do not
+            count.
         generator: source of randomness; default: seeded with `torch.initial_seed()`.
         include, exclude: patterns of parameter names to restrict pruning to, or to leave dense.
         dtype: arithmetic of the scores, on copies.
-        masks: where to go on from: weights that are pruned here already are so from the start.
+        masks: where to go on from: weights that are pruned here already are so from the start. With `sparsity=0`
+            no more go; `prune_init.apply_masks` does that without scoring.
         progress: called with (iteration, iterations) after each one.
 
     Raises:
@@ -75,9 +87,12 @@ def prune(
     settings = checks.settings_of(scorer, sparsity, iterations, schedule, scope, mode)
     dtype = getattr(scorer, "dtype", None) if dtype is None else dtype
     checks.check_tools(loss, generator, dtype)
+    model = inside(model)
     weights = prunable(model, include=include, exclude=exclude)
     checks.check_weights(model, weights)
-    shape = checks.shape_of(input_shape, model)
+    warn_of_others(model, weights)
+    shape = None if example_input is not None else checks.shape_of(input_shape, model)
+    checks.check_example(example_input, input_shape)
     densities = densities_of(schedule, 1 - settings["sparsity"], settings["iterations"])
     net = _scored_net(
         model,
@@ -88,20 +103,23 @@ def prune(
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
         data=data,
         input_shape=shape,
+        example=example_input,
         masks=checks.masks_from(masks, weights, settings["sparsity"]),
     )
     device = next(iter(weights.values())).device
     with net.ledger.measure(device), undisturbed(model, settings["mode"], net.generator):
-        scores = _iterate(net, scorer, densities, scope, progress)
+        scores, ties = _iterate(net, scorer, densities, scope, progress)
 
     result = PruneResult(
         masks=net.masks,
         scores=scores,
-        connectivity=assess(model, net.masks, shape),
+        connectivity=assess(model, net.masks, shape if example_input is None else example_input),
         cost=Cost(len(densities), net.examples, net.ledger),
         settings=settings,
         weights=dict(weights),
+        ties=ties,
     )
+    warn(ties)
     masking.apply(net.masks, weights)
     return result
 
@@ -112,13 +130,14 @@ def _iterate(
     densities: list[float],
     scope: str,
     progress: Progress | None,
-) -> Tensors:
-    """Run the iterations on `net.masks`; returns the scores of the last one."""
+) -> tuple[Tensors, Ties]:
+    """Run the iterations on `net.masks`; returns the scores of the last one, and what position decided."""
     total = sum(w.numel() for w in net.weights.values())
     everything, revives = net.masks, getattr(scorer, "revives", False)
     checks.warn_if_starved(round(densities[-1] * total), len(net.weights))
     possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
     shrinking = Shrinking(net, possible=possible and len(densities) > 1)
+    watch = TieWatch(net, shrinking.whole)
     scores: Tensors = {}
     flops = 0
     for iteration, density in enumerate(densities, start=1):
@@ -132,10 +151,13 @@ def _iterate(
         net.ledger.flops += flops
         candidates = {name: mask.clone() for name, mask in everything.items()} if revives else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
-        net.prune(lowest(ranked, candidates, keep), candidates)
+        choice = lowest(ranked, candidates, keep)
+        watch.look(iteration, scores, candidates, choice, by_layer=scope == "layer")
+        shrinking.remove(choice.pruned, candidates)
         if progress is not None:
             progress(iteration, len(densities))
-    return shrinking.finish(scores)
+    scores = shrinking.finish(scores)
+    return scores, watch.outcome(net.masks)
 
 
 @contextmanager
@@ -143,15 +165,9 @@ def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iter
     """Score inside: `model` is in `mode`, gradients are on, global randomness is forked; all restored after."""
     training = {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
-    cuda = [device] if device.type == "cuda" else []
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     try:
-        with (
-            torch.random.fork_rng(devices=cuda),
-            torch.enable_grad(),
-            torch.autocast(device.type, enabled=False),
-        ):
-            torch.manual_seed(seed)  # for dropout
+        with forked(device, seed), torch.enable_grad(), plainly(model):
             model.train(mode == "train")
             yield
     finally:

@@ -9,8 +9,10 @@ from torch.utils.hooks import RemovableHandle
 
 from prune_init.analysis.connectivity import Connectivity, Layer
 from prune_init.pruning import masks as mask_files
+from prune_init.pruning import upkeep
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.ties import Ties
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class PruneResult:
         connectivity: kept and effective weights per layer.
         cost: passes and seconds.
         settings: how the masks were made; stored with them.
+        ties: how far position decided, where scores did not.
     """
 
     masks: Tensors
@@ -31,6 +34,7 @@ class PruneResult:
     cost: Cost
     settings: dict[str, object]
     weights: dict[str, Tensor] = field(repr=False)
+    ties: Ties = field(default_factory=Ties)
 
     @property
     def layers(self) -> list[Layer]:
@@ -60,22 +64,10 @@ class PruneResult:
         """
         mask_files.save(path, self.masks, self.settings)
 
-    def keep(self, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, RemovableHandle]:
-        """From now on every `optimizer.step()` ends with the pruned weights at exactly 0.0.
+    def keep(self, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, ...]:
+        """From now on every `optimizer.step()` ends with the pruned weights at exactly 0.0; see `prune_init.keep`.
 
-        Their gradients are zeroed before the step as well, so that momentum never collects for them.
-
-        Returns:
-            The handles that undo it (`handle.remove()`).
+        Raises:
+            InputError: the optimiser has other weights than those of the net that was pruned, as one of a copy has.
         """
-
-        def clear(tensors: dict[str, Tensor]) -> None:
-            mask_files.apply({name: self.masks[name] for name in tensors}, tensors)
-
-        def before(*_: object) -> None:
-            clear({name: w.grad for name, w in self.weights.items() if w.grad is not None})
-
-        def after(*_: object) -> None:
-            clear(self.weights)
-
-        return optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)
+        return upkeep.hold(self.weights, self.masks, optimizer)

@@ -1,22 +1,29 @@
 """What a scorer sees: the model as a function of its weights, on copies that it cannot harm."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from prune_init.errors import InputError, first_line, fits
+from prune_init.errors import InputError, fits
+from prune_init.pruning import sample
 from prune_init.pruning.cost import Ledger
-from prune_init.pruning.live import LiveWeight
-from prune_init.pruning.live_calls import LiveCalls
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.sameness import uniform
+from prune_init.pruning.sample import Batch, Loss
+from prune_init.pruning.structures import arguments, leaves, mapped, outputs
 
-Batch = tuple[Tensor, Tensor]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Call = Callable[[nn.Module, Tensors, Tensors, Any], Any]
+"""Runs a model on an input, with these weights and these other tensors in place of its own."""
+
+
+def call(model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
+    """What the model returns for a copy of x: some nets write to their input."""
+    args, kwargs = arguments(model, mapped(Tensor.clone, x))
+    return functional_call(model, {**others, **weights}, args, kwargs)
 
 
 @dataclass
@@ -26,15 +33,17 @@ class ScoredNet:
     Attributes:
         weights: the prunable weights as they are now, in the scoring dtype: pruned ones are 0.0.
         dense: the prunable weights as at the start; None unless pruned weights may return.
-        others: copies of every other parameter and of the buffers; training-mode norm layers write to these.
+        others: copies of every other parameter and of the buffers.
         masks: boolean tensors by weight name, True = still there.
         density: fraction of weights that this iteration will keep.
         input_shape: (C, H, W) of one example, if known.
-        loss: maps (output, target) to the mean loss of the batch.
+        example: a batch of the model's input, if given: tensors in any structure.
+        loss: maps what the model returned and a target to the mean loss of the batch.
         generator: the source of all randomness while scoring.
         ledger: counts what scoring costs.
-        examples: how many a scorer looks at per iteration: the pruning sample, the one all-ones input, or its own.
-        live: if given, `weights` and `masks` are vectors of what is left of the weights; see `LiveWeight`.
+        examples: how many a scorer looks at per iteration: the pruning sample, the all-ones input, or its own.
+        call: how the model is run.
+        seen: the last input that the model was run on, and its target, if any.
     """
 
     model: nn.Module
@@ -46,29 +55,24 @@ class ScoredNet:
     dense: Tensors | None = None
     data: Iterable[Batch] | None = None
     input_shape: Sequence[int] | None = None
+    example: Any = None
     density: float = 1.0
     ledger: Ledger = field(default_factory=Ledger)
     examples: int = 0
-    live: dict[str, LiveWeight] = field(default_factory=dict)
+    call: Call = call
+    seen: tuple[Any, Any] | None = None
     _batches: list[Batch] | None = None
-    _ones: Tensor | None = None
+    _ones: Any = None
     _changed: Callable[["ScoredNet"], None] | None = None
+    _writes: bool | None = None
 
     def masked_weights(self) -> Tensors:
         """The weights as leaves to differentiate by. They share the memory of `weights`: read them, do not write."""
         return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
 
-    def prune(self, gone: Tensors, masks: Tensors) -> None:
-        """Go on with these masks, which are changed, less the weights at the flat places `gone`."""
-        for name, w in self.weights.items():
-            masks[name].view(-1).index_fill_(0, gone[name], False)
-            if self.dense is not None:
-                w.copy_(self.dense[name]).masked_fill_(~masks[name], 0)
-            elif name in self.live:
-                self.live[name].clear(w, gone[name])
-            else:
-                w.view(-1).index_fill_(0, gone[name], 0)
-        self.masks = masks
+    def with_batches(self, batches: list[Batch]) -> "ScoredNet":
+        """The same net with these batches for its pruning sample."""
+        return replace(self, _batches=batches)
 
     def once(self, change: Callable[["ScoredNet"], None]) -> None:
         """Let a scorer change its copies at its first call only."""
@@ -76,32 +80,42 @@ class ScoredNet:
             change(self)
             self._changed = change
 
-    def __call__(self, weights: Tensors, x: Tensor, others: Tensors | None = None) -> Tensor:
-        """The model's output for input x (N, C, H, W) with these weights (and, if given, these other tensors).
+    def __call__(self, weights: Tensors, x: Any, others: Tensors | None = None) -> Any:
+        """What the model returns for input x, (N, C, H, W) or a structure of tensors, with these weights.
+
+        The model gets copies of x and of buffers that it writes to, so that every pass sees the same; with `others`
+        it reads and writes those. Differentiable by `weights` and `others`.
 
         Raises:
-            InputError: the model cannot be run on such an input, or does not return a tensor.
+            InputError: the model cannot be run on such an input, or writes to its weights.
         """
-        self.ledger.forward += len(x)
-        tensors = self.others if others is None else others
-        made = self._ones is not None and self._batches is None
-        given = ("input_shape", self.input_shape) if made else ("data", f"inputs of {tuple(x.shape)}")
+        self.ledger.forward += sample.size(x)
+        self.seen = (x, None)
+        versions = {name: w._version for name, w in weights.items()}
+        given = self._own_others() if others is None else others
         # Fused attention has no second derivative.
-        with fits(self.model, *given), sdpa_kernel(SDPBackend.MATH):
-            if not self.live:
-                output = functional_call(self.model, {**tensors, **weights}, (x,))
-            else:
-                with LiveCalls(self.live, weights, reuse=self.examples <= 1) as calls:
-                    output = functional_call(self.model, {**tensors, **calls.tensors}, (x,))
-        if not isinstance(output, Tensor):
-            raise InputError(
-                "model", type(self.model).__name__, f"returns {type(output).__name__}; allowed: one tensor"
-            )
+        with fits(self.model, *self._origin(x), hint=self._hint), sdpa_kernel(SDPBackend.MATH):
+            output = self.call(self.model, weights, given, x)
+        if others is None and self._writes is None:
+            self._writes = any(tensor._version for tensor in given.values())
+        for name, w in weights.items():
+            if w._version != versions[name]:
+                raise InputError("model", name, "is written to by the net's forward; allowed: weights that it reads")
         return output
+
+    def summed(self, output: Any) -> Tensor:
+        """The sum of everything that the model returned, in floating point: SynFlow's R."""
+        sums = [tensor.sum() for tensor in outputs(output)]
+        if not sums:
+            raise InputError("model", type(self.model).__name__, "returns no floating-point tensor to score by")
+        return torch.stack(sums).sum()
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
         """d scalar / d weights by name; `twice` keeps the graph for a second derivative."""
         self.ledger.backward += examples
+        if not scalar.requires_grad:
+            why = "its output depends on none of its weights (torch.no_grad or detach in its forward?)"
+            raise InputError("model", type(self.model).__name__, why)
         found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
         # Scorers go on in place: no gradient may be a view that repeats its elements.
         return {name: g if twice else g.contiguous() for name, g in zip(weights, found, strict=True)}
@@ -111,23 +125,13 @@ class ScoredNet:
 
         Shares are weighted by size: in eval mode their sum does not depend on how the sample is split.
         """
-        total = sum(len(x) for x, _ in self.batches)
-        for x, y in self.batches:
-            output = self(weights, x)
-            _check_labels(output, y)
-            yield self._loss_of(output / temperature, y) * (len(x) / total), len(x)
-
-    def _loss_of(self, output: Tensor, y: Tensor) -> Tensor:
-        try:
-            loss = self.loss(output, y)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            given, made = (f"{tuple(t.shape)}, {t.dtype}" for t in (y, output))
-            raise InputError(
-                "data", f"targets of {given}", f"the loss fails: {first_line(error)} (outputs of {made})"
-            ) from error
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
-            raise InputError("loss", self.loss, "must return one number for a batch, which depends on the output")
-        return loss
+        counts = [sample.weight(batch, self.loss) for batch in self.batches]
+        for (x, y), count in zip(self.batches, counts, strict=True):
+            if count:
+                output = self(weights, x)
+                self.seen = (x, y)
+                cooled = output if temperature == 1 else mapped(lambda t: t / temperature, output)
+                yield sample.loss_of(self.loss, cooled, y) * (count / sum(counts)), sample.size(x)
 
     def loss_gradient(self, weights: Tensors, temperature: float = 1.0) -> Tensors:
         """Gradient of the mean loss over the whole pruning sample, one batch in memory at a time."""
@@ -148,27 +152,44 @@ class ScoredNet:
     def batches(self) -> list[Batch]:
         """The pruning sample, the same at every access, on the weights' device and in their dtype."""
         if self._batches is None:
-            if self.data is None:
-                raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
-            like = next(iter(self.weights.values()))
-            if not isinstance(self.data, Iterable):
-                raise InputError("data", type(self.data).__name__, "allowed: an iterable of (input, target) batches")
-            self._batches = [_batch(pair, like) for pair in self.data]
-            if not self._batches:
-                raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
-            self.examples = sum(len(x) for x, _ in self._batches)
+            self._batches = sample.read(self.data, next(iter(self.weights.values())), self.loss)
+            self.examples = sum(sample.size(x) for x, _ in self._batches)
         return self._batches
 
     @property
-    def ones(self) -> Tensor:
-        """One all-ones example of shape (1, C, H, W)."""
+    def ones(self) -> Any:
+        """One all-ones example of shape (1, C, H, W); or the given example with ones for its floating-point numbers."""
         if self._ones is None:
-            if self.input_shape is None:
-                raise InputError("input_shape", None, "this scorer needs (C, H, W), the shape of one example")
+            if self.example is None and self.input_shape is None:
+                raise InputError(
+                    "input_shape", None, "this scorer needs (C, H, W), the shape of one example, or example_input"
+                )
             like = next(iter(self.weights.values()))
-            self._ones = uniform(torch.ones((1, *self.input_shape), dtype=like.dtype, device=like.device))
-            self.examples = max(self.examples, 1)
+            shaped = (1, *(self.input_shape or ()))
+            example = torch.empty(shaped) if self.example is None else self.example
+            self._ones = sample.as_ones(sample.to(example, like))
+            self.examples = max(self.examples, sample.size(self._ones))
         return self._ones
+
+    def _own_others(self) -> Tensors:
+        """Copies, until a first pass has shown that the net writes to none of them."""
+        if self._writes is False:
+            return self.others
+        return {name: tensor.clone() for name, tensor in self.others.items()}
+
+    def _origin(self, x: Any) -> tuple[str, Any]:
+        """The argument that an input comes from, and its value."""
+        if (self._batches is not None and any(x is inputs for inputs, _ in self._batches)) or self._ones is None:
+            return "data", "inputs of " + " and ".join(str(tuple(t.shape)) for t in leaves(x))
+        return ("input_shape", self.input_shape) if self.example is None else ("example_input", type(x).__name__)
+
+    def _hint(self, error: str) -> str:
+        """What to try where a net that has or makes tensors of its own dtype meets the scoring dtype."""
+        own = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
+        used = next(iter(self.weights.values())).dtype
+        if own == used or not any(word in error for word in ("type", "Double", "Float")):
+            return ""
+        return f"; scores are computed in {used}, to which the net's own tensors or casts do not fit: try dtype={own}"
 
 
 def total(parts: Iterable[Tensors]) -> Tensors:
@@ -178,24 +199,3 @@ def total(parts: Iterable[Tensors]) -> Tensors:
     for part in parts:
         summed = {name: tensor + part[name] for name, tensor in summed.items()}
     return summed
-
-
-def _check_labels(output: Tensor, y: Tensor) -> None:
-    """Class labels beyond the outputs would end a process on a GPU; say so here instead."""
-    if not y.is_floating_point() and output.ndim == 2 and y.ndim == 1:
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= output.shape[1]:
-            raise InputError("data", f"labels {low}..{high}", f"allowed: 0..{output.shape[1] - 1}, the net's outputs")
-
-
-def _batch(pair: Batch, like: Tensor) -> Batch:
-    match pair:
-        case (Tensor() as x, Tensor() as y):
-            pass
-        case _:
-            raise InputError("data", type(pair).__name__, "allowed: (input, target) pairs of tensors, one pair a batch")
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
-        given = f"inputs of {tuple(x.shape)} and targets of {tuple(y.shape)}"
-        raise InputError("data", given, "allowed: batches of at least one example, with one target each")
-    # Token ids and other integer inputs stay integers.
-    return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype), y.to(like.device)

@@ -8,6 +8,7 @@ operations would spend their time on fresh pages of memory.
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,20 @@ STRIDE = 499  # of the sample; a prime, so that no layer's shape divides it
 SMALL = 1 << 16  # candidates that are sorted out at once
 
 
-def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
+class Choice(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        pruned: for each tensor the flat indices of the candidates that go, int64, ascending.
+        lowest_kept, highest_removed: the scores at the cut; infinite where nothing is on that side.
+    """
+
+    pruned: dict[str, Tensor]
+    lowest_kept: float = math.inf
+    highest_removed: float = -math.inf
+
+
+def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep: int) -> Choice:
     """Which weights go where exactly `keep` of the candidates stay, those with the highest scores.
 
     Among equal scores the earlier weight stays: order of the dictionary, then flat index.
@@ -27,23 +41,24 @@ def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep:
         scores: score of each weight, any shapes, one device.
         candidates: boolean tensors of the same shapes; others do not count.
         keep: how many weights to keep over all tensors; all candidates, where there are fewer.
-
-    Returns:
-        For each tensor the flat places of the candidates that go, int64, ascending.
     """
     total = sum(int(torch.count_nonzero(mask)) for mask in candidates.values())
     if keep >= total:
-        return {name: torch.empty(0, dtype=torch.int64, device=score.device) for name, score in scores.items()}
+        return Choice({n: torch.empty(0, dtype=torch.int64, device=score.device) for n, score in scores.items()})
     low, high = _bracket(scores, candidates, keep / total) if total > SMALL else (-math.inf, math.inf)
     names, places, values = _not_above(scores, candidates, high)
     inside = places_of(values >= low)
     go = total - keep - (len(values) - len(inside))
-    if not 0 <= go <= len(inside):  # the sample was unlucky
+    if not 0 < go < len(inside):  # the sample was unlucky, or all candidates go
         names, places, values = _not_above(scores, candidates, math.inf)
         inside, go = torch.arange(len(values), device=values.device), total - keep
-    gone = torch.ones_like(values, dtype=torch.bool).index_copy_(0, inside, _smallest(values[inside], go))
+    smallest = _smallest(values[inside], go)
+    gone = torch.ones_like(values, dtype=torch.bool).index_copy_(0, inside, smallest)
     parts = [part[chosen] for part, chosen in zip(places, gone.split([len(p) for p in places]), strict=True)]
-    return {name: torch.cat([p for of, p in zip(names, parts, strict=True) if of == name]) for name in scores}
+    pruned = {name: torch.cat([p for of, p in zip(names, parts, strict=True) if of == name]) for name in scores}
+    near = values[inside]
+    kept, removed = near[~smallest], near[smallest]
+    return Choice(pruned, float(kept.min()) if len(kept) else math.inf, float(removed.max()))
 
 
 def _smallest(values: Tensor, count: int) -> Tensor:

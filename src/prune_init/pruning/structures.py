@@ -34,6 +34,11 @@ def leaves(x: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(_plain(x)) if isinstance(leaf, Tensor)]
 
 
+def outputs(x: Any) -> list[Tensor]:
+    """The floating-point tensors of what a net returned."""
+    return [leaf for leaf in leaves(x) if leaf.is_floating_point()]
+
+
 def mapped(function: Callable[[Tensor], Any], x: Any) -> Any:
     """A structure like x with `function` applied to each of its tensors; all else is as it was."""
     return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, _plain(x))

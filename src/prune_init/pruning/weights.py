@@ -1,6 +1,7 @@
-"""Which parameters are pruned: the weights of every Conv and Linear layer, nothing else."""
+"""Which parameters are pruned: the weights of every Conv, Linear and recurrent layer, nothing else unless asked for."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
@@ -11,57 +12,123 @@ from prune_init.errors import InputError
 
 Patterns = str | Sequence[str] | None
 
+LARGE = 0.01
+"""The share of all parameters from which a matrix that is left dense is worth a warning."""
+
+
+def inside(model: nn.Module) -> nn.Module:
+    """The net in the wrappers of `DataParallel`, `DistributedDataParallel` and `torch.compile`.
+
+    Raises:
+        InputError: no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError("model", type(model).__name__, "allowed: a torch.nn.Module")
+    while (net := _wrapped(model)) is not None:
+        model = net
+    return model
+
+
+def _wrapped(model: nn.Module) -> nn.Module | None:
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return model.module
+    return getattr(model, "_orig_mod", None)  # torch.compile's wrapper, whose class would take a second to import
+
 
 def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = None) -> dict[str, Parameter]:
     """The weights that pruning may remove, in the order and by the names of `model.named_parameters()`.
 
-    These are the weights of every Conv and Linear layer, shortcuts and classifier included, and the projections
-    of `nn.MultiheadAttention`, which are linear maps kept as bare parameters. Biases, norm layers and embeddings
-    are never pruned. A weight shared by several layers appears once, under its first name.
+    These are the weights of every Conv and Linear layer, shortcuts and classifier included, the matrices of recurrent
+    layers, and the projections of `nn.MultiheadAttention`, which are linear maps kept as bare parameters. Biases, norm
+    layers and embeddings are not pruned. A weight shared by several layers appears once, under its first name.
 
     Args:
-        model: any module.
-        include: shell-style patterns of parameter names (`"layer1.*"`); only matches are pruned.
+        model: any module; names are those of the net inside `DataParallel`, DDP and `torch.compile`.
+        include: shell-style patterns of parameter names (`"layer1.*"`); only matches are pruned. A pattern that no
+            such weight matches chooses among all other parameters of two or more axes.
         exclude: patterns of names to leave dense, applied after `include`.
 
     Raises:
         InputError: no module, nothing is left to prune, a pattern matches nothing, or a tensor has no shape yet.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError("model", type(model).__name__, "allowed: a torch.nn.Module")
+    model = inside(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise InputError("model", type(model).__name__, f"{name} has no shape yet: run one batch through it first")
-    wanted = {id(weight) for module in model.modules() for weight in _linear_maps(module)}
-    weights = {name: p for name, p in model.named_parameters() if id(p) in wanted}
-    if not weights:
-        raise InputError("model", type(model).__name__, "has no Conv or Linear weight to prune")
-    chosen = set(_matching("include", include, weights)) if include is not None else set(weights)
+    usual, more = _candidates(model)
+    if not usual and include is None:
+        raise InputError(
+            "model", type(model).__name__, "has no Conv or Linear weight to prune; include= chooses others"
+        )
+    chosen = set(_matching("include", include, usual, more)) if include is not None else set(usual)
     if exclude is not None:
-        chosen -= set(_matching("exclude", exclude, weights))
+        chosen -= set(_matching("exclude", exclude, usual, more))
     if not chosen:
         key, value = ("include", include) if exclude is None else ("exclude", exclude)
         raise InputError(key, value, "leaves no weight to prune")
-    return {name: weight for name, weight in weights.items() if name in chosen}
+    return {name: weight for name, weight in model.named_parameters() if name in chosen}
+
+
+def warn_of_others(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
+    """Name large matrices of unknown purpose that are left dense, with their share of all parameters."""
+    _, more = _candidates(model)
+    known = {id(m.weight) for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
+    known |= {id(p) for m in model.modules() for p in _used_in_computed_weights(m)}
+    total = sum(p.numel() for p in model.parameters())
+    shares = {
+        name: weight.numel() / total
+        for name, weight in more.items()
+        if name not in chosen and id(weight) not in known and weight.numel() > LARGE * total
+    }
+    if shares:
+        told = ", ".join(f"{name} ({share:.1%} of all parameters)" for name, share in shares.items())
+        warnings.warn(
+            f"left dense, because no Conv, Linear or recurrent layer holds it: {told}; include= chooses it",
+            stacklevel=4,
+        )
+
+
+def _candidates(model: nn.Module) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
+    """What is pruned unless told otherwise, and the other parameters of two or more axes."""
+    wanted = {id(weight) for module in model.modules() for weight in _linear_maps(module)}
+    usual = {name: p for name, p in model.named_parameters() if id(p) in wanted}
+    more = {name: p for name, p in model.named_parameters() if id(p) not in wanted and p.ndim > 1 and len(p) > 1}
+    return usual, more
 
 
 def _linear_maps(module: nn.Module) -> list[Tensor]:
     if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
         return [module.weight]
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh"))
+        return [p for name, p in module.named_parameters(recurse=False) if name in names and p.ndim > 1]
     if isinstance(module, nn.MultiheadAttention):
         parts = (module.in_proj_weight, module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
         return [weight for weight in parts if weight is not None]
     return []
 
 
-def _matching(key: str, patterns: Patterns, weights: dict[str, Parameter]) -> list[str]:
+def _used_in_computed_weights(module: nn.Module) -> Iterator[Tensor]:
+    """What a layer's weight is computed from: another warning names those layers."""
+    if isinstance(module, nn.utils.parametrize.ParametrizationList):
+        yield from module.parameters()
+    for name in ("weight_v", "weight_orig"):  # weight_norm; spectral_norm and torch.nn.utils.prune
+        if isinstance(getattr(module, name, None), Tensor):
+            yield getattr(module, name)
+
+
+def _matching(key: str, patterns: Patterns, usual: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> list[str]:
     found: list[str] = []
     chosen = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(chosen, Sequence) or not all(isinstance(pattern, str) for pattern in chosen):
         raise InputError(key, patterns, "allowed: a pattern of weight names, or a list of them")
     for pattern in chosen:
-        matches = [name for name in weights if fnmatchcase(name, pattern)]
+        matches = _named(pattern, usual) or _named(pattern, more)
         if not matches:
-            raise InputError(key, pattern, "matches no prunable weight; allowed: patterns of " + ", ".join(weights))
+            raise InputError(key, pattern, "matches no prunable weight; allowed: patterns of " + ", ".join(usual))
         found += matches
     return found
+
+
+def _named(pattern: str, weights: Mapping[str, Tensor]) -> list[str]:
+    return [name for name in weights if fnmatchcase(name, pattern)]

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.scored_net import Batch, ScoredNet
+from prune_init.pruning.sample import Batch, joined, picked
+from prune_init.pruning.scored_net import ScoredNet
 from prune_init.scorers import grasp
 
 
@@ -21,7 +22,7 @@ class GraspOfficial(grasp.Grasp):
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """w * (H g) of the masked copy; needs `data`."""
-        return super().__call__(replace(net, weights=_anew(net), _batches=_halves_by_class(net.batches)))
+        return super().__call__(replace(net.with_batches(_halves_by_class(net.batches)), weights=_anew(net)))
 
 
 def _anew(net: ScoredNet) -> Tensors:
@@ -34,7 +35,7 @@ def _anew(net: ScoredNet) -> Tensors:
 
 
 def _halves_by_class(batches: list[Batch]) -> list[Batch]:
-    x, y = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+    x, y = joined(batches)
     order = y.argsort(stable=True)
     halves = order.tensor_split([len(order) // 2])
-    return [(x[half], y[half]) for half in halves if len(half)]
+    return [(picked(x, half), picked(y, half)) for half in halves if len(half)]

@@ -1,10 +1,12 @@
 """GraSP as first submitted with the SynFlow paper: the discrepancy that its rebuttal reports."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.sample import loss_of, size
 from prune_init.pruning.scored_net import ScoredNet, total
 
 
@@ -25,8 +27,8 @@ class GraspSubmission:
         products = total(self._half_norm_gradient(net, weights, x, y) for x, y in net.batches)
         return {name: -net.weights[name] * product for name, product in products.items()}
 
-    def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
-        slopes = net.gradient(net.loss(net(weights, x), y), weights, len(x), twice=True)
+    def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: Any, y: Any) -> Tensors:
+        slopes = net.gradient(loss_of(net.loss, net(weights, x), y), weights, size(x), twice=True)
         norm = torch.stack([(slope * net.masks[name]).square().sum() for name, slope in slopes.items()]).sum() / 2
-        net.ledger.hessian += len(x)
+        net.ledger.hessian += size(x)
         return net.gradient(norm, weights, 0)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from prune_init.errors import check_whole
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet, total
+from prune_init.pruning.structures import mapped, outputs
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,23 @@ class NtkSap:
     def _slopes(self, net: ScoredNet) -> Tensors:
         """The gradient by the masks, for one draw of weights, inputs and noise, in this order."""
         weights = {name: deviation * _normal(net, deviation) for name, deviation in net.weights.items()}
-        x = _normal(net, net.ones.expand(self.batch_size, *net.ones.shape[1:]))
+        x = self._noise(net)
         masks = {name: mask.to(weights[name].dtype) for name, mask in net.masks.items()}
         moved = {name: w + self.epsilon * _normal(net, w) * masks[name] for name, w in weights.items()}
         leaves = {name: mask.requires_grad_() for name, mask in masks.items()}
         with _fixed_statistics(net, weights, x):
-            here, there = (net({name: w[name] * m for name, m in leaves.items()}, x) for w in (weights, moved))
-        return net.gradient((here - there).square().sum(), leaves, 2 * len(x))
+            here, there = (outputs(net({name: w[name] * m for name, m in leaves.items()}, x)) for w in (weights, moved))
+        moves = [(a - b).square().sum() for a, b in zip(here, there, strict=True)]
+        return net.gradient(torch.stack(moves).sum(), leaves, 2 * self.batch_size)
+
+    def _noise(self, net: ScoredNet) -> Any:
+        """A batch of Gaussian inputs; integers, such as token ids, are those of the example."""
+
+        def batch(example: Tensor) -> Tensor:
+            repeated = example[:1].expand(self.batch_size, *example.shape[1:])
+            return _normal(net, repeated) if example.is_floating_point() else repeated
+
+        return mapped(batch, net.ones)
 
 
 def keep_deviations(net: ScoredNet) -> None:
@@ -75,7 +87,7 @@ def _normal(net: ScoredNet, like: Tensor) -> Tensor:
 
 
 @contextmanager
-def _fixed_statistics(net: ScoredNet, weights: Tensors, x: Tensor) -> Iterator[None]:
+def _fixed_statistics(net: ScoredNet, weights: Tensors, x: Any) -> Iterator[None]:
     """Inside, the net is in eval mode; if it was in train mode, norm layers have the statistics of this batch."""
     training = net.model.training
     norms = [m for m in net.model.modules() if training and isinstance(m, _BatchNorm) and m.running_mean is not None]
@@ -87,7 +99,7 @@ def _fixed_statistics(net: ScoredNet, weights: Tensors, x: Tensor) -> Iterator[N
                 norm.train()
                 norm.momentum = 1.0  # running statistics become those of this batch
             with torch.no_grad():
-                net(weights, x)
+                net(weights, x, net.others)  # it may write to these: that is what they are for
             net.model.eval()
         yield
     finally:

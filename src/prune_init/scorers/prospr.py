@@ -1,12 +1,15 @@
 """ProsPr: prospect pruning by meta-gradients (Alizadeh et al. 2022)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from prune_init.errors import InputError, check_whole
+from prune_init.pruning.chance import reseed
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.sample import joined, picked, size
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.structures import leaves
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class ProsPr:
 
     As published: 3 steps without momentum, one iteration, train mode; biases and norm parameters take the steps too.
     The published command's rate is 0.1 (0.5 in the example), its batches have 128 images whatever the number of
-    classes and are one and the same unless told otherwise. Here the sample, 10 per class as for SNIP, is dealt at
+    classes and are one and the same unless told otherwise. Here the sample, 10 per class as for SNIP, is split at
     random into M + 1 parts. Where there are several iterations, pruned weights stay 0 along the steps.
     """
 
@@ -35,7 +38,7 @@ class ProsPr:
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w_0 dL_M/dw_0| of the masked net; needs `data`, at least one example more than steps."""
         others = {name: net.others[name] for name, _ in net.model.named_parameters() if name in net.others}
-        slope = self._slope(_dealt(net, self.steps + 1), net.weights | others)
+        slope = self._slope(_parts(net, self.steps + 1), net.weights | others)
         return {name: (w * slope[name]).abs_() for name, w in net.weights.items()}
 
     def _slope(self, parts: list[ScoredNet], values: Tensors) -> Tensors:
@@ -50,10 +53,11 @@ class ProsPr:
             return net.loss_gradient(weights)
         source = net.generator
         seed = int(torch.randint(2**62, (), generator=source, device=source.device))
-        torch.manual_seed(seed)  # both passes over this part need the same dropout
+        device = next(iter(weights.values())).device
+        reseed(device, seed)  # both passes over this part need the same dropout
         steps = _live(net, net.loss_gradient(weights))
         slope = self._slope(later, {name: value - self.rate * steps.pop(name) for name, value in values.items()})
-        torch.manual_seed(seed)
+        reseed(device, seed)
         bend = net.hessian_times(_live(net, slope), weights)
         return {name: s - self.rate * bend[name] for name, s in slope.items()}
 
@@ -63,16 +67,16 @@ def _live(net: ScoredNet, tensors: Tensors) -> Tensors:
     return {name: t * net.masks[name] if name in net.masks else t for name, t in tensors.items()}
 
 
-def _dealt(net: ScoredNet, hands: int) -> list[ScoredNet]:
+def _parts(net: ScoredNet, count: int) -> list[ScoredNet]:
     """The net with one part each of its pruning sample, in batches no larger than the sample's."""
-    x, y = (torch.cat(tensors) for tensors in zip(*net.batches, strict=True))
-    if len(x) < hands:
+    x, y = joined(net.batches)
+    if size(x) < count:
         raise InputError(
-            "data", f"{len(x)} examples", f"ProsPr needs one for each of its {hands - 1} steps and one more"
+            "data", f"{size(x)} examples", f"ProsPr needs one for each of its {count - 1} steps and one more"
         )
-    order = torch.randperm(len(x), generator=net.generator, device=net.generator.device).to(x.device)
-    size = max(len(x) for x, _ in net.batches)
+    order = torch.randperm(size(x), generator=net.generator, device=net.generator.device).to(leaves(x)[0].device)
+    most = max(size(x) for x, _ in net.batches)
     return [
-        replace(net, _batches=[(x[batch], y[batch]) for batch in hand.split(size)])
-        for hand in order.tensor_split(hands)
+        net.with_batches([(picked(x, batch), picked(y, batch)) for batch in part.split(most)])
+        for part in order.tensor_split(count)
     ]

@@ -27,11 +27,11 @@ class SynFlow:
     shrinks: bool = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """|w| dR/d|w| of the masked net; needs `input_shape`."""
+        """|w| dR/d|w| of the masked net; needs `input_shape` or `example_input`."""
         net.once(self.make_positive)
         weights = net.masked_weights()
-        flow = net(weights, net.ones).sum()
-        return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, 1).items()}
+        flow = net.summed(net(weights, net.ones))
+        return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, net.examples).items()}
 
     def make_positive(self, net: ScoredNet) -> None:
         """Absolute values in place: the tensors are the scorer's own copies."""

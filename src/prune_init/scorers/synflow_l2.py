@@ -24,8 +24,11 @@ class SynFlowL2(synflow.SynFlow):
             raise InputError("scorer.power", self.power, "allowed: 1, 2")
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """|w|^power dR/d(w^2) of the masked net; needs `input_shape`."""
+        """|w|^power dR/d(w^2) of the masked net; needs `input_shape` or `example_input`."""
         net.once(self.make_positive)
         squares = {name: w.square().requires_grad_() for name, w in net.weights.items()}
-        flow = net(squares, net.ones).sum()
-        return {name: g.mul_(net.weights[name] ** self.power) for name, g in net.gradient(flow, squares, 1).items()}
+        flow = net.summed(net(squares, net.ones))
+        return {
+            name: g.mul_(net.weights[name] ** self.power)
+            for name, g in net.gradient(flow, squares, net.examples).items()
+        }

@@ -1,0 +1,114 @@
+"""Masks on a net that is trained: weights that are pruned stay at exactly 0.0."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import Parameter
+from torch.utils.hooks import RemovableHandle
+
+from prune_init.errors import InputError, one_of
+from prune_init.pruning import masks as masking
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.weights import inside
+
+
+def apply_masks(model: nn.Module, masks: Tensors) -> None:
+    """Set the pruned weights of `model` to exactly 0.0, in place; nothing is scored, and nothing else is changed.
+
+    Args:
+        model: any module; its parameters are those that the masks name.
+        masks: boolean tensors by parameter name, True = kept, as `PruneResult.masks` and `load_masks` give them.
+
+    Raises:
+        InputError: a mask has no parameter of its name and shape, or is not boolean.
+    """
+    masking.apply(_named_masks(model, masks), weights_of(model, masks))
+
+
+def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, ...]:
+    """Apply the masks, and from now on let every `optimizer.step()` end with the pruned weights at exactly 0.0.
+
+    Gradients of pruned weights are 0 as soon as they are computed, so that they count neither in a norm by which all
+    are clipped nor in momentum: the trajectory is that of masking in the forward pass.
+
+    Args:
+        model: the net that `optimizer` trains.
+        masks: as for `apply_masks`.
+        optimizer: has parameters of `model` for its own.
+
+    Returns:
+        The handles that undo it (`handle.remove()`).
+
+    Raises:
+        InputError: a mask that does not fit, or an optimiser of another net.
+    """
+    weights, known = weights_of(model, masks), _named_masks(model, masks)
+    handles = hold(weights, known, optimizer)
+    masking.apply(known, weights)
+    return handles
+
+
+def hold(
+    weights: Mapping[str, Tensor], masks: Tensors, optimizer: torch.optim.Optimizer
+) -> tuple[RemovableHandle, ...]:
+    """The hooks of `keep`, on these very tensors."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError("optimizer", type(optimizer).__name__, "allowed: a torch.optim.Optimizer")
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(weight) in trained for weight in weights.values()):
+        why = "has none of the pruned net's weights; for another net use prune_init.keep(model, masks, optimizer)"
+        raise InputError("optimizer", type(optimizer).__name__, why)
+
+    def clear(tensors: Mapping[str, Tensor]) -> None:
+        masking.apply({name: masks[name] for name in tensors}, tensors)
+
+    def before(*_: object) -> None:
+        clear({name: w.grad for name, w in weights.items() if w.grad is not None})
+
+    def after(*_: object) -> None:
+        clear(weights)
+
+    hooks = [weights[name].register_hook(_Masked(masks[name])) for name in masks if weights[name].requires_grad]
+    return (*hooks, optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after))
+
+
+class _Masked:
+    """A gradient hook: 0 for pruned weights."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        if self.mask.device != gradient.device:
+            self.mask = self.mask.to(gradient.device)  # once, not at every step
+        return gradient.masked_fill(~self.mask, 0.0)
+
+
+def weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
+    """The parameters that the masks are for, by the masks' names without those of wrappers."""
+    known = _named_masks(model, masks)
+    return {name: p for name, p in inside(model).named_parameters() if name in known}
+
+
+def _named_masks(model: nn.Module, masks: Tensors) -> Tensors:
+    parameters = dict(inside(model).named_parameters())
+    if not isinstance(masks, Mapping):
+        raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
+    unwrapped = {_unwrapped(name): name for name in parameters}
+    found = {}
+    for name, mask in masks.items():
+        own = name if name in parameters else unwrapped.get(_unwrapped(name), "")
+        if not own:
+            raise InputError("masks", name, f"is no parameter of the net; {one_of(name, parameters)}")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != parameters[own].shape:
+            given = f"{tuple(mask.shape)}, {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+            allowed = f"allowed: a boolean tensor of shape {tuple(parameters[own].shape)}"
+            raise InputError("masks", name, f"is {given}; {allowed}")
+        found[own] = mask
+    return found
+
+
+def _unwrapped(name: str) -> str:
+    """The name without what `DataParallel`, DDP and `torch.compile`, around the net or a part of it, put into it."""
+    return name.removeprefix("module.").replace("_orig_mod.", "")
