@@ -215,8 +215,8 @@ def _noise(net: ScoredNet, scores: Tensors) -> dict[str, float]:
 
 
 def _perturbation(w: Tensor, step: float) -> Tensor:
-    index = torch.arange(w.numel(), device=w.device).view_as(w)
-    return (1 + step * (index % 3 - 1)).to(w.dtype)
+    thirds = (torch.arange(w.numel(), device=w.device) % 3 - 1).to(w.dtype)
+    return (1 + step * thirds).view_as(w)
 
 
 def _some(g: Tensor) -> Tensor:
