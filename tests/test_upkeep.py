@@ -1,0 +1,164 @@
+"""Masks on nets that are trained: whatever net they came from, pruned weights stay 0 and the trajectory is exact."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+import prune_init
+from prune_init import InputError
+
+X = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(40) % 4
+
+
+def mlp(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4))
+
+
+def found():
+    return prune_init.prune(mlp(), "synflow", 0.9, input_shape=(8,))
+
+
+def steps(net, optimizer, count=5, clip=None):
+    for _ in range(count):
+        F.cross_entropy(net(X), Y).backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def leak(net, masks):
+    return sum(int((p != 0)[~masks[n]].sum()) for n, p in net.named_parameters() if n in masks)
+
+
+def reloaded(net):
+    fresh = mlp(1)
+    fresh.load_state_dict(net.state_dict(), assign=True)
+    return fresh
+
+
+@pytest.mark.parametrize("another", [copy.deepcopy, reloaded, lambda net: mlp(2)], ids=["copy", "reloaded", "fresh"])
+def test_another_net_is_refused_by_the_result_and_kept_by_its_masks(another):
+    net = mlp()
+    result = prune_init.prune(net, "synflow", 0.9, input_shape=(8,))
+    other = another(net)
+    optimizer = torch.optim.SGD(other.parameters(), 0.1, momentum=0.9)
+    with pytest.raises(InputError, match=r"optimizer=SGD: has none of the pruned net's weights; .*prune_init\.keep\(") as e:
+        result.keep(optimizer)
+    assert "\n" not in str(e.value)
+    prune_init.keep(other, result.masks, optimizer)
+    assert leak(other, result.masks) == 0  # from the start
+    steps(other, optimizer)
+    assert leak(other, result.masks) == 0
+    assert all((p != 0)[result.masks[n]].all() for n, p in other.named_parameters() if n in result.masks)
+
+
+OPTIMIZERS = {
+    "SGD": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=1e-2),
+    "Adam": lambda p: torch.optim.Adam(p, 0.01),
+    "AdamW": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, 0.01),
+}
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_trajectory_is_that_of_masking_in_the_forward_pass(name, clip):
+    """Also where gradients are clipped by their norm, which those of pruned weights must not count in."""
+    masks = found().masks
+    net, dense = mlp().double(), mlp().double()
+    optimizer = OPTIMIZERS[name](net.parameters())
+    prune_init.keep(net, masks, optimizer)
+    reference = OPTIMIZERS[name](dense.parameters())
+    for _ in range(6):
+        masked = {n: p * masks[n] if n in masks else p for n, p in dense.named_parameters()}
+        F.cross_entropy(functional_call(dense, masked, (X.double(),)), Y).backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(dense.parameters(), clip)
+        reference.step()
+        reference.zero_grad()
+        F.cross_entropy(net(X.double()), Y).backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+    for n, p in dense.named_parameters():
+        expected = p * masks[n] if n in masks else p
+        assert torch.allclose(dict(net.named_parameters())[n], expected, rtol=1e-12, atol=1e-14), n
+
+
+def test_gradients_of_pruned_weights_are_0_after_backward():
+    net, masks = mlp(), found().masks
+    handles = prune_init.keep(net, masks, torch.optim.SGD(net.parameters(), 0.1))
+    F.cross_entropy(net(X), Y).backward()
+    assert all(not p.grad[~masks[n]].any() for n, p in net.named_parameters() if n in masks)
+    for handle in handles:
+        handle.remove()
+    net.zero_grad()
+    F.cross_entropy(net(X), Y).backward()
+    assert any(p.grad[~masks[n]].any() for n, p in net.named_parameters() if n in masks)
+
+
+def test_layers_that_are_thawed_later_are_kept_too():
+    net, masks = mlp(), found().masks
+    net[0].weight.requires_grad_(False)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    prune_init.keep(net, masks, optimizer)
+    net[0].weight.requires_grad_(True)
+    steps(net, optimizer)
+    assert leak(net, masks) == 0
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_names_are_those_of_the_net_inside_in_both_directions(wrap, tmp_path):
+    bare, wrapped = mlp(), wrap(mlp())
+    result = prune_init.prune(wrapped, "synflow", 0.9, input_shape=(8,))
+    assert list(result.masks) == ["0.weight", "2.weight"]
+    assert all(torch.equal(result.masks[n], m) for n, m in found().masks.items())
+    result.save(tmp_path / "masks")
+    prune_init.apply_masks(bare, prune_init.load_masks(tmp_path / "masks"))
+    assert leak(bare, result.masks) == 0 and int((bare[0].weight == 0).sum()) == int((~result.masks["0.weight"]).sum())
+    again = wrap(mlp(3))
+    prefix = "module." if wrap is nn.DataParallel else "_orig_mod."
+    prune_init.apply_masks(again, {prefix + name: mask for name, mask in result.masks.items()})
+    assert leak(next(iter(again.children())), result.masks) == 0
+
+
+def test_a_part_that_is_compiled_answers_to_its_plain_name():
+    net, masks = mlp(), found().masks
+    parts = nn.Sequential(torch.compile(net[0]), net[1], torch.compile(net[2]))
+    assert list(dict(parts.named_parameters()))[0] == "0._orig_mod.weight"
+    prune_init.apply_masks(parts, masks)
+    assert leak(net, masks) == 0
+
+
+def test_masks_that_do_not_fit_are_refused_and_change_nothing():
+    net, masks = mlp(), found().masks
+    before = copy.deepcopy(net.state_dict())
+    for wrong, said in (
+        ({"0.wieght": masks["0.weight"]}, r"masks=0\.wieght: is no parameter of the net; did you mean 0\.weight\?"),
+        ({"0.weight": masks["2.weight"]}, r"masks=0\.weight: is \(4, 32\), torch\.bool; allowed: .* shape \(32, 8\)"),
+        ({"0.weight": masks["0.weight"].float()}, r"masks=0\.weight: is \(32, 8\), torch\.float32; allowed: a boolean"),
+        ([masks["0.weight"]], "masks=list: allowed: boolean tensors by weight name"),
+    ):
+        for act in (prune_init.apply_masks, lambda *a: prune_init.keep(*a, torch.optim.SGD(net.parameters(), 0.1))):
+            with pytest.raises(InputError, match=said):
+                act(net, wrong)
+    with pytest.raises(InputError, match="optimizer=list: allowed: a torch.optim.Optimizer"):
+        prune_init.keep(net, masks, [])
+    with pytest.raises(InputError, match="model=dict: allowed: a torch.nn.Module"):
+        prune_init.apply_masks({}, masks)
+    assert all(torch.equal(t, before[n]) for n, t in net.state_dict().items())
+
+
+def test_given_masks_at_sparsity_0_are_taken_as_they_are():
+    masks, net = found().masks, mlp()
+    result = prune_init.prune(net, "magnitude", 0.0, masks=masks)
+    assert all(torch.equal(result.masks[n], m) for n, m in masks.items())
+    assert leak(net, masks) == 0 and result.sparsity == found().sparsity
