@@ -1,17 +1,24 @@
 """Which weights lie on a path from input to output, and what that makes of sparsity."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prune_init.analysis.paths import PathMode, UnsupportedOperationError
-from prune_init.errors import fits
+from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError
+from prune_init.analysis.paths import followed
+from prune_init.errors import first_line, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.plain_run import plainly
+from prune_init.pruning.structures import arguments, mapped
+from prune_init.pruning.structures import leaves as leaves_of
 from prune_init.pruning.weights import prunable
 
 
@@ -63,12 +70,13 @@ class Connectivity:
         return None if self.effective_sparsity is None else any(layer.effective for layer in self.layers)
 
 
-def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
+def connectivity(model: nn.Module, example_input: Any) -> Connectivity:
     """Effective sparsity per layer of a pruned model (Vysogorets and Kempe 2023): its zero weights are the pruned ones.
 
     Args:
         model: any module built of known operations.
-        example_input: a batch of the model's input, (N, C, H, W); only its shape matters.
+        example_input: a batch of the model's input, (N, C, H, W); or a tuple, list or dict of tensors, which are its
+            arguments if its forward can be called so. Only shapes matter.
 
     Returns:
         Counts of weights, kept and on a path, by layer; sparsities as fractions of the prunable weights.
@@ -77,9 +85,12 @@ def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
         InputError: the model cannot be run on such an input.
         UnsupportedOperationError: the model uses an operation whose effect on paths is not known.
     """
-    check_batch("example_input", example_input)
+    tensors = leaves_of(example_input)
+    for tensor in tensors or [example_input]:
+        check_batch("example_input", tensor)
     masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
-    with fits(model, "example_input", list(example_input.shape)):
+    shapes = [list(tensor.shape) for tensor in tensors]
+    with fits(model, "example_input", shapes[0] if len(shapes) == 1 else shapes):
         return census(masks, effective_weights(model, masks, example_input))
 
 
@@ -111,7 +122,7 @@ def census(masks: Tensors, effective: Tensors | None) -> Connectivity:
     )
 
 
-def effective_weights(model: nn.Module, masks: Tensors, example_input: Tensor) -> Tensors:
+def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> Tensors:
     """The kept weights that lie on a path from input to output (Vysogorets and Kempe 2023, effective sparsity).
 
     A weight is on a path when the input reaches one of the elements it reads and one of the elements it writes
@@ -122,25 +133,67 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Tensor) -
         UnsupportedOperationError: see `connectivity`.
     """
     every = prunable(model)
-    device = next(iter(every.values())).device
-    leaves = {
-        name: masks[name].to(device, torch.float32) if name in masks else torch.ones_like(w, dtype=torch.float32)
-        for name, w in every.items()
-    }
-    constants = dict(model.named_parameters()) | dict(model.named_buffers())
-    # In the leaves' type: a sum of both must not be promoted to the model's own.
-    silent = {
-        name: torch.zeros_like(c, dtype=torch.float32 if c.is_floating_point() else None)
-        for name, c in constants.items()
-        if name not in leaves
-    }
-    with torch.enable_grad():
-        leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
-        x = torch.ones(example_input.shape, device=device, requires_grad=True)
-        with PathMode():
-            output = functional_call(model, {**silent, **leaves}, (x,))
-        if not isinstance(output, Tensor):
-            raise UnsupportedOperationError(f"{type(model).__name__} returns {type(output).__name__}, not a tensor")
-        reached = torch.autograd.grad(output.sum(), list(leaves.values()), materialize_grads=True)
-    found = {name: (gradient > 0) for name, gradient in zip(leaves, reached, strict=True)}
-    return {name: found[name] & mask.to(device) for name, mask in masks.items()}
+    kinds = Kinds()
+    with torch.enable_grad(), plainly(model), _only_read(model, next(iter(every.values())).device):
+        leaves = {
+            name: (masks[name].to(w.device, w.dtype) if name in masks else torch.ones_like(w)).detach().requires_grad_()
+            for name, w in every.items()
+        }
+        # Copies that forward may write to; the weights are no leaves, for the same reason.
+        given = {**_constants(model, leaves), **{name: leaf.clone() for name, leaf in leaves.items()}}
+        x = mapped(partial(_starts, like=next(iter(every.values()))), example_input)
+        for tensors, kind in (
+            (list(given.values()), Kind.CONSTANT),
+            ([given[name] for name in leaves], Kind.WEIGHT),
+            (x, Kind.PATH),
+        ):
+            kinds.mark(leaves_of(tensors), kind)
+        args, kwargs = arguments(model, x)
+        with followed(kinds):
+            output = functional_call(model, given, args, kwargs)
+        found = _on_paths(model, kinds, output, leaves)
+    return {name: found[name] & mask.to(found[name].device) for name, mask in masks.items()}
+
+
+def _starts(x: Tensor, like: Tensor) -> Tensor:
+    """All ones, in the model's type of numbers; token ids and other whole numbers begin paths, too."""
+    return torch.ones(x.shape, dtype=like.dtype, device=like.device, requires_grad=True).clone()
+
+
+def _constants(model: nn.Module, leaves: Tensors) -> Tensors:
+    """Copies of all that is not pruned. Training moves parameters that are 0 or cancel now: they do neither here."""
+    constants: Tensors = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    draw = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        value = parameter.detach().clone()
+        if name not in leaves and parameter.requires_grad and parameter.is_floating_point():
+            noise = torch.rand(value.shape, generator=draw).to(value)
+            value = torch.where(value == 0, 0.1 + noise, value * (1 + 0.1 * noise))
+        constants[name] = value
+    return constants
+
+
+def _on_paths(model: nn.Module, kinds: Kinds, output: Any, weights: Tensors) -> Tensors:
+    """The weights whose pattern reaches an output."""
+    ends = [y for y in leaves_of(output) if kinds.of(y) is Kind.PATH]
+    if not ends:
+        raise UnsupportedOperationError(f"nothing that {type(model).__name__} returns can be followed to its input")
+    total = sum((y.float().sum() for y in ends), torch.zeros((), device=ends[0].device))
+    try:
+        gradients = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
+    except RuntimeError as error:
+        raise UnsupportedOperationError(f"a value was changed in place that paths need: {first_line(error)}") from error
+    return {name: gradient > 0.5 for name, gradient in zip(weights, gradients, strict=True)}
+
+
+@contextmanager
+def _only_read(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Take back what forward does to the modules' attributes, and the random numbers that it draws."""
+    before = [(module, dict(module.__dict__)) for module in model.modules()]
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for module, attributes in before:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)

@@ -4,33 +4,38 @@ Every operation is replaced by what it does to paths while the model's own `forw
 control flow does not matter. Weights become their masks, activations and norms the identity, pooling a sum. After
 each operation values and, in the backward pass, gradients return to 0 or 1: nothing overflows, and sums of
 non-negative numbers cannot cancel, so the answer is exact at every position, padding included.
+
+What depends on neither input nor masks is computed as ever. As a factor, it carries paths where it is not 0; as a
+term, none. See `Kind`.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from prune_init.analysis import path_pooling, path_products, path_recurrent, path_rules
+from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
+from prune_init.analysis.path_writes import write, write_part, written
+from prune_init.pruning.operations import PATHS, Paths
+from prune_init.pruning.structures import mapped
 
-class UnsupportedOperationError(NotImplementedError):
-    """The net uses an operation whose effect on paths is not known; it is named, not guessed at."""
-
-
-class _Reached(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return (x > 0).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return (grads[0] > 0).to(grads[0].dtype)
+RULES = path_products.RULES | path_rules.RULES | path_pooling.RULES | path_recurrent.RULES
+NOT_KNOWN = "the effect of {} on paths is not known"
 
 
 class PathMode(TorchFunctionMode):
-    """Inside this context torch functions compute reachability. Tensors on a path are those that require gradients."""
+    """Inside this context torch functions compute reachability of the tensors that `kinds` knows."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        super().__init__()
+        self.kinds = kinds
 
     def __torch_function__(
         self,
@@ -39,108 +44,128 @@ class PathMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", str(func)).strip("_")  # relu_, __iadd__ and _max_pool2d are no different here
-        if not any(_on_path(a) for a in (*args, *kwargs.values())):
+        kwargs = dict(kwargs or {})
+        if not args and "input" in kwargs:
+            args = (kwargs.pop("input"),)
+        name = name_of(func)
+        effect = PATHS.get(name.strip("_"))
+        kind = self.kinds.strongest((args, kwargs))
+        if effect is Paths.QUERY:
             return func(*args, **kwargs)
-        if name in _RULES:
-            return _RULES[name](*args, **kwargs)
-        if name in _POINTWISE:
-            return args[0] if args else kwargs["input"]
-        if name in _MOVES:
+        if kind is Kind.CONSTANT or effect is Paths.CREATION or (name in _LIKE and not self.kinds.carries(args[:1])):
+            return self._constant(func, name, args, kwargs)
+        if name in _HINTS:
+            return args[0]
+        with torch.enable_grad():  # in forward's own no_grad, too: paths are what the output depends on
+            return self._carried(func, name, kind, args, kwargs)
+
+    def _constant(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
+        """What depends on no input is computed, and can be written to if it was made here."""
+        for target in written(func, name, args, kwargs):
+            if self.kinds.of(target) is None:
+                raise UnsupportedOperationError(f"{name} writes to a tensor that is neither parameter nor buffer")
+        result = func(*args, **kwargs)
+        given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs)) if self.kinds.of(t) is None}
+        if name not in _BORROWS:
+            for tensor in tensors_in(result):
+                if tensor.layout is torch.strided and tensor.untyped_storage()._cdata not in given:
+                    self.kinds.mark(tensor, Kind.CONSTANT)
+        return result
+
+    def _carried(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
+        if name == "__setitem__":
+            return write_part(self.kinds, *args)
+        plain = name.strip("_")
+        targets = written(func, name, args, kwargs)
+        effect = PATHS.get(plain)
+        if kwargs.get("out") is not None or (targets and effect in (Paths.MOVES, Paths.CAST)):
+            raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} into a given tensor"))
+        if targets and effect is Paths.POINTWISE and self.kinds.of(targets[0]) is Kind.PATH:
+            return targets[0]
+        if plain not in RULES and effect is None:
+            return self._composed(func, name, args, kwargs)
+        dtype = next(t.dtype for t in tensors_in((args, kwargs)) if self.kinds.of(t) is kind)
+        result = self._result(func, plain, args, kwargs)
+        if targets:
+            return write(self.kinds, targets[0], result, kind)
+        if effect not in (Paths.MOVES, Paths.CAST):  # rules work in float32, whatever the net works in
+            result = _typed(result, dtype)
+        return self.kinds.mark(result, kind)
+
+    def _result(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
+        if name in RULES:
+            return RULES[name](self.kinds, *args, **kwargs)
+        effect = PATHS[name]
+        if effect is Paths.UNION:
+            return path_rules.elementwise(self.kinds, func, *args, **kwargs)
+        if effect is Paths.PRODUCT:
+            return path_rules.multiplication(self.kinds, *args, **kwargs)
+        if effect is Paths.QUOTIENT:
+            return path_rules.quotient(self.kinds, *(reversed(args) if name.startswith("r") else args), **kwargs)
+        if effect is Paths.REDUCTION:
+            return path_rules.reduction(self.kinds, name, *args, **kwargs)
+        if effect is Paths.POINTWISE:
+            return path_rules.pointwise(self.kinds, func, name, *args, **kwargs)
+        return self._moved(func, name, effect, args, kwargs)
+
+    def _moved(self, func: Callable[..., Any], name: str, effect: Paths, args: Any, kwargs: Any) -> Any:
+        """What torch itself does to a pattern."""
+        if effect is Paths.MOVES and self.kinds.carries((args[1:], kwargs)) and name not in _LIKE:
+            raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at places that depend on the input"))
+        result = func(*args, **kwargs)
+        integers = effect is Paths.CAST and isinstance(result, Tensor) and not result.is_floating_point()
+        return args[0] if integers else result  # token ids and comparisons are patterns, too
+
+    def _composed(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
+        """A function that torch writes in Python: its parts are followed."""
+        if not isinstance(func, FunctionType) or func.__module__ not in ("torch.nn.functional", "torch.functional"):
+            raise UnsupportedOperationError(NOT_KNOWN.format(name.strip("_")))
+        module = sys.modules[func.__module__]
+        with ExitStack() as inside:
+            for check in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+                if hasattr(module, check):  # else the function would come back here instead of running
+                    inside.enter_context(patch.object(module, check, lambda *_: False))
+            inside.enter_context(self)
             return func(*args, **kwargs)
-        raise UnsupportedOperationError(f"the effect of {name} on paths is not known")
 
 
-def _on_path(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(_on_path(v) for v in value)
-    return isinstance(value, Tensor) and value.requires_grad
+@contextmanager
+def followed(kinds: Kinds) -> Iterator[None]:
+    """Inside, all operations are followed, those in the forward of the net's own autograd functions too."""
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kinds.carries((args, kwargs)):
+            return original.__get__(None, cls)(*args, **kwargs)
+        split = cls.setup_context is not torch.autograd.Function.setup_context
+        return cls.forward(*args, **kwargs) if split else cls.forward(_Context(len(args)), *args, **kwargs)
+
+    with patch.object(torch.autograd.Function, "apply", classmethod(apply)), PathMode(kinds):
+        yield
 
 
-def _reached(x: Tensor) -> Tensor:
-    return _Reached.apply(x)
+class _Context:
+    """What forward keeps for a backward pass that never runs."""
+
+    def __init__(self, inputs: int) -> None:
+        self.needs_input_grad = (True,) * inputs
+
+    def _nothing(self, *_: Any) -> None:
+        pass
+
+    save_for_backward = mark_dirty = mark_non_differentiable = set_materialize_grads = _nothing
 
 
-def _convolution(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def rule(input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
-        return _reached(convolve(input, weight, None, *args, **kwargs))
-
-    return rule
-
-
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return _reached(F.linear(input, weight))
+def name_of(func: Callable[..., Any]) -> str:
+    """By the name of the attribute, where one is read."""
+    name = getattr(func, "__name__", str(func))
+    return getattr(func, "__self__", func).__name__ if name == "__get__" else name
 
 
-def _union(a: Any, b: Any, **_: Any) -> Tensor:
-    """A path through either operand; constants carry none, but may widen the shape."""
-    parts = [x if _on_path(x) else torch.zeros_like(x) for x in (a, b) if isinstance(x, Tensor)]
-    return _reached(sum(parts[1:], parts[0]))
+def _typed(result: Any, dtype: torch.dtype) -> Any:
+    return mapped(lambda x: x.to(dtype), result)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    return _reached(torch.matmul(a, b))
-
-
-def _summed(reduce: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *args, **kwargs: _reached(reduce(*args, **kwargs))
-
-
-def _max_pool(pool: Callable[..., Tensor], axes: int) -> Callable[..., Tensor]:
-    def rule(
-        input: Tensor,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        dilation: Any = 1,
-        ceil_mode: bool = False,
-        return_indices: bool = False,
-    ) -> Tensor:
-        if dilation not in (1, (1,) * axes, [1] * axes) or return_indices:
-            raise UnsupportedOperationError("max pooling with dilation or indices has no rule for paths")
-        return _reached(pool(input, kernel_size, stride, padding, ceil_mode))
-
-    return rule
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Every output token sees every value token, and depends on its query and all keys."""
-    seen = value.sum(-2, keepdim=True) + key.sum((-2, -1), keepdim=True)
-    return _reached(query.sum(-1, keepdim=True) + seen)
-
-
-_RULES: dict[str, Callable[..., Any]] = {
-    **{f"conv{d}d": _convolution(getattr(F, f"conv{d}d")) for d in (1, 2, 3)},
-    **{f"conv_transpose{d}d": _convolution(getattr(F, f"conv_transpose{d}d")) for d in (1, 2, 3)},
-    "linear": _linear,
-    "matmul": _product,
-    "bmm": _product,
-    **dict.fromkeys(("add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv"), _union),
-    **{f"max_pool{d}d": _max_pool(getattr(F, f"avg_pool{d}d"), d) for d in (1, 2, 3)},
-    **{f"avg_pool{d}d": _summed(getattr(F, f"avg_pool{d}d")) for d in (1, 2, 3)},
-    **{f"adaptive_avg_pool{d}d": _summed(getattr(F, f"adaptive_avg_pool{d}d")) for d in (1, 2, 3)},
-    **{f"adaptive_max_pool{d}d": _summed(getattr(F, f"adaptive_avg_pool{d}d")) for d in (1, 2, 3)},
-    "mean": _summed(torch.mean),
-    "sum": _summed(torch.sum),
-    "amax": _summed(torch.sum),
-    "index_add": lambda x, dim, index, part: _reached(torch.index_add(x, dim, index, part)),
-    "scaled_dot_product_attention": _attention,
-}
-
-# Each output element depends on the input element in the same place. Norms also depend on statistics of their
-# neighbours; those are not counted as paths, since no weight of a neighbour's can be told apart in them.
-_POINTWISE = frozenset(
-    """relu relu6 leaky_relu prelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh sigmoid tanh softplus
-    softsign threshold softmax log_softmax clamp clamp_min clamp_max abs square sqrt pow exp neg batch_norm layer_norm
-    group_norm instance_norm rms_norm local_response_norm normalize dropout dropout1d dropout2d dropout3d
-    feature_dropout alpha_dropout float double to type_as detach""".split()
-)
-
-# These only move elements, or ask for their shape.
-_MOVES = frozenset(
-    """view reshape flatten unflatten permute transpose t T mT movedim swapaxes squeeze unsqueeze expand expand_as
-    repeat repeat_interleave index_select cat concat stack split split_with_sizes chunk unbind getitem narrow select pad
-    contiguous clone constant_pad_nd roll flip pixel_shuffle pixel_unshuffle channel_shuffle unfold get size dim numel
-    stride is_floating_point is_complex type device requires_grad item len shape storage_offset""".split()
-)
+_LIKE = frozenset("expand_as reshape_as to type_as view_as".split())
+_HINTS = frozenset("detach_ requires_grad_ share_memory_".split())
+_BORROWS = frozenset("as_tensor asarray from_dlpack from_numpy frombuffer".split())

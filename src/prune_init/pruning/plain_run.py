@@ -1,0 +1,89 @@
+"""Run a net as it is written, operation by operation, whatever its user has set for training."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.utils import checkpoint
+
+_HOOKED = "a net that computes parts of itself anew, or moves what it saved, during the backward pass is not supported"
+
+
+@contextmanager
+def plainly(model: nn.Module) -> Iterator[None]:
+    """Inside, `model` runs eagerly and in full precision, and may be called with other tensors for its own.
+
+    Off are activation checkpointing, which would compute parts anew in the backward pass, when the model has its own
+    tensors again; `torch.compile`; autocast; and, on GPUs, TF32 and cuDNN's non-deterministic algorithms. Recurrent
+    layers, which keep a list of their parameters beside them, have theirs back afterwards.
+    """
+    recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    lists = [list(module._flat_weights) for module in recurrent]
+    try:
+        with ExitStack() as settings:
+            settings.enter_context(_without_checkpoints())
+            settings.enter_context(disable_saved_tensors_hooks(_HOOKED))
+            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import would take a second
+                settings.enter_context(torch.compiler.set_stance("force_eager"))
+            settings.enter_context(torch.autocast(_device_type(model), enabled=False))
+            settings.enter_context(_exact(cudnn=not recurrent))
+            yield
+    finally:
+        for module, weights in zip(recurrent, lists, strict=True):
+            module._flat_weights = weights
+
+
+@contextmanager
+def _without_checkpoints() -> Iterator[None]:
+    """Let `torch.utils.checkpoint.checkpoint` call its function and do nothing else.
+
+    torch has no public switch. Where these names should change, `disable_saved_tensors_hooks` turns what would be a
+    wrong gradient into an error.
+    """
+
+    def nothing_around(*_: Any, **__: Any) -> Iterator[None]:
+        yield
+
+    substitutes: dict[str, Any] = {
+        "CheckpointFunction": _CallOnly,
+        "_checkpoint_without_reentrant_generator": nothing_around,
+        "_checkpoint_without_reentrant_generator_impl": nothing_around,
+    }
+    own = {name: getattr(checkpoint, name) for name in substitutes if hasattr(checkpoint, name)}
+    try:
+        for name in own:
+            setattr(checkpoint, name, substitutes[name])
+        yield
+    finally:
+        for name, value in own.items():
+            setattr(checkpoint, name, value)
+
+
+class _CallOnly:
+    """In place of the autograd function that computes anew."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        """The function's own result."""
+        return function(*args)
+
+
+@contextmanager
+def _exact(*, cudnn: bool) -> Iterator[None]:
+    """IEEE arithmetic and reproducible sums on GPUs; cuDNN's recurrent layers cannot be differentiated twice."""
+    matmul = torch.get_float32_matmul_precision()
+    enabled = torch.backends.cudnn.enabled and cudnn
+    try:
+        torch.set_float32_matmul_precision("highest")
+        with torch.backends.cudnn.flags(enabled=enabled, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+
+
+def _device_type(model: nn.Module) -> str:
+    return next((parameter.device.type for parameter in model.parameters()), "cpu")
