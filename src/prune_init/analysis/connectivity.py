@@ -132,7 +132,7 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
     Raises:
         UnsupportedOperationError: see `connectivity`.
     """
-    every = prunable(model)
+    every = prunable(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
     kinds = Kinds()
     with torch.enable_grad(), plainly(model), _only_read(model, next(iter(every.values())).device):
         leaves = {

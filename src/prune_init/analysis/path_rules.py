@@ -177,6 +177,11 @@ def _smooth(kinds: Kinds, input: Tensor, *args: Any, function: Callable[..., Ten
     return reached(function(reached(input.float(), 0), *args, **kwargs), 0)
 
 
+def _copy(kinds: Kinds, input: Tensor, source: Any, *_: Any, **__: Any) -> Tensor:
+    """What is overwritten leaves nothing behind."""
+    return kinds.term(source, kinds.strongest([input, source])).to(input.device).expand(input.shape)
+
+
 def _alias(kinds: Kinds, input: Tensor, *_: Any) -> Tensor:
     return input.view_as(input)
 
@@ -206,6 +211,9 @@ RULES: dict[str, Rule] = {
     "gather": lambda kinds, input, dim, index, **_: torch.gather(input, dim, index),
     "glu": _glu,
     "col2im": lambda kinds, *args: reached(torch._C._nn.col2im(*args)),
+    "copy": _copy,
+    "fill": _copy,
+    "zero": lambda kinds, input: _copy(kinds, input, 0),
     **dict.fromkeys(("detach", "data"), _alias),
 }
 for _name, _function in _UPSAMPLE.items():

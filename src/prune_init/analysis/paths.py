@@ -75,6 +75,8 @@ class PathMode(TorchFunctionMode):
     def _carried(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
         if name == "__setitem__":
             return write_part(self.kinds, *args)
+        if name in _ANSWERS:
+            raise UnsupportedOperationError("control flow, or a Python number, depends on values on a path")
         plain = name.strip("_")
         targets = written(func, name, args, kwargs)
         effect = PATHS.get(plain)
@@ -168,4 +170,5 @@ def _typed(result: Any, dtype: torch.dtype) -> Any:
 
 _LIKE = frozenset("expand_as reshape_as to type_as view_as".split())
 _HINTS = frozenset("detach_ requires_grad_ share_memory_".split())
+_ANSWERS = frozenset("__bool__ __int__ __float__ __index__ __complex__ __contains__ item tolist numpy equal".split())
 _BORROWS = frozenset("as_tensor asarray from_dlpack from_numpy frombuffer".split())
