@@ -27,16 +27,16 @@ class Kind(IntEnum):
 
 
 class _Reached(torch.autograd.Function):
-    """1 where positive, forwards and backwards: nothing overflows, and no rounding makes a path."""
+    """1 where not 0, forwards and backwards: nothing overflows, and no rounding makes a path."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, above: float) -> Tensor:
         ctx.above = above
-        return (x > above).to(x.dtype)
+        return (x.abs() > above).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return (grads[0] > ctx.above).to(grads[0].dtype), None
+        return (grads[0].abs() > ctx.above).to(grads[0].dtype), None
 
 
 _apply: Callable[..., Tensor] = _Reached.apply  # autograd functions of the net are replaced while it is followed

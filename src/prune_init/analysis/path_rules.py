@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -172,9 +173,15 @@ def _glu(kinds: Kinds, input: Tensor, dim: int = -1) -> Tensor:
     return reached(first + gate) if kinds.of(input) is Kind.PATH else first.clone()  # a sigmoid is never 0
 
 
-def _smooth(kinds: Kinds, input: Tensor, *args: Any, function: Callable[..., Tensor], **kwargs: Any) -> Tensor:
-    """Weighted sums with weights from 0 to 1; a weight of 0 is exact here."""
-    return reached(function(reached(input.float(), 0), *args, **kwargs), 0)
+def _weighted(kinds: Kinds, input: Tensor, *args: Any, function: Callable[..., Tensor], **kwargs: Any) -> Tensor:
+    """Fixed weighted sums, be it of both signs: random factors at both ends, lest terms cancel."""
+    draw = torch.Generator().manual_seed(0)
+
+    def scaled(x: Tensor) -> Tensor:
+        return x * (1 + torch.rand(x.shape, generator=draw)).to(x.device)
+
+    tiny = 1e-6  # of weights that are not 0, next to the rounding errors of those that are
+    return reached(scaled(function(scaled(reached(input.float(), tiny)), *args, **kwargs)), tiny)
 
 
 def _copy(kinds: Kinds, input: Tensor, source: Any, *_: Any, **__: Any) -> Tensor:
@@ -186,10 +193,11 @@ def _alias(kinds: Kinds, input: Tensor, *_: Any) -> Tensor:
     return input.view_as(input)
 
 
-_UPSAMPLE = {
-    name: getattr(torch._C._nn, name) for name in ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
+_WEIGHTED = {
+    name.strip("_"): getattr(torch._C._nn, name)
+    for name in """upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d _upsample_bilinear2d_aa
+    _upsample_bicubic2d_aa""".split()
 }
-_UPSAMPLE["upsample_bilinear2d_aa"] = torch._C._nn._upsample_bilinear2d_aa
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), lambda *args, **kwargs: _cat(*args, **kwargs, join=torch.cat)),
@@ -216,7 +224,4 @@ RULES: dict[str, Rule] = {
     "zero": lambda kinds, input: _copy(kinds, input, 0),
     **dict.fromkeys(("detach", "data"), _alias),
 }
-for _name, _function in _UPSAMPLE.items():
-    RULES[_name] = lambda kinds, *args, _function=_function, **kwargs: _smooth(
-        kinds, *args, function=_function, **kwargs
-    )
+RULES |= {name: partial(_weighted, function=function) for name, function in _WEIGHTED.items()}
