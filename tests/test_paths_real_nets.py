@@ -6,6 +6,7 @@ that nothing cancels; the nets are linear behind each weight, piece by piece, so
 """
 
 import copy
+import io
 import itertools
 import warnings
 
@@ -19,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 import prune_init
 from prune_init.analysis.connectivity import UnsupportedOperationError, effective_weights
+from prune_init.analysis.export import save_program
 from prune_init.pruning.structures import arguments, leaves, mapped
 from prune_init.pruning.weights import prunable
 
@@ -331,25 +333,50 @@ def test_writes_in_place_are_followed(between):
     assert 0 < max(counts[-3:]) < counts[0]
 
 
-def test_the_input_and_what_the_net_keeps_are_never_written_to():
-    class Careless(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("count", torch.zeros(()), persistent=False)
-            self.norm, self.out, self.calls, self.last = nn.BatchNorm1d(4), nn.Linear(4, 2), 0, None
+class Careless(nn.Module):
+    """Counts in a buffer and in an attribute, keeps what it computed, and normalises its input in place."""
 
-        def forward(self, x):
-            self.count += 1
-            self.calls += 1
-            x.sub_(0.5).div_(0.25)
-            self.last = self.norm(x)
-            return self.out(self.last)
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()), persistent=False)
+        self.norm, self.out, self.calls, self.last = nn.BatchNorm1d(4), nn.Linear(4, 2), 0, None
 
+    def forward(self, x):
+        self.count += 1
+        self.calls += 1
+        x.sub_(0.5).div_(0.25)
+        self.last = self.norm(x)
+        return self.out(self.last)
+
+
+READERS = {
+    "connectivity": prune_init.connectivity,
+    "compact": prune_init.compact,
+    "compact for inference": lambda net, x: prune_init.compact(net, x, exact=False),
+    "conservation": prune_init.conservation,
+    "conservation in train mode": lambda net, x: prune_init.conservation(net, x, mode="train"),
+    "save_program": lambda net, x: save_program(net, x, io.BytesIO()),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_the_input_and_what_the_net_keeps_are_never_written_to(reader):
+    torch.manual_seed(0)
     model, x = Careless().train(), torch.rand(3, 4)
     before, tensors = x.clone(), {n: t.clone() for n, t in (*model.named_buffers(), *model.named_parameters())}
-    assert prune_init.connectivity(model, x).effective_sparsity == 0
+    random = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        READERS[reader](model, x)
     assert torch.equal(x, before) and model.last is None and model.calls == 0
     assert all(torch.equal(t, tensors[n]) for n, t in (*model.named_buffers(), *model.named_parameters()))
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_a_net_that_works_in_place_is_wholly_connected_and_its_program_agrees():
+    model, x = Careless(), torch.rand(3, 4)
+    assert prune_init.connectivity(model, x).effective_sparsity == 0
+    assert save_program(model, x, io.BytesIO()) < 1e-6
 
 
 def test_what_cannot_be_told_is_unknown_not_false():

@@ -1,8 +1,7 @@
 """Which weights lie on a path from input to output, and what that makes of sparsity."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from torch.func import functional_call
 
 from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError
 from prune_init.analysis.paths import followed
+from prune_init.analysis.read_only import only_read
 from prune_init.errors import first_line, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.masks import Tensors
@@ -134,7 +134,7 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
     """
     every = prunable(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
     kinds = Kinds()
-    with torch.enable_grad(), plainly(model), _only_read(model, next(iter(every.values())).device):
+    with torch.enable_grad(), plainly(model), only_read(model):
         leaves = {
             name: (masks[name].to(w.device, w.dtype) if name in masks else torch.ones_like(w)).detach().requires_grad_()
             for name, w in every.items()
@@ -184,16 +184,3 @@ def _on_paths(model: nn.Module, kinds: Kinds, output: Any, weights: Tensors) -> 
     except RuntimeError as error:
         raise UnsupportedOperationError(f"a value was changed in place that paths need: {first_line(error)}") from error
     return {name: gradient > 0.5 for name, gradient in zip(weights, gradients, strict=True)}
-
-
-@contextmanager
-def _only_read(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Take back what forward does to the modules' attributes, and the random numbers that it draws."""
-    before = [(module, dict(module.__dict__)) for module in model.modules()]
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    finally:
-        for module, attributes in before:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
