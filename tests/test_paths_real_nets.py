@@ -479,6 +479,43 @@ def test_token_ids_begin_paths_at_the_embedding():
     assert not found["q.weight"].any()
 
 
+class Chosen(nn.Module):
+    """A vector for each token by an operation of one's own, then a layer; tokens may be masked."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.table, self.read, self.first, self.last = (
+            nn.Parameter(torch.zeros(7, 4)),
+            read,
+            *map(nn.Linear, (4, 3), (3, 2)),
+        )
+
+    def forward(self, ids, mask):
+        x = F.relu(self.first(self.read(self, ids)))
+        return self.last((x * mask[..., None]).masked_fill(~mask[..., None], 0).sum(1))
+
+
+READS = {
+    "embedding": lambda net, ids: F.embedding(ids, net.table),
+    "index": lambda net, ids: net.table[ids],
+    "index_select": lambda net, ids: net.table.index_select(0, ids.flatten()).view(*ids.shape, 4),
+    "one_hot": lambda net, ids: F.linear(F.one_hot(ids, 7).float(), net.table.t()),
+    "numbers": lambda net, ids: torch.stack([ids.float() / 7] * 4, -1),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_what_integers_choose_begins_paths_and_a_mask_does_not(read):
+    net = Chosen(READS[read])
+    x = torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 5, dtype=torch.bool)  # masks may be otherwise next time
+    masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in prunable(net).items()}
+    masks["first.weight"][1:] = False
+    found = effective_weights(net, masks, x)
+    assert [int(m.sum()) for m in found.values()] == [4, 2]
+    masks["first.weight"][:] = False
+    assert not any(m.any() for m in effective_weights(net, masks, x).values())
+
+
 def test_attention_without_queries_and_keys_lets_values_through():
     class Attention(nn.Module):
         def __init__(self):

@@ -76,7 +76,8 @@ def connectivity(model: nn.Module, example_input: Any) -> Connectivity:
     Args:
         model: any module built of known operations.
         example_input: a batch of the model's input, (N, C, H, W); or a tuple, list or dict of tensors, which are its
-            arguments if its forward can be called so. Only shapes matter.
+            arguments if its forward can be called so. Only the shapes of floating-point tensors matter; paths begin at
+            these, and where an embedding reads whole numbers, such as token ids.
 
     Returns:
         Counts of weights, kept and on a path, by layer; sparsities as fractions of the prunable weights.
@@ -141,13 +142,11 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
         }
         # Copies that forward may write to; the weights are no leaves, for the same reason.
         given = {**_constants(model, leaves), **{name: leaf.clone() for name, leaf in leaves.items()}}
-        x = mapped(partial(_starts, like=next(iter(every.values()))), example_input)
-        for tensors, kind in (
-            (list(given.values()), Kind.CONSTANT),
-            ([given[name] for name in leaves], Kind.WEIGHT),
-            (x, Kind.PATH),
-        ):
-            kinds.mark(leaves_of(tensors), kind)
+        x = mapped(partial(_start, like=next(iter(every.values()))), example_input)
+        kinds.mark(list(given.values()), Kind.CONSTANT)
+        kinds.mark([given[name] for name in leaves], Kind.WEIGHT)
+        for tensor in leaves_of(x):
+            kinds.mark(tensor, Kind.PATH if tensor.is_floating_point() else Kind.CHOICE)
         args, kwargs = arguments(model, x)
         with followed(kinds):
             output = functional_call(model, given, args, kwargs)
@@ -155,8 +154,10 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
     return {name: found[name] & mask.to(found[name].device) for name, mask in masks.items()}
 
 
-def _starts(x: Tensor, like: Tensor) -> Tensor:
-    """All ones, in the model's type of numbers; token ids and other whole numbers begin paths, too."""
+def _start(x: Tensor, like: Tensor) -> Tensor:
+    """Ones in the model's type of numbers; a copy of what are no real numbers, such as token ids."""
+    if not x.is_floating_point():
+        return x.detach().to(like.device, copy=True)
     return torch.ones(x.shape, dtype=like.dtype, device=like.device, requires_grad=True).clone()
 
 
@@ -165,8 +166,10 @@ def _constants(model: nn.Module, leaves: Tensors) -> Tensors:
     constants: Tensors = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     draw = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
+        if name in leaves:
+            continue
         value = parameter.detach().clone()
-        if name not in leaves and parameter.requires_grad and parameter.is_floating_point():
+        if parameter.requires_grad and parameter.is_floating_point():
             noise = torch.rand(value.shape, generator=draw).to(value)
             value = torch.where(value == 0, 0.1 + noise, value * (1 + 0.1 * noise))
         constants[name] = value

@@ -17,13 +17,16 @@ class Kind(IntEnum):
     """What a tensor holds while paths are followed; the larger one prevails.
 
     CONSTANT: its true values, which depend on neither input nor prunable weights; made by the net's forward.
+    CHOICE: its true values, which depend on integers or booleans of the input: token ids, masks of padding. Paths
+        begin only where they choose the rows of an embedding, or are multiplied by weights.
     WEIGHT: 1 where a tensor that is computed from prunable weights, and from no input, may be other than 0.
     PATH: 1 where some path from the input arrives.
     """
 
     CONSTANT = 0
-    WEIGHT = 1
-    PATH = 2
+    CHOICE = 1
+    WEIGHT = 2
+    PATH = 3
 
 
 class _Reached(torch.autograd.Function):
@@ -82,9 +85,11 @@ class Kinds:
         return self.strongest(value) >= kind
 
     def factor(self, value: Any) -> Tensor:
-        """What multiplies: 1 where it is not 0. A constant has its own zeros."""
+        """What multiplies: 1 where it is not 0. A constant has its own zeros; other inputs choose otherwise."""
         if not isinstance(value, Tensor):
             return torch.tensor(float(value != 0))
+        if self.of(value) is Kind.CHOICE:
+            return torch.ones(value.shape, device=value.device)
         return value.float() if self.carries(value) else (value.detach() != 0).float()
 
     def term(self, value: Any, total: Kind) -> Tensor:

@@ -19,6 +19,8 @@ Rule = Callable[..., Any]
 def product(kinds: Kinds, function: Callable[..., Tensor], factors: list[Any], bias: Any = None) -> Tensor:
     """Paths through `function`, which is linear in each of its arguments; then a bias is added."""
     total = kinds.strongest(factors)
+    if function is not torch.mul and any(kinds.of(x) is Kind.CHOICE for x in factors):
+        total = Kind.PATH  # begins here
     patterns = [kinds.factor(x) for x in factors]
     on_path = [i for i, x in enumerate(factors) if kinds.of(x) is Kind.PATH]
     device = next(x for x in factors if kinds.carries(x)).device
@@ -102,7 +104,7 @@ def _attention(
     seen = torch.ones(query.shape[-2], key.shape[-2], device=query.device)
     if is_causal:
         seen = seen.tril()
-    if attn_mask is not None and not kinds.carries(attn_mask):
+    if attn_mask is not None and not kinds.carries(attn_mask, Kind.CHOICE):
         allowed = attn_mask if attn_mask.dtype == torch.bool else attn_mask > float("-inf")
         seen = seen * allowed.float()
     terms = []

@@ -134,7 +134,7 @@ def _where(kinds: Kinds, condition: Tensor, input: Any = None, other: Any = None
     if input is None or kinds.of(condition) is Kind.WEIGHT:
         raise UnsupportedOperationError("this form of where has no rule for paths")
     total = kinds.strongest([condition, input, other])
-    if kinds.carries(condition):
+    if kinds.carries(condition, Kind.CHOICE):
         return elementwise(kinds, torch.where, condition, input, other)
     one, two = (kinds.term(x, total).to(condition.device) for x in (input, other))
     return torch.where(condition, one, two)
@@ -146,16 +146,16 @@ def _masked_fill(kinds: Kinds, input: Tensor, mask: Tensor, value: Any) -> Tenso
 
 def _embedding(kinds: Kinds, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
     """The input chooses among the rows, so that any of them may be read. Constant indices read their own rows."""
-    if not kinds.carries(input, Kind.PATH):
+    if not kinds.carries(input, Kind.CHOICE):
         return F.embedding(input, kinds.factor(weight))
     rows = reached(kinds.factor(weight).sum(0))
-    return reached(input.float().unsqueeze(-1) * rows)
+    return reached(kinds.factor(input).unsqueeze(-1) * rows)
 
 
 def _one_hot(kinds: Kinds, tensor: Tensor, num_classes: int = -1) -> Tensor:
     if num_classes < 1:
         raise UnsupportedOperationError("one_hot needs num_classes for paths")
-    return tensor.float().unsqueeze(-1).repeat(*[1] * tensor.ndim, num_classes)
+    return kinds.factor(tensor).unsqueeze(-1).repeat(*[1] * tensor.ndim, num_classes)
 
 
 def _index_add(kinds: Kinds, input: Tensor, dim: int, index: Tensor, source: Any, **_: Any) -> Tensor:

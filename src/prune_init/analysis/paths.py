@@ -49,27 +49,43 @@ class PathMode(TorchFunctionMode):
             args = (kwargs.pop("input"),)
         name = name_of(func)
         effect = PATHS.get(name.strip("_"))
-        kind = self.kinds.strongest((args, kwargs))
         if effect is Paths.QUERY:
             return func(*args, **kwargs)
-        if kind is Kind.CONSTANT or effect is Paths.CREATION or (name in _LIKE and not self.kinds.carries(args[:1])):
-            return self._constant(func, name, args, kwargs)
+        kind = self._kind(name.strip("_"), effect, args, kwargs)
+        if kind <= Kind.CHOICE:
+            return self._computed(func, name, kind, args, kwargs)
         if name in _HINTS:
             return args[0]
         with torch.enable_grad():  # in forward's own no_grad, too: paths are what the output depends on
             return self._carried(func, name, kind, args, kwargs)
 
-    def _constant(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
-        """What depends on no input is computed, and can be written to if it was made here."""
-        for target in written(func, name, args, kwargs):
-            if self.kinds.of(target) is None:
-                raise UnsupportedOperationError(f"{name} writes to a tensor that is neither parameter nor buffer")
+    def _kind(self, name: str, effect: Paths | None, args: Any, kwargs: Any) -> Kind:
+        """The kind of an operation's result."""
+        if effect is Paths.CREATION:
+            return Kind.CONSTANT
+        kind = self.kinds.strongest(args[:1] if name in _LIKE else (args, kwargs))
+        chosen = any(self.kinds.of(t) is Kind.CHOICE for t in tensors_in((args[1:], kwargs)))
+        if name == "embedding" and self.kinds.carries(args, Kind.CHOICE):
+            return Kind.PATH
+        if kind is Kind.WEIGHT and name in path_products.RULES and self.kinds.of(args[0]) is Kind.CHOICE:
+            return Kind.PATH
+        if kind is Kind.WEIGHT and chosen and effect is Paths.MOVES and name not in _LIKE:
+            raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} of weights that the input chooses"))
+        if kind is Kind.CHOICE and chosen and name in _TABLES and args[0].is_floating_point():
+            return Kind.PATH if self.kinds.of(args[0]) is not kind else kind
+        return kind
+
+    def _computed(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
+        """What no path leads through has its true values, and can be written to if it was made here."""
+        targets = written(func, name, args, kwargs)
+        if any(self.kinds.of(target) is None for target in targets):
+            raise UnsupportedOperationError(f"{name} writes to a tensor that is neither parameter nor buffer")
         result = func(*args, **kwargs)
         given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs)) if self.kinds.of(t) is None}
-        if name not in _BORROWS:
-            for tensor in tensors_in(result):
-                if tensor.layout is torch.strided and tensor.untyped_storage()._cdata not in given:
-                    self.kinds.mark(tensor, Kind.CONSTANT)
+        for tensor in (*tensors_in(result), *targets):
+            strided = tensor.layout is torch.strided
+            if strided and name not in _BORROWS and tensor.untyped_storage()._cdata not in given:
+                self.kinds.mark(tensor, kind)
         return result
 
     def _carried(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
@@ -86,7 +102,8 @@ class PathMode(TorchFunctionMode):
             return targets[0]
         if plain not in RULES and effect is None:
             return self._composed(func, name, args, kwargs)
-        dtype = next(t.dtype for t in tensors_in((args, kwargs)) if self.kinds.of(t) is kind)
+        numbers = [t for t in tensors_in((args, kwargs)) if t.is_floating_point()]
+        dtype = next(t.dtype for t in (*(t for t in numbers if self.kinds.of(t) is kind), *numbers))
         result = self._result(func, plain, args, kwargs)
         if targets:
             return write(self.kinds, targets[0], result, kind)
@@ -115,6 +132,8 @@ class PathMode(TorchFunctionMode):
         if effect is Paths.MOVES and self.kinds.carries((args[1:], kwargs)) and name not in _LIKE:
             raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at places that depend on the input"))
         result = func(*args, **kwargs)
+        if not self.kinds.carries((args, kwargs)):  # an embedding, by another name: see Kind.CHOICE
+            return torch.ones_like(result)
         integers = effect is Paths.CAST and isinstance(result, Tensor) and not result.is_floating_point()
         return args[0] if integers else result  # token ids and comparisons are patterns, too
 
@@ -170,5 +189,6 @@ def _typed(result: Any, dtype: torch.dtype) -> Any:
 
 _LIKE = frozenset("expand_as reshape_as to type_as view_as".split())
 _HINTS = frozenset("detach_ requires_grad_ share_memory_".split())
+_TABLES = frozenset("getitem index_select".split())
 _ANSWERS = frozenset("__bool__ __int__ __float__ __index__ __complex__ __contains__ item tolist numpy equal".split())
 _BORROWS = frozenset("as_tensor asarray from_dlpack from_numpy frombuffer".split())
