@@ -12,6 +12,7 @@ import warnings
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -514,6 +515,22 @@ def test_what_integers_choose_begins_paths_and_a_mask_does_not(read):
     assert [int(m.sum()) for m in found.values()] == [4, 2]
     masks["first.weight"][:] = False
     assert not any(m.any() for m in effective_weights(net, masks, x).values())
+
+
+def test_layers_that_are_skipped_at_random_are_never_cut():
+    drop = pytest.importorskip("timm.layers").DropPath
+    skips = {
+        "timm": drop(0.999),
+        "torchvision": torchvision.ops.StochasticDepth(0.999, "row"),
+        "dropout": nn.Dropout(0.999),
+    }
+    for layer in skips.values():
+        found = prune_init.connectivity(Net(lambda n, y, layer=layer: layer(y)).train(), X)
+        assert found.effective_sparsity == 0
+    by_hand = Net(lambda n, y: y * (torch.rand(y.shape) > 2) * F.dropout(n.v, 0.999, training=True), v=torch.ones(6))
+    assert prune_init.connectivity(by_hand, X).effective_sparsity == 0
+    noise = Net(lambda n, y: 0 * y + n.noise(torch.randn(2, 4)), noise=nn.Linear(4, 6))
+    assert prune_init.connectivity(noise, X).connected is False
 
 
 def test_attention_without_queries_and_keys_lets_values_through():

@@ -17,6 +17,7 @@ class Kind(IntEnum):
     """What a tensor holds while paths are followed; the larger one prevails.
 
     CONSTANT: its true values, which depend on neither input nor prunable weights; made by the net's forward.
+    RANDOM: values drawn at random, or made of such: the mask of a layer that is skipped at times.
     CHOICE: its true values, which depend on integers or booleans of the input: token ids, masks of padding. Paths
         begin only where they choose the rows of an embedding, or are multiplied by weights.
     WEIGHT: 1 where a tensor that is computed from prunable weights, and from no input, may be other than 0.
@@ -24,9 +25,10 @@ class Kind(IntEnum):
     """
 
     CONSTANT = 0
-    CHOICE = 1
-    WEIGHT = 2
-    PATH = 3
+    RANDOM = 1
+    CHOICE = 2
+    WEIGHT = 3
+    PATH = 4
 
 
 class _Reached(torch.autograd.Function):
@@ -85,10 +87,10 @@ class Kinds:
         return self.strongest(value) >= kind
 
     def factor(self, value: Any) -> Tensor:
-        """What multiplies: 1 where it is not 0. A constant has its own zeros; other inputs choose otherwise."""
+        """What multiplies: 1 where it is not 0. A constant has its own zeros; draws and choices may be others."""
         if not isinstance(value, Tensor):
             return torch.tensor(float(value != 0))
-        if self.of(value) is Kind.CHOICE:
+        if self.of(value) in (Kind.RANDOM, Kind.CHOICE):
             return torch.ones(value.shape, device=value.device)
         return value.float() if self.carries(value) else (value.detach() != 0).float()
 

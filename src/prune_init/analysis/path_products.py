@@ -104,7 +104,7 @@ def _attention(
     seen = torch.ones(query.shape[-2], key.shape[-2], device=query.device)
     if is_causal:
         seen = seen.tril()
-    if attn_mask is not None and not kinds.carries(attn_mask, Kind.CHOICE):
+    if attn_mask is not None and not kinds.carries(attn_mask, Kind.RANDOM):
         allowed = attn_mask if attn_mask.dtype == torch.bool else attn_mask > float("-inf")
         seen = seen * allowed.float()
     terms = []

@@ -134,7 +134,7 @@ def _where(kinds: Kinds, condition: Tensor, input: Any = None, other: Any = None
     if input is None or kinds.of(condition) is Kind.WEIGHT:
         raise UnsupportedOperationError("this form of where has no rule for paths")
     total = kinds.strongest([condition, input, other])
-    if kinds.carries(condition, Kind.CHOICE):
+    if kinds.carries(condition, Kind.RANDOM):
         return elementwise(kinds, torch.where, condition, input, other)
     one, two = (kinds.term(x, total).to(condition.device) for x in (input, other))
     return torch.where(condition, one, two)

@@ -61,7 +61,7 @@ def _become(kinds: Kinds, target: Tensor, kind: Kind) -> None:
     was = kinds.of(target)
     if was is kind:
         return
-    if was not in (Kind.CONSTANT, Kind.CHOICE) or not target.is_floating_point() or target.requires_grad:
+    if was is None or was >= Kind.WEIGHT or not target.is_floating_point() or target.requires_grad:
         raise UnsupportedOperationError("writing what depends on the input into such a tensor is not known")
     with torch.no_grad():
         whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())

@@ -63,6 +63,10 @@ class PathMode(TorchFunctionMode):
         """The kind of an operation's result."""
         if effect is Paths.CREATION:
             return Kind.CONSTANT
+        if effect is Paths.RANDOM:
+            if self.kinds.carries((args, kwargs)) and not name.endswith("_like"):
+                raise UnsupportedOperationError(NOT_KNOWN.format(name))
+            return Kind.RANDOM
         kind = self.kinds.strongest(args[:1] if name in _LIKE else (args, kwargs))
         chosen = any(self.kinds.of(t) is Kind.CHOICE for t in tensors_in((args[1:], kwargs)))
         if name == "embedding" and self.kinds.carries(args, Kind.CHOICE):
@@ -73,7 +77,7 @@ class PathMode(TorchFunctionMode):
             raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} of weights that the input chooses"))
         if kind is Kind.CHOICE and chosen and name in _TABLES and args[0].is_floating_point():
             return Kind.PATH if self.kinds.of(args[0]) is not kind else kind
-        return kind
+        return max(kind, Kind.RANDOM) if "dropout" in name else kind
 
     def _computed(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
         """What no path leads through has its true values, and can be written to if it was made here."""
@@ -188,7 +192,7 @@ def _typed(result: Any, dtype: torch.dtype) -> Any:
 
 
 _LIKE = frozenset("expand_as reshape_as to type_as view_as".split())
-_HINTS = frozenset("detach_ requires_grad_ share_memory_".split())
+_HINTS = frozenset("_cudnn_rnn_flatten_weight detach_ requires_grad_ share_memory_".split())
 _TABLES = frozenset("getitem index_select".split())
 _ANSWERS = frozenset("__bool__ __int__ __float__ __index__ __complex__ __contains__ item tolist numpy equal".split())
 _BORROWS = frozenset("as_tensor asarray from_dlpack from_numpy frombuffer".split())

@@ -16,6 +16,7 @@ class Paths(Enum):
     QUOTIENT = "the same, and the result is 0 where the first operand is"
     REDUCTION = "each element of the result depends on all elements along some dimensions"
     CAST = "changes the type of numbers at most"
+    RANDOM = "drawn anew at each call"
     CREATION = "a constant; a tensor on a path gives its shape and type at most"
     QUERY = "no tensor"
 
@@ -47,11 +48,13 @@ _ROWS = {
         all amax amin any argmax argmin cummax cummin cumprod cumsum linalg_vector_norm logcumsumexp logsumexp max mean
         median min nanmean nansum norm prod std sum var std_mean var_mean vector_norm""",
     Paths.CAST: "bfloat16 bool byte cpu cuda double float half int long short to type type_as",
+    Paths.RANDOM: """
+        bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand rand_like randint
+        randint_like randn randn_like random randperm uniform""",
     Paths.CREATION: """
-        empty_like full_like new_empty new_full new_ones new_tensor new_zeros ones_like rand_like randn_like
-        zeros_like""",
+        empty_like full_like new new_empty new_full new_ones new_tensor new_zeros ones_like zeros_like""",
     Paths.QUERY: """
-        cudnn_rnn_flatten_weight data_ptr device dim dtype element_size get_device grad grad_fn has_names is_complex
+        data_ptr device dim dtype element_size get_device grad grad_fn has_names is_complex
         is_contiguous is_cpu is_cuda is_floating_point is_inference is_leaf is_meta is_mkldnn is_mps is_nested
         is_quantized is_same_size is_sparse is_xpu itemsize layout len names nbytes ndim ndimension nelement numel
         requires_grad retains_grad shape size storage_offset stride untyped_storage version""",
