@@ -265,6 +265,40 @@ def test_blur_pooling():
     assert prune_init.connectivity(nn.Sequential(nn.Conv2d(2, 4, 3), blur()), torch.ones(1, 2, 8, 8)).connected
 
 
+SPATIAL = {
+    "strided": lambda y: y[..., ::2, 1:],
+    "average pool": lambda y: F.avg_pool2d(y, 3, 2, 1, ceil_mode=True),
+    "adaptive pool": lambda y: F.adaptive_avg_pool2d(y, (2, 3)),
+    "padded by reflection": lambda y: F.pad(y, (2, 1, 0, 2), mode="reflect"),
+    "padded with ones": lambda y: F.pad(y, (1, 1, 1, 1), value=1.0),
+    "nearest": lambda y: F.interpolate(y, size=(3, 7)),
+    "bilinear": lambda y: F.interpolate(y, size=(3, 9), mode="bilinear", align_corners=True),
+    "bicubic": lambda y: F.interpolate(y, scale_factor=0.5, mode="bicubic"),
+    "antialiased": lambda y: F.interpolate(y, size=(2, 2), mode="bilinear", antialias=True),
+    "shuffled": lambda y: F.pixel_unshuffle(F.pixel_shuffle(y, 2), 2).roll(1, 2),
+    "patches": lambda y: F.fold(F.unfold(y, 2, stride=1), y.shape[-2:], 2, stride=1),
+    "fixed kernel": lambda y: F.conv2d(y, torch.eye(4, dtype=y.dtype)[:, :, None, None].roll(1, 0)),
+    "fixed transposed kernel": lambda y: F.conv_transpose2d(y, torch.ones(4, 1, 2, 1, dtype=y.dtype), groups=4),
+    "index_add": lambda y: torch.zeros_like(y).index_add(1, torch.tensor([0, 0, 3]), y[:, 1:]),
+    "gather": lambda y: y.gather(1, torch.tensor([2, 2, 0, 1])[None, :, None, None].expand(y.shape)),
+    "scatter_add": lambda y: torch.zeros_like(y).scatter_add(3, torch.zeros_like(y, dtype=torch.long), y),
+}
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_images_are_followed_place_by_place(name):
+    class Images(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(2, 4, 3, dilation=2, padding=2), nn.Conv2d(4, 4, 3, padding=1, groups=2)
+
+        def forward(self, x):
+            return self.last(SPATIAL[name](F.relu(self.first(x))))
+
+    counts = check(Images(), torch.ones(1, 2, 5, 6), densities=(1.0, 0.3, 0.05))
+    assert 0 < max(counts[-3:]) < counts[0]
+
+
 def statement_relu(n, y):
     F.relu(y, inplace=True)
     return y
@@ -718,3 +752,15 @@ def test_models_and_defaults_of_other_types(dtype):
     finally:
         torch.set_default_dtype(default)
     assert prune_init.connectivity(mixed, torch.ones(2, 5)).effective_sparsity == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_gpu_finds_the_same_paths(name, recurrent_matrices):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv1d(2, 16, 3, padding=1), nn.Conv1d(16, 3, 3, padding=1), Recurrent(RECURRENT[name], True)
+    )
+    masks, x = random_masks(model, 0.2, 0), torch.ones(4, 2, 3)
+    expected, found = effective_weights(model, masks, x), effective_weights(model.cuda(), masks, x)
+    assert all(torch.equal(found[n].cpu(), expected[n]) for n in masks)
