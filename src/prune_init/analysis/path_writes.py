@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prune_init.analysis.path_elements import elementwise
 from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
-from prune_init.analysis.path_rules import elementwise
 
 
 def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

@@ -9,24 +9,22 @@ What depends on neither input nor masks is computed as ever. As a factor, it car
 term, none. See `Kind`.
 """
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import FunctionType
+from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from prune_init.analysis import path_pooling, path_products, path_recurrent, path_rules
+from prune_init.analysis import path_elements, path_pooling, path_products, path_recurrent, path_rules
+from prune_init.analysis.path_calls import functions_shown, is_composed, taken_apart
 from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
 from prune_init.analysis.path_writes import write, write_part, written
 from prune_init.pruning.operations import PATHS, Paths
 from prune_init.pruning.structures import mapped
 
-RULES = path_products.RULES | path_rules.RULES | path_pooling.RULES | path_recurrent.RULES
+RULES = path_products.RULES | path_elements.RULES | path_rules.RULES | path_pooling.RULES | path_recurrent.RULES
 NOT_KNOWN = "the effect of {} on paths is not known"
 
 
@@ -105,7 +103,10 @@ class PathMode(TorchFunctionMode):
         if targets and effect is Paths.POINTWISE and self.kinds.of(targets[0]) is Kind.PATH:
             return targets[0]
         if plain not in RULES and effect is None:
-            return self._composed(func, name, args, kwargs)
+            if not is_composed(func):
+                raise UnsupportedOperationError(NOT_KNOWN.format(plain))
+            with taken_apart(func), self:
+                return func(*args, **kwargs)
         numbers = [t for t in tensors_in((args, kwargs)) if t.is_floating_point()]
         dtype = next(t.dtype for t in (*(t for t in numbers if self.kinds.of(t) is kind), *numbers))
         result = self._result(func, plain, args, kwargs)
@@ -120,15 +121,15 @@ class PathMode(TorchFunctionMode):
             return RULES[name](self.kinds, *args, **kwargs)
         effect = PATHS[name]
         if effect is Paths.UNION:
-            return path_rules.elementwise(self.kinds, func, *args, **kwargs)
+            return path_elements.elementwise(self.kinds, func, *args, **kwargs)
         if effect is Paths.PRODUCT:
-            return path_rules.multiplication(self.kinds, *args, **kwargs)
+            return path_elements.multiplication(self.kinds, *args, **kwargs)
         if effect is Paths.QUOTIENT:
-            return path_rules.quotient(self.kinds, *(reversed(args) if name.startswith("r") else args), **kwargs)
+            return path_elements.quotient(self.kinds, *(reversed(args) if name.startswith("r") else args), **kwargs)
         if effect is Paths.REDUCTION:
-            return path_rules.reduction(self.kinds, name, *args, **kwargs)
+            return path_elements.reduction(self.kinds, name, *args, **kwargs)
         if effect is Paths.POINTWISE:
-            return path_rules.pointwise(self.kinds, func, name, *args, **kwargs)
+            return path_elements.pointwise(self.kinds, func, name, *args, **kwargs)
         return self._moved(func, name, effect, args, kwargs)
 
     def _moved(self, func: Callable[..., Any], name: str, effect: Paths, args: Any, kwargs: Any) -> Any:
@@ -141,44 +142,12 @@ class PathMode(TorchFunctionMode):
         integers = effect is Paths.CAST and isinstance(result, Tensor) and not result.is_floating_point()
         return args[0] if integers else result  # token ids and comparisons are patterns, too
 
-    def _composed(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
-        """A function that torch writes in Python: its parts are followed."""
-        if not isinstance(func, FunctionType) or func.__module__ not in ("torch.nn.functional", "torch.functional"):
-            raise UnsupportedOperationError(NOT_KNOWN.format(name.strip("_")))
-        module = sys.modules[func.__module__]
-        with ExitStack() as inside:
-            for check in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
-                if hasattr(module, check):  # else the function would come back here instead of running
-                    inside.enter_context(patch.object(module, check, lambda *_: False))
-            inside.enter_context(self)
-            return func(*args, **kwargs)
-
 
 @contextmanager
 def followed(kinds: Kinds) -> Iterator[None]:
     """Inside, all operations are followed, those in the forward of the net's own autograd functions too."""
-    original = torch.autograd.Function.__dict__["apply"]
-
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if not kinds.carries((args, kwargs)):
-            return original.__get__(None, cls)(*args, **kwargs)
-        split = cls.setup_context is not torch.autograd.Function.setup_context
-        return cls.forward(*args, **kwargs) if split else cls.forward(_Context(len(args)), *args, **kwargs)
-
-    with patch.object(torch.autograd.Function, "apply", classmethod(apply)), PathMode(kinds):
+    with functions_shown(kinds), PathMode(kinds):
         yield
-
-
-class _Context:
-    """What forward keeps for a backward pass that never runs."""
-
-    def __init__(self, inputs: int) -> None:
-        self.needs_input_grad = (True,) * inputs
-
-    def _nothing(self, *_: Any) -> None:
-        pass
-
-    save_for_backward = mark_dirty = mark_non_differentiable = set_materialize_grads = _nothing
 
 
 def name_of(func: Callable[..., Any]) -> str:
