@@ -126,7 +126,7 @@ def test_a_constant_start_decides_by_position_although_later_scores_differ(scope
     for layer in (model[0], model[2]):
         nn.init.constant_(layer.weight, 0.5)
     result, said = pruned(model, "synflow", 0.8, input_shape=(8,), scope=scope)
-    assert said and result.ties.iteration == 1 or scope == "global" and result.ties.share > 0.5
+    assert (said and result.ties.iteration == 1) or (scope == "global" and result.ties.share > 0.5)
 
 
 def test_zeros_that_are_gone_in_the_end_decided_nothing():

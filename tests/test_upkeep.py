@@ -49,7 +49,9 @@ def test_another_net_is_refused_by_the_result_and_kept_by_its_masks(another):
     result = prune_init.prune(net, "synflow", 0.9, input_shape=(8,))
     other = another(net)
     optimizer = torch.optim.SGD(other.parameters(), 0.1, momentum=0.9)
-    with pytest.raises(InputError, match=r"optimizer=SGD: has none of the pruned net's weights; .*prune_init\.keep\(") as e:
+    with pytest.raises(
+        InputError, match=r"optimizer=SGD: has none of the pruned net's weights; .*prune_init\.keep\("
+    ) as e:
         result.keep(optimizer)
     assert "\n" not in str(e.value)
     prune_init.keep(other, result.masks, optimizer)

@@ -3,15 +3,17 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
-from prune_init.analysis.paths import PathMode, UnsupportedOperationError
+from prune_init.analysis.effective_weights import effective_weights
+from prune_init.analysis.path_kinds import UnsupportedOperationError
 from prune_init.errors import fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.structures import leaves as leaves_of
 from prune_init.pruning.weights import prunable
 
 
@@ -63,12 +65,14 @@ class Connectivity:
         return None if self.effective_sparsity is None else any(layer.effective for layer in self.layers)
 
 
-def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
+def connectivity(model: nn.Module, example_input: Any) -> Connectivity:
     """Effective sparsity per layer of a pruned model (Vysogorets and Kempe 2023): its zero weights are the pruned ones.
 
     Args:
         model: any module built of known operations.
-        example_input: a batch of the model's input, (N, C, H, W); only its shape matters.
+        example_input: a batch of the model's input, (N, C, H, W); or a tuple, list or dict of tensors, which are its
+            arguments if its forward can be called so. Only the shapes of floating-point tensors matter; paths begin at
+            these, and where an embedding reads whole numbers, such as token ids.
 
     Returns:
         Counts of weights, kept and on a path, by layer; sparsities as fractions of the prunable weights.
@@ -77,19 +81,28 @@ def connectivity(model: nn.Module, example_input: Tensor) -> Connectivity:
         InputError: the model cannot be run on such an input.
         UnsupportedOperationError: the model uses an operation whose effect on paths is not known.
     """
-    check_batch("example_input", example_input)
+    tensors = leaves_of(example_input)
+    for tensor in tensors or [example_input]:
+        check_batch("example_input", tensor)
     masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
-    with fits(model, "example_input", list(example_input.shape)):
+    shapes = [list(tensor.shape) for tensor in tensors]
+    with fits(model, "example_input", shapes[0] if len(shapes) == 1 else shapes):
         return census(masks, effective_weights(model, masks, example_input))
 
 
-def assess(model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None) -> Connectivity:
+def assess(
+    model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None, example_input: Any = None
+) -> Connectivity:
     """Rows for these masks; paths stay unknown, with a warning, where the model cannot be followed."""
-    if input_shape is None:
+    if example_input is not None:
+        key, value, example = "example_input", type(example_input).__name__, example_input
+    elif input_shape is not None:
+        key, value, example = "input_shape", str(input_shape), torch.empty((1, *input_shape))
+    else:
         return census(masks, None)
     try:
-        with fits(model, "input_shape", input_shape):
-            return census(masks, effective_weights(model, masks, torch.empty((1, *input_shape))))
+        with fits(model, key, value):
+            return census(masks, effective_weights(model, masks, example))
     except UnsupportedOperationError as error:
         warnings.warn(f"effective sparsity is unknown: {error}", stacklevel=3)
         return census(masks, None)
@@ -109,38 +122,3 @@ def census(masks: Tensors, effective: Tensors | None) -> Connectivity:
             for name, mask in masks.items()
         ]
     )
-
-
-def effective_weights(model: nn.Module, masks: Tensors, example_input: Tensor) -> Tensors:
-    """The kept weights that lie on a path from input to output (Vysogorets and Kempe 2023, effective sparsity).
-
-    A weight is on a path when the input reaches one of the elements it reads and one of the elements it writes
-    reaches the output. Weights that no mask names count as kept. A kernel tap that only ever sees padding is on no
-    path. Exact for every net of known operations; the model is only read.
-
-    Raises:
-        UnsupportedOperationError: see `connectivity`.
-    """
-    every = prunable(model)
-    device = next(iter(every.values())).device
-    leaves = {
-        name: masks[name].to(device, torch.float32) if name in masks else torch.ones_like(w, dtype=torch.float32)
-        for name, w in every.items()
-    }
-    constants = dict(model.named_parameters()) | dict(model.named_buffers())
-    # In the leaves' type: a sum of both must not be promoted to the model's own.
-    silent = {
-        name: torch.zeros_like(c, dtype=torch.float32 if c.is_floating_point() else None)
-        for name, c in constants.items()
-        if name not in leaves
-    }
-    with torch.enable_grad():
-        leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
-        x = torch.ones(example_input.shape, device=device, requires_grad=True)
-        with PathMode():
-            output = functional_call(model, {**silent, **leaves}, (x,))
-        if not isinstance(output, Tensor):
-            raise UnsupportedOperationError(f"{type(model).__name__} returns {type(output).__name__}, not a tensor")
-        reached = torch.autograd.grad(output.sum(), list(leaves.values()), materialize_grads=True)
-    found = {name: (gradient > 0) for name, gradient in zip(leaves, reached, strict=True)}
-    return {name: found[name] & mask.to(device) for name, mask in masks.items()}

@@ -113,7 +113,7 @@ def prune(
     result = PruneResult(
         masks=net.masks,
         scores=scores,
-        connectivity=assess(model, net.masks, shape if example_input is None else example_input),
+        connectivity=assess(model, net.masks, shape, example_input),
         cost=Cost(len(densities), net.examples, net.ledger),
         settings=settings,
         weights=dict(weights),

@@ -1,0 +1,26 @@
+"""A model is only read, whatever its forward writes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def only_read(model: nn.Module) -> Iterator[None]:
+    """Take back what forward does to the modules' attributes and buffers, and the random numbers that it draws."""
+    attributes = [(module, dict(module.__dict__)) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    cuda = {tensor.device for tensor in (*model.parameters(), *model.buffers()) if tensor.is_cuda}
+    try:
+        with torch.random.fork_rng(devices=list(cuda)):
+            yield
+    finally:
+        for module, before in attributes:
+            module.__dict__.clear()
+            module.__dict__.update(before)
+        with torch.no_grad():
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
