@@ -135,7 +135,7 @@ def test_names_are_those_of_the_net_inside_in_both_directions(wrap, tmp_path):
 def test_a_part_that_is_compiled_answers_to_its_plain_name():
     net, masks = mlp(), found().masks
     parts = nn.Sequential(torch.compile(net[0]), net[1], torch.compile(net[2]))
-    assert list(dict(parts.named_parameters()))[0] == "0._orig_mod.weight"
+    assert next(iter(dict(parts.named_parameters()))) == "0._orig_mod.weight"
     prune_init.apply_masks(parts, masks)
     assert leak(net, masks) == 0
 
@@ -152,9 +152,9 @@ def test_masks_that_do_not_fit_are_refused_and_change_nothing():
         for act in (prune_init.apply_masks, lambda *a: prune_init.keep(*a, torch.optim.SGD(net.parameters(), 0.1))):
             with pytest.raises(InputError, match=said):
                 act(net, wrong)
-    with pytest.raises(InputError, match="optimizer=list: allowed: a torch.optim.Optimizer"):
+    with pytest.raises(InputError, match=r"optimizer=list: allowed: a torch\.optim\.Optimizer"):
         prune_init.keep(net, masks, [])
-    with pytest.raises(InputError, match="model=dict: allowed: a torch.nn.Module"):
+    with pytest.raises(InputError, match=r"model=dict: allowed: a torch\.nn\.Module"):
         prune_init.apply_masks({}, masks)
     assert all(torch.equal(t, before[n]) for n, t in net.state_dict().items())
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prune_init.analysis.conservation_laws import conservation as conservation
     from prune_init.analysis.critical_compression import critical_compression as critical_compression
     from prune_init.errors import InputError as InputError
+    from prune_init.pruning.check_scorer import check_scorer as check_scorer
     from prune_init.pruning.loop import prune as prune
     from prune_init.pruning.masks import load_masks as load_masks
     from prune_init.pruning.result import PruneResult as PruneResult
@@ -28,6 +29,7 @@ _HOMES = {
     "InputError": "errors",
     "PruneResult": "pruning.result",
     "apply_masks": "pruning.upkeep",
+    "check_scorer": "pruning.check_scorer",
     "compact": "analysis.compaction",
     "connectivity": "analysis.connectivity",
     "conservation": "analysis.conservation_laws",

@@ -3,8 +3,11 @@
 A scorer is any callable from a `ScoredNet` to one score tensor per prunable weight. Attributes state its published
 protocol where it differs from one evaluation-mode pass: `iterations`, `mode` ("train" or "eval"), `dtype`,
 `examples_per_class` (absent: no data needed), `revives` (pruned weights may return), `uses_density` (scores depend on
-how many weights will stay) and `shrinks` (the score is a formula of each weight and its gradient alone: in eval
-mode, weights, masks, gradients and scores may then be vectors of what is left, and only that is computed).
+how many weights will stay), `per_batch` (scores depend on how the sample is split into batches) and `shrinks` (the
+score is a formula of each weight and its gradient alone: in eval mode, weights, masks, gradients and scores may then be
+vectors of what is left, and only that is computed).
+
+`prune_init.check_scorer(scorer)` runs the contract on any of them.
 
 `prune_init.scorers()` lists the names: the package answers calls because this name is both a room and a function.
 """

@@ -1,7 +1,7 @@
 """GraSP as first submitted with the SynFlow paper: the discrepancy that its rebuttal reports."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -20,6 +20,7 @@ class GraspSubmission:
     iterations: int = 1
     mode: str = "eval"
     examples_per_class: int = 10
+    per_batch: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """-w times the gradient of the summed |g|^2 / 2 of the batches; needs `data`."""

@@ -1,0 +1,144 @@
+"""The public contract of scorers: ours keep it, and each way to break it is named."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import prune_init
+from prune_init import InputError
+from prune_init.scorers import named
+
+
+@pytest.mark.parametrize("name", prune_init.scorers())
+def test_our_own_scorers_keep_the_contract(name):
+    assert prune_init.check_scorer(named(name, batches=1, batch_size=8) if name == "ntk_sap" else name) is None
+
+
+def shapes(net):
+    return {name: w.new_zeros(3) for name, w in net.weights.items()}
+
+
+def unseeded(net):
+    return {name: torch.rand_like(w) for name, w in net.weights.items()}
+
+
+def eager(net):
+    """Draws before it looks, from what the seed has nothing to do with."""
+    import random
+
+    return {
+        name: w.abs() * random.random() * (torch.arange(w.numel()).view_as(w) % 7) for name, w in net.weights.items()
+    }
+
+
+def backward(net):
+    net.model(net.batches[0][0]).sum().backward()
+    return {name: w.abs() for name, w in net.weights.items()}
+
+
+def rewriting(net):
+    with torch.no_grad():
+        next(net.model.parameters()).mul_(2)
+    return {name: w.abs() for name, w in net.weights.items()}
+
+
+def forgetful(net):
+    next(iter(net.masks.values())).fill_(True)
+    return {name: w.abs() for name, w in net.weights.items()}
+
+
+def unweighted(net):
+    """Batches alike, whatever their size."""
+    weights = net.masked_weights()
+    found = None
+    for x, y in net.batches:
+        gradient = net.gradient(net.loss(net(weights, x), y), weights, len(x))
+        found = gradient if found is None else {name: found[name] + g for name, g in gradient.items()}
+    return {name: (net.weights[name] * g).abs() for name, g in found.items()}
+
+
+def writing(net):
+    net.data[0][0].mul_(0)
+    return {name: w.abs() for name, w in net.weights.items()}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Says that it needs each weight alone, and looks at what is left of the layer."""
+
+    shrinks: bool = True
+
+    def __call__(self, net):
+        return {name: (w - w.mean()).abs() for name, w in net.weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("scorer", "said"),
+    [
+        (shapes, "scorer=shapes: work on a small convolutional net: .* for weights"),
+        (lambda net: None, "scorer=<lambda>: work on a small convolutional net: .* must return one score tensor"),
+        (lambda net: 1 / 0, "scorer=<lambda>: not raise on a small convolutional net: ZeroDivisionError"),
+        (eager, "scorer=eager: a scorer must give the same scores for the same seed: draw from net.generator"),
+        (backward, r"scorer=backward: a scorer must leave \.grad alone"),
+        (rewriting, "scorer=rewriting: a scorer must leave the model's 0.weight alone"),
+        (forgetful, "scorer=forgetful: a scorer must leave net.masks alone"),
+        (unweighted, "scorer=unweighted: a scorer must weigh each batch by its share of the examples"),
+        (writing, "scorer=writing: a scorer must leave the data as they are"),
+        (Mean(), "scorer=Mean: a scorer must not say shrinks=True"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(scorer, said):
+    with pytest.raises(InputError, match=said) as caught:
+        prune_init.check_scorer(scorer)
+    assert "\n" not in str(caught.value)
+
+
+def test_global_randomness_is_seeded_so_that_it_breaks_nothing():
+    assert prune_init.check_scorer(unseeded) is None
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Two gradients on the all-ones input, of two functions, and both are used."""
+
+    shrinks: bool
+
+    def __call__(self, net):
+        net.once(lambda n: [t.abs_() for t in (*n.weights.values(), *n.others.values()) if t.is_floating_point()])
+        weights = net.masked_weights()
+        out = net(weights, net.ones)
+        first = torch.autograd.grad(out.sum(), list(weights.values()), retain_graph=True)
+        second = net.gradient(out.square().sum(), weights, 1)
+        return {n: f * net.weights[n] + s * net.weights[n] for (n, s), f in zip(second.items(), first, strict=True)}
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Two passes at different weights, differentiated after both, as a finite difference of scores is."""
+
+    shrinks: bool
+
+    def __call__(self, net):
+        net.once(lambda n: [t.abs_() for t in (*n.weights.values(), *n.others.values()) if t.is_floating_point()])
+        near = {name: w.detach().requires_grad_() for name, w in net.weights.items()}
+        far = {name: (w * 1.5).requires_grad_() for name, w in net.weights.items()}
+        here, there = net(near, net.ones), net(far, net.ones)
+        one, other = net.gradient(here.sum(), near, 1), net.gradient(there.sum(), far, 1)
+        return {name: net.weights[name] * (one[name] + other[name]) for name in one}
+
+
+@pytest.mark.parametrize("scorer", [Twice, Apart])
+def test_every_pass_and_every_gradient_is_its_own(scorer):
+    def masks(shrinks):
+        from prune_init.pruning.check_scorer import SHAPE, convolutional
+
+        result = prune_init.prune(
+            convolutional(), scorer(shrinks), 0.97, iterations=20, input_shape=SHAPE, dtype=torch.float64
+        )
+        return result.masks, result.scores
+
+    (fast, fast_scores), (slow, slow_scores) = masks(True), masks(False)
+    assert all(torch.equal(fast[name], slow[name]) for name in slow)
+    assert all(torch.allclose(fast_scores[n][fast[n]], slow_scores[n][slow[n]], rtol=1e-12) for n in slow)
+    assert prune_init.check_scorer(scorer(True)) is None
