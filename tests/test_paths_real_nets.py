@@ -13,6 +13,8 @@ import warnings
 import pytest
 import torch
 import torchvision
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -93,6 +95,7 @@ FACTORS = {
     "matmul": lambda n, y: y @ n.m,
     "linear": lambda n, y: F.linear(y, n.m.t(), torch.ones(4, dtype=y.dtype)),
     "einsum": lambda n, y: torch.einsum("bi,io->bo", y, n.m),
+    "tensordot": lambda n, y: torch.tensordot(y, n.m, dims=1),
     "mm": lambda n, y: torch.mm(y, n.m),
     "bmm": lambda n, y: torch.bmm(y[:, None], n.m.expand(len(y), -1, -1))[:, 0],
     "addmm": lambda n, y: torch.addmm(torch.ones(4, dtype=y.dtype), y, n.m),
@@ -368,6 +371,52 @@ def test_writes_in_place_are_followed(between):
     assert 0 < max(counts[-3:]) < counts[0]
 
 
+MASK = torch.tensor([0.0, 0.5, 1.0, 2.0, 0.0, 0.3])
+STEPS = {
+    "sum": lambda a, b: a + b,
+    "masked": lambda a, b: a * MASK.to(a.dtype),
+    "sum in place": lambda a, b: a.add_(b.clone()),
+    "mask in place": lambda a, b: a.mul_(MASK.roll(1).to(a.dtype)),
+    "shift in place": lambda a, b: a.sub_(-0.5),
+    "activation in place": lambda a, b: F.hardtanh(a, -1e9, 1e9, True),
+    "left half in place": lambda a, b: a[:, :3].add_(b[:, 3:].clone()),
+    "view": lambda a, b: a[:, :],
+    "write": lambda a, b: a.__setitem__((slice(None), slice(2, 4)), b[:, :2].clone()),
+    "write through a view": lambda a, b: a.t()[1:3].copy_(b.t()[3:5].clone()),
+    "clear": lambda a, b: a[:, 1].zero_(),
+    "constants in place": lambda a, b: a[:, 4:].copy_(torch.ones(2, 2)),
+    "product": lambda a, b: a @ torch.eye(6, dtype=a.dtype).roll(2, 0).tril(3),
+    "copy": lambda a, b: a.clone(),
+    "buffer": lambda a, b: torch.full_like(a, 2).index_copy_(1, torch.tensor([0]), torch.zeros(2, 1, dtype=a.dtype)),
+    "into a buffer": lambda a, b: torch.ones_like(a).mul_(b),
+    "detour": lambda a, b: torch.where(MASK > 0.4, a, b),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8),
+    st.integers(0, 10**6),
+)
+def test_any_order_of_steps_in_place_and_through_views(steps, seed):
+    def between(net, y):
+        values = [y, y.flip(1) * 3]
+        for name, i, j in steps:
+            new = STEPS[name](values[i % len(values)], values[j % len(values)])
+            if isinstance(new, torch.Tensor) and new.shape == y.shape:
+                values.append(new)
+        return sum(value * (k + 1) for k, value in enumerate(values))
+
+    net = Net(between)
+    masks = random_masks(net, 0.3, seed)
+    try:
+        expected = by_gradient(net, masks, X)
+    except RuntimeError:  # autograd needs a value that was overwritten
+        assume(False)
+    found = effective_weights(net, masks, X)
+    assert all(torch.equal(found[n], expected[n]) for n in masks)
+
+
 class Careless(nn.Module):
     """Counts in a buffer and in an attribute, keeps what it computed, and normalises its input in place."""
 
@@ -423,6 +472,10 @@ def test_what_cannot_be_told_is_unknown_not_false():
         "sorted": lambda n, y: y.sort(1)[0],
         "item": lambda n, y: y if y.sum() > 0 else y * 0,
         "scripted": lambda n, y: scripted(y),
+        "one of several views": lambda n, y: torch.cat(
+            [part.add_(n.v[i]) for i, part in enumerate(y.clone().unbind(1))]
+        ),
+        "form": lambda n, y: torch.where(y > 0)[0],
         "chosen": lambda n, y: n.v[(y > 0).long()],
     }
     for between in odd.values():

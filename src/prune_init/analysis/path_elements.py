@@ -114,7 +114,7 @@ def reduction(kinds: Kinds, name: str, input: Tensor, *args: Any, **kwargs: Any)
 
 _REDUCED = {
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), "dim unbiased keepdim"),
-    **dict.fromkeys(("norm", "linalg_vector_norm", "vector_norm"), "p dim keepdim"),
+    **dict.fromkeys(("norm", "linalg_norm", "linalg_vector_norm", "vector_norm"), "p dim keepdim"),
 }
 
 

@@ -120,12 +120,17 @@ def _attention(
     return reached(sum(terms[1:], terms[0]))
 
 
+def _tensordot(kinds: Kinds, a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    return product(kinds, lambda x, y: torch.tensordot(x, y, dims), [a, b])
+
+
 RULES: dict[str, Rule] = {
     **{f"conv{d}d": _convolution(getattr(F, f"conv{d}d")) for d in (1, 2, 3)},
     **{f"conv_transpose{d}d": _convolution(getattr(F, f"conv_transpose{d}d")) for d in (1, 2, 3)},
     "linear": _linear,
     "bilinear": _bilinear,
     "einsum": _einsum,
+    "tensordot": _tensordot,
     **dict.fromkeys(("matmul", "bmm", "mm", "mv", "dot"), _matmul),
     "rmatmul": lambda kinds, input, other: _matmul(kinds, other, input),
     "outer": lambda kinds, input, vec2: product(kinds, torch.outer, [input, vec2]),

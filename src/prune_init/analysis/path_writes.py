@@ -1,7 +1,8 @@
 """Operations in place, for tensors on a path: the result of the rule is written into the same memory."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from prune_init.analysis.path_elements import elementwise
 from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
+from prune_init.errors import first_line
 
 
 def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
@@ -39,7 +41,8 @@ def _place_of_inplace(func: Callable[..., Any]) -> int:
 def write(kinds: Kinds, target: Tensor, pattern: Tensor, kind: Kind) -> Tensor:
     """Let `target`, and whatever shares its memory, hold `pattern`; returns `target`."""
     _become(kinds, target, kind)
-    target.copy_(pattern)
+    with _views_that_torch_refuses():
+        target.copy_(pattern)
     return target
 
 
@@ -53,7 +56,17 @@ def write_part(kinds: Kinds, target: Tensor, index: Any, value: Any) -> None:
     kind = kinds.strongest([target, value])
     pattern = kinds.term(value, kind).to(target.device)
     _become(kinds, target, kind)
-    target[index] = pattern.to(target.dtype)
+    with _views_that_torch_refuses():
+        target[index] = pattern.to(target.dtype)
+
+
+@contextmanager
+def _views_that_torch_refuses() -> Iterator[None]:
+    """Autograd writes into no view that is one of several results, and into none that was made without it."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UnsupportedOperationError(f"writing into a view: {first_line(error)}") from error
 
 
 def _become(kinds: Kinds, target: Tensor, kind: Kind) -> None:

@@ -21,6 +21,7 @@ from prune_init.analysis import path_elements, path_pooling, path_products, path
 from prune_init.analysis.path_calls import functions_shown, is_composed, taken_apart
 from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
 from prune_init.analysis.path_writes import write, write_part, written
+from prune_init.errors import first_line
 from prune_init.pruning.operations import PATHS, Paths
 from prune_init.pruning.structures import mapped
 
@@ -42,7 +43,7 @@ class PathMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        kwargs = {key: value for key, value in (kwargs or {}).items() if key != "out" or value is not None}
         if not args and "input" in kwargs:
             args = (kwargs.pop("input"),)
         name = name_of(func)
@@ -100,7 +101,8 @@ class PathMode(TorchFunctionMode):
         effect = PATHS.get(plain)
         if kwargs.get("out") is not None or (targets and effect in (Paths.MOVES, Paths.CAST)):
             raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} into a given tensor"))
-        if targets and effect is Paths.POINTWISE and self.kinds.of(targets[0]) is Kind.PATH:
+        alone = not self.kinds.carries((args[1:], kwargs))
+        if targets and effect is Paths.POINTWISE and alone and self.kinds.of(targets[0]) is Kind.PATH:
             return targets[0]
         if plain not in RULES and effect is None:
             if not is_composed(func):
@@ -108,7 +110,7 @@ class PathMode(TorchFunctionMode):
             with taken_apart(func), self:
                 return func(*args, **kwargs)
         numbers = [t for t in tensors_in((args, kwargs)) if t.is_floating_point()]
-        dtype = next(t.dtype for t in (*(t for t in numbers if self.kinds.of(t) is kind), *numbers))
+        dtype = next((t.dtype for t in (*(t for t in numbers if self.kinds.of(t) is kind), *numbers)), torch.float32)
         result = self._result(func, plain, args, kwargs)
         if targets:
             return write(self.kinds, targets[0], result, kind)
@@ -118,7 +120,10 @@ class PathMode(TorchFunctionMode):
 
     def _result(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
         if name in RULES:
-            return RULES[name](self.kinds, *args, **kwargs)
+            try:
+                return RULES[name](self.kinds, *args, **kwargs)
+            except TypeError as error:
+                raise UnsupportedOperationError(f"{name} in this form has no rule: {first_line(error)}") from error
         effect = PATHS[name]
         if effect is Paths.UNION:
             return path_elements.elementwise(self.kinds, func, *args, **kwargs)

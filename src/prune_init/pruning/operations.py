@@ -45,8 +45,8 @@ _ROWS = {
     Paths.PRODUCT: "mul imul rmul multiply",
     Paths.QUOTIENT: "div divide floor_divide floordiv itruediv rdiv rtruediv true_divide truediv",
     Paths.REDUCTION: """
-        all amax amin any argmax argmin cummax cummin cumprod cumsum linalg_vector_norm logcumsumexp logsumexp max mean
-        median min nanmean nansum norm prod std sum var std_mean var_mean vector_norm""",
+        all amax amin any argmax argmin cummax cummin cumprod cumsum linalg_norm linalg_vector_norm logcumsumexp
+        logsumexp max mean median min nanmean nansum norm prod std sum var std_mean var_mean vector_norm""",
     Paths.CAST: "bfloat16 bool byte cpu cuda double float half int long short to type type_as",
     Paths.RANDOM: """
         bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand rand_like randint
