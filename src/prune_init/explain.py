@@ -15,6 +15,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from prune_init.errors import InputError, one_of
 
+whole_tracebacks = False
+"""Whether the user asked, by HYDRA_FULL_ERROR, for more than a line."""
+
+
+def shown(error: BaseException) -> str | None:
+    """`one_line`, unless the user asked for all."""
+    return None if whole_tracebacks else one_line(error)
+
 
 def one_line(error: BaseException) -> str | None:
     """`key=value: what is allowed`, if `error` or what caused it says so."""
@@ -35,6 +43,8 @@ def one_line(error: BaseException) -> str | None:
             return f"{_as_given(str(cause.full_key))}: unknown key; {one_of(cause.key, allowed)}"
     if isinstance(error, InstantiationException):
         return refusal(error)
+    if type(error).__name__ == "MisconfigurationException":  # Lightning, of its own arguments
+        return " ".join(str(error).split())
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         given = next((a for a in sys.argv[1:] if a.startswith("=") or a.endswith("=null")), "")  # Hydra does not say
         return f"{given}: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
@@ -56,6 +66,8 @@ def refusal(error: InstantiationException) -> str | None:
     cause = error.__cause__
     if isinstance(cause, InputError):
         return str(cause)
+    if (broken := _broken_import(error)) is not None:
+        return broken
     if isinstance(cause, (TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
         return " ".join(str(cause).split())
     if isinstance(cause, ImportError) and str(error).startswith("Error in call"):  # it was told to import something
@@ -63,6 +75,21 @@ def refusal(error: InstantiationException) -> str | None:
     if isinstance(cause, (ImportError, InstantiationException, type(None))):
         return str(error).splitlines()[0].split(", set env var")[0]
     return None
+
+
+def _broken_import(error: InstantiationException) -> str | None:
+    """What a module of the user raised while it was imported; None if the module is not there, or is in order."""
+    origin = error.__cause__.__cause__ if isinstance(error.__cause__, ImportError) else None
+    target = str(error).partition("'")[2].partition("'")[0]
+    if origin is None or isinstance(origin, AttributeError):
+        return None
+    if isinstance(origin, ModuleNotFoundError) and f"{target}.".startswith(f"{origin.name}."):
+        return None
+    frames = [f for f in traceback.extract_tb(origin.__traceback__) if not f.filename.startswith("<frozen ")]
+    file, line, what = frames[-1].filename, frames[-1].lineno, " ".join(str(origin).split())
+    if isinstance(origin, SyntaxError):
+        file, line, what = origin.filename or file, origin.lineno, origin.msg
+    return f"importing {target} fails: {type(origin).__name__}: {what} ({file}, line {line})"
 
 
 def refused(key: str, value: object, why: str) -> InputError:

@@ -24,7 +24,7 @@ class WandbRun(WandbLogger):
     """Curves by epoch, the outcome as summary columns, layer densities as a table, and masks if asked for.
 
     Args:
-        save_dir: the run's folder; W&B writes to `wandb` below it.
+        save_dir: the run's folder; W&B writes to `wandb` below it, or below WANDB_DIR if that is set.
         id: the same for every start of the same run. One that goes on from a checkpoint appends to the W&B run of
             this id; one that starts over asks for a new one in its place.
         mode: offline, online or disabled. Without an answer from the server, online becomes offline.
@@ -51,7 +51,7 @@ class WandbRun(WandbLogger):
         labels = [*tags, preset, commit and commit[:10] + commit[40:]]
         group = group if preset is None else f"{preset}/{group}"
         more |= {"mode": mode or "offline", "group": group, "tags": [str(label) for label in labels if label]}
-        super().__init__(name or save_dir.name, save_dir, id=id, **more)
+        super().__init__(name or save_dir.name, os.environ.get("WANDB_DIR") or save_dir, id=id, **more)
         self._goes_on, self._with_masks = False, masks
 
     @property
@@ -75,7 +75,7 @@ class WandbRun(WandbLogger):
 
         columns: list[str | int] = ["layer", "size", "kept", "density", "effective"]
         layers = [[layer["name"], *(layer[key] for key in columns[1:])] for layer in row["layers"]]
-        with _staging(folder / "wandb"):
+        with _staging(Path(self.save_dir or folder) / "wandb"):
             self.experiment.log(outcome(row) | {"layers": wandb.Table(columns=columns, data=layers)})
             if self._with_masks:
                 known = {key: row[key] for key in ("scorer", "sparsity", "seed", "identity")}
