@@ -22,6 +22,7 @@ from prune_init.errors import one_of
 from prune_init.explain import one_line, shown
 from prune_init.interruption import Stopped, stoppable
 from prune_init.settings import identity
+from prune_init.swept_groups import deferred
 
 
 @hydra.main(version_base="1.3", config_path="pkg://prune_init.conf", config_name="config")
@@ -117,8 +118,10 @@ def main() -> None:
     warnings.filterwarnings("error", "provider=.* is not available")
     warnings.filterwarnings("ignore", "Experimental rerun")  # that the rest of the line is ignored
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # what it logs, it raises as well
+    typed = sys.argv
     try:
         _check_options()
+        sys.argv = [typed[0], *deferred(typed[1:])]
         run()
     except Exception as error:
         line = shown(error)
@@ -128,6 +131,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before or after the run itself
         sys.exit(128 + signal.SIGINT)
     finally:
+        sys.argv = typed
         if not wanted_full:
             del os.environ["HYDRA_FULL_ERROR"]
 

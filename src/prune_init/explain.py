@@ -14,6 +14,7 @@ from hydra.errors import (
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune_init.errors import InputError, one_of
+from prune_init.swept_groups import as_typed
 
 whole_tracebacks = False
 """Whether the user asked, by HYDRA_FULL_ERROR, for more than a line."""
@@ -40,7 +41,7 @@ def one_line(error: BaseException) -> str | None:
             return f"{cause.full_key}=???: has no default; must be given"
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(error, ConfigCompositionException):
             allowed = [str(key) for key in cause.parent_node] if cause.parent_node is not None else []
-            return f"{_as_given(str(cause.full_key))}: unknown key; {one_of(cause.key, allowed)}"
+            return f"{_as_given(str(cause.full_key))}: unknown key{_of_choice(cause)}; {one_of(cause.key, allowed)}"
     if isinstance(error, InstantiationException):
         return refusal(error)
     if type(error).__name__ == "MisconfigurationException":  # Lightning, of its own arguments
@@ -94,7 +95,7 @@ def _broken_import(error: InstantiationException) -> str | None:
 
 def refused(key: str, value: object, why: str) -> InputError:
     """An error of the settings at or below `key`, named as the command line gave them, else `key=value`."""
-    given = " ".join(a for a in sys.argv[1:] if f"{a.lstrip('+~').split('=')[0]}.".startswith(f"{key}."))
+    given = " ".join(a for a in map(as_typed, sys.argv[1:]) if f"{a.lstrip('+~').split('=')[0]}.".startswith(f"{key}."))
     name, _, setting = (given or f"{key}={value}").partition("=")
     return InputError(name, setting, why)
 
@@ -111,4 +112,12 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def _as_given(key: str) -> str:
-    return next((a for a in sys.argv[1:] if a.lstrip("+~").split("=")[0] == key), key)
+    return next((a for a in map(as_typed, sys.argv[1:]) if a.lstrip("+~").split("=")[0] == key), key)
+
+
+def _of_choice(error: ConfigAttributeError | ConfigKeyError) -> str:
+    """Which of several choices has no such key."""
+    group, _, below = str(error.full_key).partition(".")
+    swept = any(a.startswith(f"{group}=") and "," in a for a in sys.argv[1:])
+    name = error.parent_node.get("name") if swept and "." not in below and error.parent_node is not None else None
+    return f" of {group}={name}" if name else ""
