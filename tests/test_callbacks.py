@@ -82,7 +82,9 @@ def accuracy(folder: Path, row: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("name", AVERAGES)
-@pytest.mark.parametrize("more", [(), ("compact=true",)], ids=["masked", "compact"])
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("compact=true",), marks=pytest.mark.slow)], ids=["masked", "compact"]
+)
 def test_averages_keep_the_masks_and_are_what_is_reported(command, tmp_path, name, more):
     outcome = command(*QUICK, *AVERAGES[name], *more)
     assert (outcome.code, outcome.err) == (0, "")
@@ -128,6 +130,7 @@ class Note(pl.Callback):
 AT = [(name, after) for name in ("ema", "mean", "swa") for after in (1, 2, 3, 9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "after"), [*AT, ("swa", 4)])
 def test_an_interrupted_average_goes_on(command, tmp_path, name, after):
     """Cut before, in and after the averaging of SWA, in its pass for batch norm (4), and after the last epoch (9)."""

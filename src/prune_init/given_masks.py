@@ -89,18 +89,16 @@ def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:
         InputError: naming the first that differs.
     """
     masks = read(path)
-    for name, mask in masks.items():
-        if name not in weights:
-            raise InputError(
-                "masks", path, f"has a mask of {name}, which this net does not prune; {one_of(name, weights)}"
-            )
-        if mask.shape != weights[name].shape:
-            here, there = ("x".join(map(str, t.shape)) for t in (weights[name], mask))
-            raise InputError(
-                "masks", path, f"{name} is {there} there and {here} in this net; allowed: masks of this net"
-            )
-    if missing := [name for name in weights if name not in masks]:
-        raise InputError("masks", path, f"has no mask of {missing[0]}; to leave it dense: exclude=[{missing[0]}]")
+    if unknown := sorted(masks.keys() - weights.keys()):
+        why = f"has a mask of {unknown[0]}, which this net does not prune; {one_of(unknown[0], weights)}"
+        raise InputError("masks", path, why)
+    for name, weight in weights.items():
+        if name not in masks:
+            raise InputError("masks", path, f"has no mask of {name}; to leave it dense: exclude=[{name}]")
+        if masks[name].shape != weight.shape:
+            there, here = ("x".join(map(str, tensor.shape)) for tensor in (masks[name], weight))
+            why = f"{name} is {there} there and {here} in this net; allowed: masks of this net"
+            raise InputError("masks", path, why)
 
 
 def prune(
