@@ -59,7 +59,8 @@ class WandbRun(WandbLogger):
     def experiment(self) -> Any:
         """The W&B run, started when first asked for."""
         if self._experiment is None and not hasattr(self, "_attach_id"):  # a spawned process attaches to its parent's
-            self._experiment = _start({**self._wandb_init, "resume": "allow" if self._goes_on else None})
+            with _told_already():
+                self._experiment = _start({**self._wandb_init, "resume": "allow" if self._goes_on else None})
         return super().experiment
 
     @rank_zero_only
@@ -103,8 +104,6 @@ def _start(options: Plain) -> Any:
     Raises:
         InputError: online, but nobody is logged in; or an argument that `wandb.init` does not have.
     """
-    if os.environ.get("WANDB_MODE") == "":
-        del os.environ["WANDB_MODE"]  # for W&B an empty variable is a wrong mode
     import wandb
 
     settings = wandb.Settings(
@@ -133,12 +132,32 @@ def _start(options: Plain) -> Any:
 @contextmanager
 def _staging(folder: Path) -> Iterator[None]:
     """Where W&B keeps tables until their upload: in the home directory, they would not travel with an offline run."""
-    before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = str(folder.absolute())
+    with _environment({"WANDB_DATA_DIR": str(folder.absolute())}):
+        yield
+
+
+@contextmanager
+def _told_already() -> Iterator[None]:
+    """Without variables that the configuration has read, or that are empty: W&B fails at an empty mode or tag."""
+    empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]
+    with _environment(dict.fromkeys(["WANDB_TAGS", *empty])):
+        yield
+
+
+@contextmanager
+def _environment(change: dict[str, str | None]) -> Iterator[None]:
+    """The environment with other values, None for none, and as it was afterwards."""
+    before = {name: os.environ.get(name) for name in change}
     try:
+        _set(change)
         yield
     finally:
-        if before is None:
-            del os.environ["WANDB_DATA_DIR"]
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
         else:
-            os.environ["WANDB_DATA_DIR"] = before
+            os.environ[name] = value
