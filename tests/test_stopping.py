@@ -100,6 +100,14 @@ LEFT = "the last batch of 5,000 images has one image"
             f"recipe.batch_size=4999: {LEFT}, which batch norm cannot take; allowed: recipe.drop",
         ),
         (
+            "scorer=grasp sample.batch_size=99",
+            "sample.batch_size=99: the last batch of 100 images has one image, which",
+        ),
+        (
+            "scorer=snip mode=train sample.batch_size=1",
+            "sample.batch_size=1: the last batch of 100 images has one image",
+        ),
+        (
             "recipe.batch_size=1",
             "recipe.batch_size=1: batches have one image, which batch norm cannot take; allowed: lar",
         ),

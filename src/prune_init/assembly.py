@@ -24,7 +24,7 @@ from prune_init.pruning.loop import Progress, prune
 from prune_init.pruning.result import PruneResult
 from prune_init.settings import identity
 from prune_init.training.datamodule import DataModule
-from prune_init.training.last_batch import check_last_batch
+from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.prune_first import PruneFirst
@@ -122,11 +122,14 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
 
 
 def check_batches(cfg: DictConfig, data: DataModule, module: PruneThenTrain, trainer: pl.Trainer) -> None:
-    """Refuse, once data and devices are known, batches that the net cannot be trained on.
+    """Refuse, once data and devices are known, batches that the net cannot be scored or trained on.
 
     Raises:
         InputError: naming the batch size.
     """
+    if not cfg.masks and (cfg.mode or cfg.scorer.get("mode")) == "train" and "examples_per_class" in cfg.scorer:
+        images = cfg.sample.per_class * cfg.dataset.num_classes
+        check_sample(module.net, cfg.dataset.input_shape, images=images, batch_size=cfg.sample.batch_size)
     if not cfg.train:
         return
     data.trainer = trainer

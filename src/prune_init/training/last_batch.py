@@ -43,3 +43,15 @@ def check_last_batch(net: nn.Module, shape: Sequence[int], *, images: int, batch
         if batch_size // world <= 1:
             one, remedy = f"batches have one image{whose}", "larger ones"
         raise InputError("recipe.batch_size", batch_size, f"{one}, which batch norm cannot take; allowed: {remedy}")
+
+
+def check_sample(net: nn.Module, shape: Sequence[int], *, images: int, batch_size: int) -> None:
+    """The same for the pruning sample, where it is scored in train mode.
+
+    Raises:
+        InputError: saying what else to choose.
+    """
+    left_over = images % batch_size or min(images, batch_size)
+    if left_over == 1 and not takes_one_image(net, shape):
+        why = f"the last batch of {images:,} images has one image, which batch norm cannot take in train mode"
+        raise InputError("sample.batch_size", batch_size, f"{why}; allowed: another size")
