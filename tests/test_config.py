@@ -27,6 +27,8 @@ GROUPS = {
 CHOICES = [(group, name) for group, names in sorted(GROUPS.items()) for name in names]
 NEEDED = {
     "dataset=folder": ["dataset.root=somewhere", "dataset.num_classes=5"],
+    "callbacks=early_stopping": ["validation=100"],
+    "loss=class_weights": ["loss.weights=[1,1,1,1,1,1,1,1,1,2]"],
     "architecture=vgg11_tiny": ["dataset=tiny_imagenet"],
     "architecture=vgg16_tiny": ["dataset=tiny_imagenet"],
 }
@@ -285,6 +287,14 @@ OTHER = [
     "recipe.gradient_clip=1.0",
     "recipe.optimizer.lr=0.051",
     "recipe.scheduler.T_max=99",
+    "recipe.drop_last=true",
+    "loss=label_smoothing",
+    "loss.label_smoothing=0.2",
+    "callbacks=ema",
+    "callbacks=swa",
+    "callbacks=[ema,swa]",
+    "+trainer.max_steps=7",
+    "+trainer.max_steps=8",
     "dataset=cifar10",
 ]
 
@@ -297,6 +307,20 @@ def test_the_same_configuration_has_the_same_name(composed: Composed):
 def test_what_defines_a_result_is_in_the_name(composed: Composed):
     codes = {override: run_name(composed(override))[-8:] for override in ["seed=0", *OTHER]}
     assert len(set(codes.values())) == len(codes), codes
+
+
+def test_keys_that_were_added_do_not_rename_the_runs_before(composed: Composed):
+    """Folders that these commands gave before there were losses, callbacks and given masks."""
+    assert run_name(composed()) == "fashion_small/conv/synflow-x1.70-s0-1292e01e"
+    assert (
+        run_name(composed("architecture=mlp", "scorer=random", "seed=3"))
+        == "fashion_small/mlp/random-x1.70-s3-83d182e9"
+    )
+
+
+def test_what_is_added_with_its_default_is_what_the_configuration_has(composed: Composed):
+    plain = settings.resolved(composed())
+    assert {key: plain[key] or {} for key in settings.LATER} == {k: v or {} for k, v in settings.LATER.items()}
 
 
 @pytest.mark.parametrize("place", ["dataset.root=/elsewhere", "dataset.download=true"])

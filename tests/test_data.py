@@ -300,6 +300,30 @@ def test_each_choice_names_a_loader_and_its_arguments(path: Path) -> None:
     assert set(config) == set(inspect.signature(loader).parameters)
 
 
+def test_labels_must_lie_below_the_number_of_classes(small: Dataset) -> None:
+    few = small.test.select((small.test.labels < 3).nonzero().flatten())
+    assert replace(small, test=few).num_classes == 10
+    assert isinstance(few, ArrayImages)
+    with pytest.raises(InputError, match=r"dataset\.num_classes=10: is 13 here"):
+        replace(small, test=replace(few, labels=few.labels + 10))
+    with pytest.raises(InputError, match=r"dataset=labels: one of them is -1; allowed: 0 to num_classes - 1"):
+        replace(small, test=replace(few, labels=few.labels - 1))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_drop_last_leaves_out_what_does_not_fill_a_batch(world: int) -> None:
+    ranks = [Sampler(22, 3, seed=0, rank=rank, world=world, drop_last=True) for rank in range(world)]
+    kept = [Sampler(22, 3, seed=0, rank=rank, world=world) for rank in range(world)]
+    for rank, other in zip(ranks, kept, strict=True):
+        batches = rank.batches()
+        assert [len(batch) for batch in batches] == [3] * len(rank) == [3] * (22 // (3 * world))
+        assert all(torch.equal(batch, full) for batch, full in zip(batches, other.batches(), strict=False))
+    assert {rank.smallest() for rank in ranks} == {3}
+    assert {rank.smallest() for rank in kept} == {min(len(batch) for rank in kept for batch in rank.batches())}
+    with pytest.raises(InputError, match=r"recipe\.drop_last=true: leaves no batch: 22 images do not fill one of 69"):
+        Sampler(22, 23, world=3, drop_last=True)
+
+
 def test_false_numbers_in_the_configuration_are_refused() -> None:
     with pytest.raises(InputError, match=r"dataset\.num_classes=100: is 10 here"):
         fashion_small(num_classes=100, input_shape=(1, 28, 28))

@@ -220,8 +220,8 @@ def test_what_is_wrong_with_the_folders_of_tiny_imagenet_is_told(tiny_site: str,
     notes.unlink()
     with pytest.raises(InputError, match=r"val_annotations\.txt: is missing"):
         load_tiny(tmp_path / "raw")
-    (base / "val/images").rename(base / f"val/{WNIDS[0]}")
-    with pytest.raises(InputError, match="val has 1 class folders"):
+    (base / "val/images").rename(base / "val/elsewhere")
+    with pytest.raises(InputError, match="val has a class folder that train has not: elsewhere"):
         load_tiny(tmp_path / "raw")
 
 
@@ -271,13 +271,24 @@ def test_images_in_files_are_a_function_of_seed_and_epoch_for_any_number_of_work
     assert torch.cat([y for _, y in sample]).bincount().tolist() == [3, 3]
 
 
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_test_set_may_lack_a_class(pictures: Path, lacking: int) -> None:
+    for image in (pictures / f"val/{WNIDS[lacking]}").iterdir():
+        image.unlink()
+    (pictures / f"val/{WNIDS[lacking]}").rmdir()
+    data = load_folder(pictures)
+    ((_, labels),) = data.test_loader(4, device="cpu")
+    assert data.num_classes == 2 and labels.tolist() == [1 - lacking] * 2  # numbered as in train
+    assert sorted(data.train.labels.tolist()) == [0] * 4 + [1] * 4
+
+
 def test_what_is_wrong_with_a_folder_is_told(pictures: Path) -> None:
     with pytest.raises(InputError, match=r"dataset\.num_classes=5: .*train has 2 class folders"):
         load_folder(pictures, num_classes=5)
     with pytest.raises(InputError, match="input_shape"):
         folder(root=str(pictures), workers=0, num_classes=2, input_shape=(1, 32, 32))
     (pictures / f"val/{WNIDS[0]}").rename(pictures / "val/other")
-    with pytest.raises(InputError, match="do not have the same class folders"):
+    with pytest.raises(InputError, match="val has a class folder that train has not: other"):
         load_folder(pictures)
     (pictures / "val").rename(pictures / "test")
     with pytest.raises(MissingDataError, match=r"has no folder val; expected .*/val/<class>"):

@@ -137,6 +137,6 @@ def test_the_scorer_of_contributing(tmp_path):
 
 
 def test_every_choice_of_every_group_is_named():
-    for group in ("dataset", "recipe", "lifecycle", "ablation", "logger", "scorer"):
+    for group in ("dataset", "recipe", "lifecycle", "ablation", "logger", "scorer", "loss", "callbacks"):
         for choice in (ROOT / "conf" / group).glob("*.yaml"):
             assert f"`{choice.stem}`" in README, f"{group}={choice.stem}"

@@ -33,6 +33,7 @@ def run(console: Console, *, first_epoch: int = 0) -> None:
         trainer.current_epoch = epoch
         for step in range(2):
             bars.on_train_batch_end(trainer, module, None, (torch.empty(0), torch.empty(0)), step)
+        bars.on_validation_end(trainer, module)
         bars.on_train_epoch_end(trainer, module)
     bars.stop()
 

@@ -82,6 +82,48 @@ def epochs(history: list[dict[str, Any]]) -> list[float]:
     return [row["epoch"] for row in history if "test/top1" in row]
 
 
+VARIABLES = {
+    "WANDB_PROJECT": "theirs",
+    "WANDB_ENTITY": "team",
+    "WANDB_RUN_GROUP": "group",
+    "WANDB_JOB_TYPE": "job",
+    "WANDB_NAME": "name",
+    "WANDB_TAGS": "one, two,",
+}
+
+
+def seen_by(run: OfflineRun) -> tuple[Any, ...]:
+    known = run.run
+    return known.project, known.entity, known.run_group, known.job_type, known.display_name, list(known.tags[:2])
+
+
+def test_variables_say_what_the_command_line_does_not(command, wandb, monkeypatch, tmp_path):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    assert command(*QUICK, "train=false").code == 0
+    (seen,) = offline(runs()[0], wandb)
+    assert seen_by(seen) == ("theirs", "team", "group", "job", "name", ["one", "two"])
+    mine = [f"logger.{key}=mine" for key in ("project", "entity", "group", "job_type", "name")]
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    assert command(*QUICK, "train=false", "results=again", *mine, "logger.tags=[my,own]", "logger.masks=true").code == 0
+    wandb.teardown()
+    (path,) = (tmp_path / "elsewhere").glob("wandb/offline-run-*")
+    assert seen_by(load(path)) == ("mine",) * 5 + (["my", "own"],)
+    assert not list((tmp_path / "again").rglob("wandb"))
+    for artifact in load(path).artifacts:
+        for file in artifact.manifest.contents:
+            assert Path(file.local_path).is_relative_to(tmp_path / ("again" if "masks" in file.path else "elsewhere"))
+
+
+def test_empty_variables_say_nothing(command, wandb, monkeypatch):
+    for name in (*VARIABLES, "WANDB_DIR", "WANDB_MODE"):
+        monkeypatch.setenv(name, "")
+    assert command(*QUICK, "train=false").code == 0
+    (seen,) = offline(runs()[0], wandb)
+    project, _, group, job, name, _ = seen_by(seen)
+    assert (project, group, job, name) == ("prune_init", "fashion_small/conv", "random", runs()[0].name)
+
+
 def test_offline_runs_of_a_sweep(command, wandb):
     outcome = command("-m", *QUICK, "seed=0,1", "logger.tags=[mine]", "logger.masks=true")
     assert outcome.code == 0 and "wandb:" not in outcome.out + outcome.err

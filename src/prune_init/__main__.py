@@ -16,12 +16,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune_init import results, run_status
+from prune_init import explain, results, run_status
 from prune_init.console import Console
 from prune_init.errors import one_of
-from prune_init.explain import one_line
+from prune_init.explain import one_line, shown
 from prune_init.interruption import Stopped, stoppable
 from prune_init.settings import identity
+from prune_init.swept_groups import deferred
 
 
 @hydra.main(version_base="1.3", config_path="pkg://prune_init.conf", config_name="config")
@@ -65,6 +66,8 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             raise
         if began:
             _remove_if_empty(folder, Path(cfg.results))
+        if explain.whole_tracebacks:
+            raise
         raise SystemExit(line) from None
 
 
@@ -110,22 +113,25 @@ def _check_options() -> None:
 
 def main() -> None:
     """The command line: errors that the user can mend end in one line, bugs in a traceback."""
-    wanted_full = "HYDRA_FULL_ERROR" in os.environ
+    wanted_full = explain.whole_tracebacks = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     warnings.filterwarnings("error", "provider=.* is not available")
     warnings.filterwarnings("ignore", "Experimental rerun")  # that the rest of the line is ignored
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # what it logs, it raises as well
+    typed = sys.argv
     try:
         _check_options()
+        sys.argv = [typed[0], *deferred(typed[1:])]
         run()
     except Exception as error:
-        line = one_line(error)
-        if line is None or wanted_full:
+        line = shown(error)
+        if line is None:
             raise
         sys.exit(line)
     except KeyboardInterrupt:  # before or after the run itself
         sys.exit(128 + signal.SIGINT)
     finally:
+        sys.argv = typed
         if not wanted_full:
             del os.environ["HYDRA_FULL_ERROR"]
 

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from prune_init import given_masks
 from prune_init.building import build, check_devices, chosen
 from prune_init.data.dataset import Dataset
 from prune_init.explain import refusal, refused
@@ -23,15 +24,18 @@ from prune_init.pruning.loop import Progress, prune
 from prune_init.pruning.result import PruneResult
 from prune_init.settings import identity
 from prune_init.training.datamodule import DataModule
+from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
-from prune_init.training.resume import RandomState, Signed, last_checkpoint
+from prune_init.training.prune_first import PruneFirst
+from prune_init.training.resume import BeforeTheEnd, RandomState, Signed, last_checkpoint
 from prune_init.training.whole_checkpoints import WholeCheckpoints
 
 
 def make_data(cfg: DictConfig, dataset: Dataset) -> DataModule:
     """Batches of the data set."""
-    return DataModule(dataset, batch_size=cfg.recipe.batch_size, seed=cfg.seed)
+    drop_last = cfg.recipe.get("drop_last", False)
+    return DataModule(dataset, batch_size=cfg.recipe.batch_size, seed=cfg.seed, drop_last=drop_last)
 
 
 def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneThenTrain:
@@ -42,6 +46,7 @@ def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneT
         sample=partial(data.sample, cfg.sample.per_class, batch_size=cfg.sample.batch_size, augment=cfg.sample.augment),
         optimizer=instantiate(cfg.recipe.optimizer),
         scheduler=instantiate(cfg.recipe.scheduler),
+        loss=build(cfg.loss),
         compact_for=tuple(cfg.dataset.input_shape) if cfg.compact else None,
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
@@ -50,6 +55,9 @@ def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneT
 
 
 def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
+    shape = tuple(cfg.dataset.input_shape)
+    if cfg.masks:
+        return partial(given_masks.prune, path=cfg.masks, input_shape=shape, **chosen(cfg))
     generator = torch.Generator().manual_seed(cfg.seed)
     pruner = partial(
         prune,
@@ -59,7 +67,8 @@ def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
         schedule=build(cfg.schedule),
         scope=cfg.scope,
         mode=cfg.mode,
-        input_shape=tuple(cfg.dataset.input_shape),
+        input_shape=shape,
+        loss=build(cfg.loss),
         generator=generator,
         progress=progress,
         **chosen(cfg),
@@ -77,11 +86,14 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     """Lightning's Trainer; with `checkpoint`, one that goes on from the folder's last.ckpt."""
     check_devices(cfg.trainer)  # once more: a cluster's job has other devices than the machine that submitted it
     cycles: LotteryTicket | None = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
-    callbacks = [*([] if cycles is None else [cycles]), *callbacks]
+    chosen_ones = [build(callback) for callback in (cfg.callbacks or {}).values()]
+    first = [PruneFirst()] if chosen_ones else []
+    callbacks = [*first, *([] if cycles is None else [cycles]), *chosen_ones, *callbacks]
     last = last_checkpoint(folder, identity(cfg))
     if cfg.checkpoint:
         callbacks += [Signed(identity(cfg)), RandomState()]
-        callbacks.append(ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
+        kind = BeforeTheEnd if chosen_ones else ModelCheckpoint
+        callbacks.append(kind(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs
     _quiet()
     try:
@@ -107,6 +119,31 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     if cfg.checkpoint and not cfg.force:
         trainer.ckpt_path = last
     return trainer
+
+
+def check_batches(cfg: DictConfig, data: DataModule, module: PruneThenTrain, trainer: pl.Trainer) -> None:
+    """Refuse, once data and devices are known, batches that the net cannot be scored or trained on.
+
+    Raises:
+        InputError: naming the batch size.
+    """
+    if not cfg.masks and (cfg.mode or cfg.scorer.get("mode")) == "train" and "examples_per_class" in cfg.scorer:
+        images = cfg.sample.per_class * cfg.dataset.num_classes
+        check_sample(module.net, cfg.dataset.input_shape, images=images, batch_size=cfg.sample.batch_size)
+    if not cfg.train:
+        return
+    data.trainer = trainer
+    sampler = data.train_dataloader().sampler
+    limit = trainer.limit_train_batches
+    seen = min(len(sampler), limit) if isinstance(limit, int) else int(len(sampler) * limit)
+    if sampler.smallest() == 1 and (seen == len(sampler) or sampler.batch_size == 1):
+        check_last_batch(
+            module.net,
+            cfg.dataset.input_shape,
+            images=sampler.count,
+            batch_size=cfg.recipe.batch_size,
+            world=trainer.world_size,
+        )
 
 
 def _plugins() -> list[Any]:

@@ -26,7 +26,8 @@ def build(choice: DictConfig, **more: Any) -> Any:
         why = refusal(error)
         if why is None or isinstance(error.__cause__, InputError):
             raise
-        raise refused(str(choice._get_full_key(None)), choice.name, why) from error
+        name = choice.get("name", choice.get("_target_"))
+        raise refused(str(choice._get_full_key(None)), name, why) from error
 
 
 def dataset(cfg: DictConfig) -> "Dataset":

@@ -30,10 +30,15 @@ class Console:
         for key, value in {
             "data set": f"{cfg.dataset.name}, {cfg.dataset.num_classes} classes of {_shape(cfg.dataset.input_shape)}",
             "architecture": cfg.architecture.name,
-            "scorer": f"{cfg.scorer.name}, {iterations} x {cfg.schedule.name}, {cfg.scope}, {mode} mode",
+            "scorer": None
+            if cfg.masks
+            else f"{cfg.scorer.name}, {iterations} x {cfg.schedule.name}, {cfg.scope}, {mode} mode",
+            "masks": cfg.masks,
             "ablation": None if cfg.ablation.name == "none" else cfg.ablation.name,
             "sparsity": f"{100 * cfg.sparsity:.6g} %, {cfg.target} (exponent {cfg.exponent:.3g})",
             "training": f"{_count(cfg.recipe.epochs, 'epoch')}, batch {cfg.recipe.batch_size}" if cfg.train else "none",
+            "loss": None if cfg.loss.name == "cross_entropy" else cfg.loss.name,
+            "callbacks": ", ".join(cfg.callbacks) if cfg.callbacks else None,
             "lifecycle": None
             if "_target_" not in cfg.lifecycle
             else f"{cfg.lifecycle.name}, {_count(cfg.lifecycle.levels, 'level')}",
@@ -58,8 +63,9 @@ class Console:
             "cost": f"{cost['passes']:,} passes ({_count(cost['iterations'], 'iteration')} of "
             f"{_count(cost['examples_per_iteration'], 'example')}), {cost['flops'] / 1e9:.3g} GFLOP",
             "compact": _savings(row["compaction"]) if row.get("compaction") else None,
-            "top-1": _accuracies(row["top1"]),
-            "top-5": _accuracies(row["top5"]),
+            "training": _stopped(row),
+            "top-1": _accuracies(row, "top1"),
+            "top-5": _accuracies(row, "top5"),
             "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
             "results": _short(folder),
         }
@@ -107,9 +113,17 @@ def _savings(compaction: dict[str, Any]) -> str:
     )
 
 
-def _accuracies(accuracy: dict[str, float | None]) -> str:
+def _stopped(row: dict[str, Any]) -> str | None:
+    trained = row.get("trained") or {}
+    if not trained.get("stopped") or not row["config"]["train"]:
+        return None
+    return f"stopped after {_count(trained['steps'], 'step')}, in epoch {trained['epochs']}"
+
+
+def _accuracies(row: dict[str, Any], name: str) -> str:
+    accuracy = row[name]
     if accuracy["last"] is None:
-        return "not trained"
+        return "not tested" if row["config"]["train"] else "not trained"
     parts = [f"last {_percent(accuracy['last'])}", f"best epoch on the test set {_percent(accuracy['best'])}"]
     if accuracy["at_best_validation"] is not None:
         parts.append(f"at best validation {_percent(accuracy['at_best_validation'])}")

@@ -11,13 +11,14 @@ from safetensors.torch import save_file
 
 from prune_init import results
 from prune_init.analysis.export import save_onnx, save_program
-from prune_init.assembly import make_data, make_module, make_trainer
+from prune_init.assembly import check_batches, make_data, make_module, make_trainer
 from prune_init.console import Console
 from prune_init.data.dataset import Dataset
 from prune_init.files import whole
 from prune_init.pruning import masks
-from prune_init.settings import identity, resolved
+from prune_init.settings import identity, resolved, scorer_name
 from prune_init.training.dashboards import opened
+from prune_init.training.datamodule import DataModule
 from prune_init.training.history import History
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.progress import ProgressBars
@@ -39,12 +40,15 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
     data = make_data(cfg, dataset)
     module = make_module(cfg, data, bars.scoring)
     trainer = make_trainer(cfg, folder, [history, bars])
+    check_batches(cfg, data, module, trainer)
     console.rich.quiet = not trainer.is_global_zero
     with opened(trainer, resolved(cfg)) as dashboards:
         console.plan(cfg, folder)
         ready = time.perf_counter()
         try:
             trainer.fit(module, datamodule=data)
+            if history.rows and (cfg.callbacks or history.ends_untested):
+                _test_what_is_left(trainer, module, data, history)
         finally:
             bars.stop()
         seconds = {
@@ -53,7 +57,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
             "training": sum(epoch["seconds"] for epoch in history.rows),
             "total": time.perf_counter() - start,
         }
-        row = _row(cfg, module, history, seconds)
+        row = _row(cfg, module, history, seconds) | {"trained": _trained(trainer, history)}
         if trainer.is_global_zero:
             keep_weights = not cfg.train if cfg.weights is None else cfg.weights
             _write(folder, row, module, keep_weights=keep_weights, export=cfg.export)
@@ -63,12 +67,27 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
     return row
 
 
+def _test_what_is_left(trainer: pl.Trainer, module: PruneThenTrain, data: DataModule, history: History) -> None:
+    """Callbacks may change the net after the last test, and a run that is stopped early may lack one."""
+    trainer.ckpt_path = None  # the net is as training left it
+    trainer.validate(module, datamodule=data, verbose=False)
+    history.amend(trainer)
+
+
+def _trained(trainer: pl.Trainer, history: History) -> dict[str, Any]:
+    """How far training went: epochs begun, optimiser steps, and whether it ended before the last epoch did."""
+    epochs = len(history.rows)
+    short = epochs < (trainer.max_epochs or 0) or history.broken_off
+    return {"epochs": epochs, "steps": trainer.global_step, "stopped": short}
+
+
 def _row(cfg: DictConfig, module: PruneThenTrain, history: History, seconds: dict[str, float]) -> dict[str, Any]:
     return {
         "status": "complete",
         "identity": identity(cfg),
         "config": resolved(cfg),
-        **{group: cfg[group].name for group in ("scorer", "architecture", "dataset")},
+        "scorer": scorer_name(_root_=cfg),
+        **{group: cfg[group].name for group in ("architecture", "dataset")},
         **{key: cfg[key] for key in ("seed", "sparsity", "exponent")},
         **{key: module.pruning[key] for key in ("effective_sparsity", "connected", "layers", "cost")},
         "compaction": module.pruning.get("compaction"),

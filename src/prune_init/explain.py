@@ -14,6 +14,15 @@ from hydra.errors import (
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune_init.errors import InputError, one_of
+from prune_init.swept_groups import as_typed
+
+whole_tracebacks = False
+"""Whether the user asked, by HYDRA_FULL_ERROR, for more than a line."""
+
+
+def shown(error: BaseException) -> str | None:
+    """`one_line`, unless the user asked for all."""
+    return None if whole_tracebacks else one_line(error)
 
 
 def one_line(error: BaseException) -> str | None:
@@ -32,9 +41,11 @@ def one_line(error: BaseException) -> str | None:
             return f"{cause.full_key}=???: has no default; must be given"
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(error, ConfigCompositionException):
             allowed = [str(key) for key in cause.parent_node] if cause.parent_node is not None else []
-            return f"{_as_given(str(cause.full_key))}: unknown key; {one_of(cause.key, allowed)}"
+            return f"{_as_given(str(cause.full_key))}: unknown key{_of_choice(cause)}; {one_of(cause.key, allowed)}"
     if isinstance(error, InstantiationException):
         return refusal(error)
+    if type(error).__name__ == "MisconfigurationException":  # Lightning, of its own arguments
+        return " ".join(str(error).split())
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         given = next((a for a in sys.argv[1:] if a.startswith("=") or a.endswith("=null")), "")  # Hydra does not say
         return f"{given}: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
@@ -56,6 +67,8 @@ def refusal(error: InstantiationException) -> str | None:
     cause = error.__cause__
     if isinstance(cause, InputError):
         return str(cause)
+    if (broken := _broken_import(error)) is not None:
+        return broken
     if isinstance(cause, (TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
         return " ".join(str(cause).split())
     if isinstance(cause, ImportError) and str(error).startswith("Error in call"):  # it was told to import something
@@ -65,9 +78,24 @@ def refusal(error: InstantiationException) -> str | None:
     return None
 
 
+def _broken_import(error: InstantiationException) -> str | None:
+    """What a module of the user raised while it was imported; None if the module is not there, or is in order."""
+    origin = error.__cause__.__cause__ if isinstance(error.__cause__, ImportError) else None
+    target = str(error).partition("'")[2].partition("'")[0]
+    if origin is None or isinstance(origin, AttributeError):
+        return None
+    if isinstance(origin, ModuleNotFoundError) and f"{target}.".startswith(f"{origin.name}."):
+        return None
+    frames = [f for f in traceback.extract_tb(origin.__traceback__) if not f.filename.startswith("<frozen ")]
+    file, line, what = frames[-1].filename, frames[-1].lineno, " ".join(str(origin).split())
+    if isinstance(origin, SyntaxError):
+        file, line, what = origin.filename or file, origin.lineno, origin.msg
+    return f"importing {target} fails: {type(origin).__name__}: {what} ({file}, line {line})"
+
+
 def refused(key: str, value: object, why: str) -> InputError:
     """An error of the settings at or below `key`, named as the command line gave them, else `key=value`."""
-    given = " ".join(a for a in sys.argv[1:] if f"{a.lstrip('+~').split('=')[0]}.".startswith(f"{key}."))
+    given = " ".join(a for a in map(as_typed, sys.argv[1:]) if f"{a.lstrip('+~').split('=')[0]}.".startswith(f"{key}."))
     name, _, setting = (given or f"{key}={value}").partition("=")
     return InputError(name, setting, why)
 
@@ -84,4 +112,12 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def _as_given(key: str) -> str:
-    return next((a for a in sys.argv[1:] if a.lstrip("+~").split("=")[0] == key), key)
+    return next((a for a in map(as_typed, sys.argv[1:]) if a.lstrip("+~").split("=")[0] == key), key)
+
+
+def _of_choice(error: ConfigAttributeError | ConfigKeyError) -> str:
+    """Which of several choices has no such key."""
+    group, _, below = str(error.full_key).partition(".")
+    swept = any(a.startswith(f"{group}=") and "," in a for a in sys.argv[1:])
+    name = error.parent_node.get("name") if swept and "." not in below and error.parent_node is not None else None
+    return f" of {group}={name}" if name else ""

@@ -43,7 +43,9 @@ def check(config: DictConfig, loader: Any, known: Known) -> None:
         if key not in given:
             raise MissingKeyError(key)
     for key, value in given.items():
-        if isinstance(default[key], dict) and key not in JUDGED_ELSEWHERE:
+        if key == "callbacks":
+            _compare_named(key, value or {}, default[key] or {})
+        elif isinstance(default[key], dict) and key not in JUDGED_ELSEWHERE:
             _compare(key, value, default[key])
 
 
@@ -76,7 +78,8 @@ def _choices(config: DictConfig, loader: Any) -> tuple[str, ...]:
     task = list(config.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(task)
     for override in overrides:  # Hydra would make one of all of them
-        if isinstance(override.value(), list) and loader.get_group_options(override.key_or_group):
+        several = isinstance(override.value(), list) and override.key_or_group != "callbacks"
+        if several and loader.get_group_options(override.key_or_group):
             what = "allowed: one choice; a sweep tries several: -m GROUP=A,B"
             raise InputError(override.key_or_group, override.get_value_element_as_str(), what)
     groups = config.hydra.runtime.choices
@@ -89,6 +92,17 @@ def _defaults(config: DictConfig, loader: Any, choices: tuple[str, ...]) -> Dict
     for key in _missing(_plain(composed, resolve=False)):  # what has no default is taken as given
         OmegaConf.update(composed, key, OmegaConf.select(config, key))
     return composed
+
+
+def _compare_named(group: str, given: Any, default: dict[str, Any]) -> None:
+    """A group of as many objects as one likes, by names of one's own."""
+    if not isinstance(given, Mapping):
+        raise InputError(group, given, "allowed: names, and a _target_ below each")
+    for name, value in given.items():
+        if name in default:
+            _compare(f"{group}.{name}", value, default[name])
+        elif not (isinstance(value, Mapping) and isinstance(value.get("_target_"), str)):
+            raise InputError(f"{group}.{name}", value, "allowed: keys below it, of which one is _target_")
 
 
 def _compare(key: str, value: Any, default: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from prune_init import given_masks
 from prune_init.errors import InputError, check_whole, one_of
 from prune_init.host import compiler
 
@@ -24,14 +25,15 @@ OURS = {
     "max_epochs": "recipe.epochs",
     "enable_checkpointing": "checkpoint",
     "logger": "logger",
-    **dict.fromkeys(("callbacks", "plugins", "default_root_dir", "num_sanity_val_steps"), "the run itself"),
+    "callbacks": "callbacks",
+    **dict.fromkeys(("plugins", "default_root_dir", "num_sanity_val_steps"), "the run itself"),
     **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), "the run itself"),
 }
 """Arguments of Lightning's trainer that we give, and by which of our keys."""
 
 SWITCHES = (
     *("train", "compact", "channels_last", "compile", "checkpoint", "weights", "force"),
-    *("sample.augment", "logger.masks"),
+    *("sample.augment", "logger.masks", "recipe.drop_last"),
 )
 """Values that are true or false."""
 
@@ -42,8 +44,10 @@ def check(cfg: DictConfig) -> None:
     Raises:
         InputError: naming the key, the value and what is allowed.
     """
+    _check_masks(cfg)
     _check_sparsity(cfg)
     _check_words(cfg)
+    _check_callbacks(cfg)
     if cfg.iterations is not None:
         check_whole("iterations", cfg.iterations, least=1)
     for key, allowed in CHOICES.items():
@@ -75,6 +79,38 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key, default=False)
         if not isinstance(value, bool) and (key, value) != ("weights", None):
             raise InputError(key, value, "allowed: true, false")
+
+
+def _check_masks(cfg: DictConfig) -> None:
+    """That they can be read, and that no preset says as well what is pruned."""
+    if cfg.masks is None:
+        return
+    if not isinstance(cfg.masks, str) or not cfg.masks:
+        raise InputError("masks", cfg.masks, "allowed: a file of masks, or null")
+    given_masks.facts(cfg.masks)
+    for key in ("sparsity", "exponent"):
+        if not OmegaConf.is_interpolation(cfg, key):
+            raise InputError(key, cfg[key], f"does not go with masks={cfg.masks}, which say what is pruned; give one")
+    for key, allowed in {"target": "nominal", "ablation": "none", "lifecycle": "prune_then_train"}.items():
+        value = cfg[key] if key == "target" else cfg[key].name
+        if value != allowed:
+            raise InputError(key, value, f"masks={cfg.masks} works with {key}={allowed} only")
+
+
+def _check_callbacks(cfg: DictConfig) -> None:
+    """What can be told of callbacks without making them."""
+    if cfg.callbacks and cfg.lifecycle.name == "lottery_ticket":
+        raise InputError(
+            "callbacks", ",".join(cfg.callbacks), "lifecycle=lottery_ticket works with callbacks=none only"
+        )
+    stages = ("train", "test", *(("validation",) if cfg.validation else ()))
+    metrics = [f"{stage}/{name}" for stage in stages for name in ("loss", "top1", "top5")]
+    for name, callback in (cfg.callbacks or {}).items():
+        if str(callback.get("_target_")).endswith(".EarlyStopping") and callback.get("monitor") not in metrics:
+            monitor = str(callback.get("monitor"))
+            held_back = monitor.startswith("validation/") and not cfg.validation
+            why = "needs validation=N, images that are held back" if held_back else one_of(monitor, metrics)
+            raise InputError(f"callbacks.{name}.monitor", monitor, why)
 
 
 def _check_words(cfg: DictConfig) -> None:
@@ -116,6 +152,10 @@ def _check_trainer(cfg: DictConfig) -> None:
     _check_devices(cfg.trainer.devices)
     check_whole("trainer.check_val_every_n_epoch", cfg.trainer.get("check_val_every_n_epoch", 1), least=1)
     check_whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1), least=1)
+    if cfg.trainer.get("max_steps", -1) != -1:  # Lightning's word for no limit
+        check_whole("trainer.max_steps", cfg.trainer.max_steps, least=1)
+    if not cfg.trainer.get("limit_train_batches", 1):
+        raise InputError("trainer.limit_train_batches", 0, "allowed: larger; train=false trains nothing")
 
 
 def _check_devices(devices: Any) -> None:

@@ -13,11 +13,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from prune_init import kinds, limits, results, settings
+from prune_init import given_masks, kinds, limits, results, settings
 from prune_init.benchmark.plan import Composer
 from prune_init.building import check_devices
 from prune_init.errors import InputError, MissingDataError
-from prune_init.explain import one_line
+from prune_init.explain import shown
 from prune_init.trials import TRIALS
 
 
@@ -30,6 +30,7 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check the one configuration, and that its network takes its images."""
         try:
+            given_masks.check_alone(config.hydra.overrides.task)
             _check(config, {})
             folder = Path(config.hydra.run.dir)
             _writable(folder)
@@ -46,6 +47,7 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value of every swept key, each once rather than in all combinations."""
         try:
+            given_masks.check_alone(f"{key}={','.join(values)}" for key, values in _swept(config, _loader()).items())
             jobs = _Jobs(config)
             known: kinds.Known = {}
             for job in jobs:
@@ -70,12 +72,16 @@ class Preflight(Callback):
 
 
 def _check(config: DictConfig, known: kinds.Known) -> None:
-    kinds.check(config, GlobalHydra.instance().config_loader(), known)
+    kinds.check(config, _loader(), known)
     limits.check(config)
 
 
+def _loader() -> Any:
+    return GlobalHydra.instance().config_loader()
+
+
 def _refuse(error: Exception) -> None:
-    raise SystemExit(one_line(error) or "".join(traceback.format_exception(error))) from None
+    raise SystemExit(shown(error) or "".join(traceback.format_exception(error))) from None
 
 
 class _Jobs:
@@ -85,7 +91,7 @@ class _Jobs:
     """
 
     def __init__(self, config: DictConfig) -> None:
-        loader = GlobalHydra.instance().config_loader()
+        loader = _loader()
         values = _swept(config, loader)
         first = {key: options[0] for key, options in values.items()}
         more = ({**first, key: option} for key, options in values.items() for option in options[1:])

@@ -6,10 +6,14 @@ OmegaConf calls the resolvers while Hydra composes; they are registered when thi
 import hashlib
 import json
 import math
+import os
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+
+from prune_init import given_masks
+from prune_init.errors import InputError
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
 """Keys that say where and how a run happens, not what it computes; they are no part of its identity ..."""
@@ -29,6 +33,19 @@ PLACES_WITHIN = {
 }
 """... nor are these keys of groups."""
 
+LATER: dict[str, Any] = {
+    "masks": None,
+    "callbacks": {},
+    "loss": {
+        "name": "cross_entropy",
+        "_target_": "prune_init.training.losses.cross_entropy",
+        "_partial_": True,
+        "weights": None,
+        "label_smoothing": 0.0,
+    },
+}
+"""Keys that were added with these defaults. With them a run is the one that it was before there was the key."""
+
 TOLD = {
     "mode": None,
     "iterations": None,
@@ -42,12 +59,18 @@ TOLD = {
     "precision": "32-true",
     "compact": False,
     "train": True,
+    "loss.name": "cross_entropy",
 }
 """Keys that are often swept, with their defaults: a run's name tells which of them differ, its hash covers all keys."""
 
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
-    """The fraction removed: from `exponent` if that was given, else `default`. Never fails: `limits.check` judges."""
+    """The fraction removed: of `masks` or from `exponent`, if given, else `default`. Never fails: `limits` judges."""
+    if isinstance(path := _parent_.get("masks"), str):
+        try:
+            return given_masks.facts(path).sparsity
+        except InputError:
+            return math.nan
     if OmegaConf.is_interpolation(_parent_, "exponent"):
         return default
     given = _parent_.exponent
@@ -68,11 +91,12 @@ def run_name(*, _root_: DictConfig) -> str:
 
 def name(cfg: DictConfig, identity: str) -> str:
     """What people look for and what differs from the defaults, then a hash of everything that defines the result."""
-    what = [cfg.scorer.name, f"x{cfg.exponent:.2f}", f"s{cfg.seed}"]
+    what = [scorer_name(_root_=cfg), f"x{cfg.exponent:.2f}", f"s{cfg.seed}"]
     for key, default in TOLD.items():
         value = OmegaConf.select(cfg, key)
-        if value != default:
+        if value != default and not (cfg.masks and key.partition(".")[0] in given_masks.CHOOSERS):
             what.append(_told(key.removesuffix(".name").rpartition(".")[2], value))
+    what += sorted(map(str, cfg.callbacks or {}))
     return f"{cfg.dataset.name}/{cfg.architecture.name}/{'-'.join(what)}-{identity[:8]}"
 
 
@@ -86,13 +110,21 @@ def _told(key: str, value: object) -> str:
 def identity(cfg: DictConfig) -> str:
     """SHA-256 of the resolved configuration without the keys that only say where the run happens.
 
-    Sparsity and exponent are one number: its rounding must not depend on which of the two was given.
+    Sparsity and exponent are one number: its rounding must not depend on which of the two was given. Masks that are
+    given count by their content, and what would have chosen others does not.
     """
     plain = resolved(cfg)
     for group, keys in PLACES_WITHIN.items():
         plain[group] = {key: value for key, value in plain[group].items() if key not in keys}
     del plain["exponent"]
     plain["sparsity"] = f"{1 - plain['sparsity']:.9g}"
+    for key, default in LATER.items():
+        if (plain[key] or default) == default:
+            del plain[key]
+    if plain["recipe"].get("drop_last") is False:
+        del plain["recipe"]["drop_last"]
+    if "masks" in plain:
+        plain = {key: value for key, value in plain.items() if key not in given_masks.CHOOSERS}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -101,19 +133,40 @@ def preset() -> str | None:
     return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
 
 
+def scorer_name(*, _root_: DictConfig) -> str:
+    """Of the scorer, or what stands in its place."""
+    return given_masks.NAME if _root_.masks else str(_root_.scorer.name)
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """What defines a result, as plain values."""
-    return {
+    """What defines a result, as plain values; masks that are given by their checksum."""
+    plain = {
         str(key): OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
         if OmegaConf.is_config(value)
         else value
         for key, value in cfg.items()
         if key not in PLACE
     }
+    if cfg.masks:
+        plain |= {"masks": given_masks.facts(str(cfg.masks)).checksum, "scorer": {"name": given_masks.NAME}}
+    return plain
 
 
+def env(name: str, default: Any = None) -> Any:
+    """An environment variable; one that is empty is not set."""
+    return os.environ.get(name) or default
+
+
+def env_list(name: str) -> list[str]:
+    """The words of an environment variable, which has commas between them."""
+    return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
+
+
+OmegaConf.register_new_resolver("env", env, replace=True)
+OmegaConf.register_new_resolver("env_list", env_list, replace=True)
 OmegaConf.register_new_resolver("sparsity", sparsity, replace=True)
 OmegaConf.register_new_resolver("exponent", exponent, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 OmegaConf.register_new_resolver("preset", preset, replace=True)
+OmegaConf.register_new_resolver("scorer_name", scorer_name, replace=True)
 OmegaConf.register_new_resolver("run_id", lambda *, _root_: identity(_root_)[:16], replace=True)

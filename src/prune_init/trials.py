@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from prune_init import given_masks
 from prune_init.building import build, chosen
 from prune_init.errors import InputError, check_whole, first_line
 from prune_init.explain import refusal, refused
@@ -25,7 +26,9 @@ def network(config: DictConfig) -> None:
     bare = OmegaConf.masked_copy(config, ["architecture", "dataset"])
     with torch.device("meta"):
         net = build(bare.architecture)
-        prunable(net, **chosen(config))
+        weights = prunable(net, **chosen(config))
+        if config.masks:
+            given_masks.check_fit(config.masks, weights)
         images = torch.empty(2, *bare.dataset.input_shape)
         try:
             outputs = net(images)
@@ -95,6 +98,30 @@ def functions(config: DictConfig) -> None:
             raise refused("ablation", ablation.name, str(error)) from None
 
 
+def loss(config: DictConfig) -> None:
+    """Call it on outputs of as many classes as there are."""
+    import torch
+
+    classes, name = config.dataset.num_classes, config.loss.name
+    made = build(OmegaConf.masked_copy(config, ["loss"]).loss)
+    try:
+        value = made(torch.zeros(2, classes), torch.tensor([0, classes - 1]))
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise refused("loss", name, f"cannot take {classes} outputs and a label ({first_line(error)})") from None
+    if not isinstance(value, torch.Tensor) or value.shape != ():
+        found = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise refused("loss", name, f"gives {found}; allowed: the mean over the batch, one number")
+
+
+def callbacks(config: DictConfig) -> None:
+    """Make each, and look whether it is one that a run can take."""
+    if config.callbacks:
+        from prune_init.training.callbacks import check
+
+        for name, choice in OmegaConf.masked_copy(config, ["callbacks", "recipe"]).callbacks.items():
+            check(f"callbacks.{name}", build(choice), epochs=config.recipe.epochs, dashboard=bool(config.logger))
+
+
 @contextmanager
 def _named(key: str, value: object) -> Iterator[None]:
     """What the library refuses inside, told of the setting that it came from."""
@@ -108,6 +135,8 @@ TRIALS: dict[Callable[[DictConfig], None], list[str]] = {
     optimizer: ["recipe"],
     scorer: ["scorer"],
     functions: ["schedule", "scorer", "iterations", "ablation"],
-    network: ["architecture", "dataset", "include", "exclude"],
+    loss: ["loss", "dataset"],
+    callbacks: ["callbacks", "recipe"],
+    network: ["architecture", "dataset", "include", "exclude", "masks"],
 }
 """All of them, and the settings that each looks at."""

@@ -34,7 +34,10 @@ class Dataset:
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if self.input_shape != self.train.shape:
             raise InputError("dataset.input_shape", list(self.input_shape), f"is {list(self.train.shape)} here")
-        classes = int(self.test.labels.max()) + 1
+        labels = torch.cat([self.train.labels, self.test.labels])  # a test set may lack the last classes
+        if int(labels.min()) < 0:
+            raise InputError("dataset", "labels", f"one of them is {int(labels.min())}; allowed: 0 to num_classes - 1")
+        classes = int(labels.max()) + 1
         if self.num_classes != classes:
             raise InputError("dataset.num_classes", self.num_classes, f"is {classes} here")
 
@@ -70,8 +73,9 @@ class Dataset:
         augment: bool = True,
         rank: int = 0,
         world: int = 1,
+        drop_last: bool = False,
     ) -> Loader:
-        """Training batches in random order; the last, smaller one is kept, as published.
+        """Training batches in random order; the last, smaller one is kept, as published, unless `drop_last`.
 
         Order and augmentation are a pure function of the seed and the epoch (`set_epoch`): a run resumed at
         an epoch sees what it would have seen. Ranks share the images without overlap, in equally many
@@ -84,8 +88,9 @@ class Dataset:
             augment: apply the data set's augmentation.
             rank: this process, from 0.
             world: number of processes.
+            drop_last: leave out the last batch where it is not full.
         """
-        sampler = Sampler(len(self.train), batch_size, seed=seed, rank=rank, world=world)
+        sampler = Sampler(len(self.train), batch_size, seed=seed, rank=rank, world=world, drop_last=drop_last)
         return self.train.loader(sampler, device=device, augment=seed if augment else None)
 
     def validation_loader(

@@ -20,6 +20,7 @@ IMAGENET = (
 )
 
 Shape = tuple[int, int, int]
+Samples = list[tuple[str, int]]
 
 
 def look(*, root: str, **_: object) -> None:
@@ -47,29 +48,37 @@ def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> 
     """Images in one folder per class, with ImageNet's published augmentation and normalisation.
 
     Args:
-        root: a folder with `train` and `val`, each of one folder per class; `val` is what is tested on.
+        root: a folder with `train` and `val`, each of one folder per class; `val` is what is tested on, and may
+            lack some of them.
         workers: processes that decode; 0 decodes in the main process.
         num_classes: number of class folders.
         input_shape: (3, size, size) that images are cut to.
 
     Raises:
         MissingDataError: if the folders are not there.
-        InputError: if they do not hold `num_classes` classes with an image in each, the same in both.
+        InputError: if `train` does not hold `num_classes` classes with an image in each, or `val` other ones.
     """
     size = input_shape[1]
     train, test = (
-        FileImages([path for path, _ in part.samples], torch.tensor(part.targets), size, workers)
+        FileImages([path for path, _ in part], torch.tensor([label for _, label in part]), size, workers)
         for part in scan_both(Path(root), num_classes)
     )
     return Dataset(train, test, num_classes, input_shape)
 
 
-def scan_both(root: Path, num_classes: int) -> "tuple[ImageFolder, ImageFolder]":
-    """Lists the images of `train` and of `val`; errors as for `folder`."""
-    train, val = (scan(root, part, num_classes) for part in ("train", "val"))
-    if train.classes != val.classes:
-        raise InputError("dataset.root", root, "train and val do not have the same class folders")
-    return train, val
+def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
+    """Lists the images of `train` and of `val`, with the number of their class; errors as for `folder`."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+    train, val = scan(root, "train", num_classes), root / "val"
+    _look_for_part(root, "val")
+    unknown = {path.name for path in val.iterdir() if path.is_dir()} - train.class_to_idx.keys()
+    if unknown:
+        raise InputError("dataset.root", root, f"val has a class folder that train has not: {min(unknown)}")
+    test = make_dataset(str(val), train.class_to_idx, IMG_EXTENSIONS, allow_empty=True)
+    if not test:
+        raise InputError("dataset.root", root, "val has no image; allowed: " + ", ".join(IMG_EXTENSIONS))
+    return train.samples, test
 
 
 def scan(root: Path, part: str, num_classes: int) -> "ImageFolder":

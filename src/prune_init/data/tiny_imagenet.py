@@ -69,12 +69,11 @@ def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: t
     """
     folder = TINY_IMAGENET.locate(root, download=download)
     if (folder / "val/images").is_dir():
-        train = scan(folder, "train", num_classes)
-        test = _labelled(read_annotations(folder / "val"), train.class_to_idx)
+        found = scan(folder, "train", num_classes)
+        train, test = found.samples, _labelled(read_annotations(folder / "val"), found.class_to_idx)
     else:
-        train, val = scan_both(folder, num_classes)
-        test = val.samples
-    return Dataset(_decode(train.samples, input_shape), _decode(test, input_shape), num_classes, input_shape)
+        train, test = scan_both(folder, num_classes)
+    return Dataset(_decode(train, input_shape), _decode(test, input_shape), num_classes, input_shape)
 
 
 def _labelled(annotated: list[tuple[Path, str]], classes: dict[str, int]) -> list[tuple[str, int]]:

@@ -15,18 +15,27 @@ class DataModule(pl.LightningDataModule):
         batch_size: training images per step, over all devices.
         seed: of order and augmentation.
         test_batch_size: images per forward pass without gradients.
+        drop_last: leave out the last training batch of an epoch where it is not full.
     """
 
-    def __init__(self, dataset: Dataset, *, batch_size: int, seed: int, test_batch_size: int = 512) -> None:
+    def __init__(
+        self, dataset: Dataset, *, batch_size: int, seed: int, test_batch_size: int = 512, drop_last: bool = False
+    ) -> None:
         super().__init__()
         self.dataset = dataset
         self._batch_size, self._seed, self._test_batch_size = batch_size, seed, test_batch_size
+        self._drop_last = drop_last
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented, a pure function of seed and epoch; each rank its own part."""
         device, rank, world = self._place()
         return self.dataset.train_loader(
-            max(1, self._batch_size // world), seed=self._seed, device=device, rank=rank, world=world
+            max(1, self._batch_size // world),
+            seed=self._seed,
+            device=device,
+            rank=rank,
+            world=world,
+            drop_last=self._drop_last,
         )
 
     def val_dataloader(self) -> list[Loader]:

@@ -8,31 +8,58 @@ from typing import Any
 import pytorch_lightning as pl
 
 from prune_init.files import whole
+from prune_init.training.module import STAGES, PruneThenTrain
 
 Row = dict[str, float]
 
 
 class History(pl.Callback):
-    """Collects the epoch's metrics and rewrites `path` after each epoch (to a temporary name, then renamed)."""
+    """Collects the epoch's metrics and rewrites `path` after each epoch (to a temporary name, then renamed).
+
+    An epoch that nothing was tested in has no columns of tests.
+    """
 
     def __init__(self, path: Path) -> None:
         self.rows: list[Row] = []
         self._path = path
         self._start = 0.0
         self._rate = 0.0
+        self._tests: Row = {}
+        self.broken_off = False  # whether the last epoch was not trained to its end
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the epoch's clock and note its learning rate: at its end the schedule has moved on already."""
         self._start = time.perf_counter()
+        self._tests = {}
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
         for logger in trainer.loggers:
             logger.log_metrics({"lr": self._rate, "epoch": trainer.current_epoch}, trainer.global_step)
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the tests: Lightning would repeat them in epochs without any."""
+        self._tests = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_test(name)}
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row; tests ran before this."""
-        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        assert isinstance(pl_module, PruneThenTrain)
+        self.broken_off = not trainer.is_last_batch
+        if self.broken_off:
+            pl_module.finish_epoch()
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if not _is_test(name)}
         seconds = time.perf_counter() - self._start
-        self.rows.append({"epoch": trainer.current_epoch + 1, "lr": self._rate, **metrics, "seconds": seconds})
+        row = {"epoch": trainer.current_epoch + 1, "lr": self._rate} | metrics | self._tests | {"seconds": seconds}
+        self.rows.append(_sorted(row))
+        if trainer.is_global_zero:
+            write_csv(self._path, self.rows)
+
+    @property
+    def ends_untested(self) -> bool:
+        """Whether the last epoch has no test, having been stopped before it."""
+        return bool(self.rows) and f"{STAGES[0]}/top1" not in self.rows[-1]
+
+    def amend(self, trainer: pl.Trainer) -> None:
+        """Give the last epoch the results of a test after it, of what training left."""
+        self.rows[-1] = _sorted(self.rows[-1] | self._tests)
         if trainer.is_global_zero:
             write_csv(self._path, self.rows)
 
@@ -50,8 +77,9 @@ class History(pl.Callback):
         `last` chooses nothing. `best` is the maximum over epochs of test accuracy, as published: it selects on the
         test set. `at_best_validation` is test accuracy where validation top-1 was highest; None without a
         validation split. Where a run has levels, only the epochs of the last one count: before, the net was denser.
+        Epochs without a test do not count.
         """
-        rows = [row for row in self.rows if row.get("level") == self.rows[-1].get("level")]
+        rows = [row for row in self.rows if row.get("level") == self.rows[-1].get("level") and f"test/{name}" in row]
         if not rows:
             return {"last": None, "best": None, "at_best_validation": None}
         test = [row[f"test/{name}"] for row in rows]
@@ -61,9 +89,20 @@ class History(pl.Callback):
         return {"last": test[-1], "best": max(test), "at_best_validation": chosen}
 
 
+def _is_test(metric: str) -> bool:
+    return metric.startswith(tuple(f"{stage}/" for stage in STAGES))
+
+
+def _sorted(row: Row) -> Row:
+    first = ("epoch", "lr")
+    return {name: row[name] for name in (*first, *sorted(row.keys() - {*first, "seconds"}), "seconds")}
+
+
 def write_csv(path: Path, rows: list[Row]) -> None:
-    """Write rows with the same keys, whole or not at all."""
+    """Write the rows, whole or not at all; what a row does not have stays empty."""
+    columns = list(rows[max(range(len(rows)), key=lambda i: len(rows[i]))])
+    columns += sorted({name for row in rows for name in row} - set(columns))
     with whole(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -1,8 +1,9 @@
 """The Lightning module: prune at initialisation, then train with the masks kept."""
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytorch_lightning as pl
 import torch
@@ -39,6 +40,7 @@ class PruneThenTrain(pl.LightningModule):
         sample: makes the pruning sample, a list of batches, for a device; called only if the scorer asks for data.
         optimizer: makes the optimiser from parameters.
         scheduler: makes a learning-rate schedule, stepped once per epoch, from the optimiser.
+        loss: (output, target) -> mean loss; that of training and tests, and of scorers that take one.
         include, exclude: which weights `prune` prunes.
         compact_for: (C, H, W) of an image: train the compact net of that input in place of the masked one.
         channels_last: keep images and weights with their channels innermost while training.
@@ -69,6 +71,7 @@ class PruneThenTrain(pl.LightningModule):
         self._prune, self._sample, self._loss = prune, sample, loss
         self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
         self._channels_last, self._compiled = channels_last, compiled
+        self._ready = False
         self._tallies = nn.ModuleDict(
             {f"{stage}_tally": Tally(TOP.values()) for stage in ("train", "test", "validation")}
         )
@@ -79,7 +82,10 @@ class PruneThenTrain(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Prune once, before training; a run that goes on only needs the masks, to have the net of its checkpoint."""
-        if stage != "fit" or self.pruning:
+        if stage != "fit" or self._ready:
+            return
+        self._ready = True
+        if self.pruning:
             return
         if self.trainer.ckpt_path is None:
             self.prune(self.trainer.strategy.root_device)
@@ -143,6 +149,14 @@ class PruneThenTrain(pl.LightningModule):
             self._report("train")
         return loss
 
+    def finish_epoch(self) -> None:
+        """Report an epoch of training that was stopped before its last batch."""
+        self._report("train")
+
+    def on_validation_epoch_start(self) -> None:
+        """Test a masked net, also where a callback has put other weights in place for the time of the test."""
+        self.upkeep.clear_weights()
+
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Test set (loader 0) and, if one is held back, validation set (loader 1), every epoch."""
         self._step(STAGES[dataloader_idx], batch)
@@ -177,6 +191,21 @@ class PruneThenTrain(pl.LightningModule):
         """Step, then re-apply the masks."""
         super().optimizer_step(*args, **kwargs)
         self.upkeep.clear_weights()
+
+    def on_train_end(self) -> None:
+        """Leave a masked net, whatever weights a callback has put in place at the end."""
+        self.upkeep.clear_weights()
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """The net's. Averages of the module's state are taken over these; masks and tallies have no average."""
+        return self.net.buffers(recurse)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """What averages weights copies the module; how it was pruned holds the data set and the terminal."""
+        memo |= {id(part): part for part in (self._prune, self._sample)}
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and, if there is one, learning-rate schedule."""

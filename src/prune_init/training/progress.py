@@ -28,6 +28,7 @@ class ProgressBars(pl.Callback):
         )
         self._scoring: TaskID | None = None
         self._training: TaskID | None = None
+        self._tested = False
 
     def scoring(self, iteration: int, iterations: int) -> None:
         """Advance the scoring bar: the `progress` of `prune_init.prune`."""
@@ -53,9 +54,14 @@ class ProgressBars(pl.Callback):
         if self._training is not None:
             self._bars.advance(self._training)
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that there is a test to tell of."""
+        self._tested = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch went."""
-        note = _epoch_note(trainer.callback_metrics)
+        note = _epoch_note(trainer.callback_metrics, tested=self._tested)
+        self._tested = False
         epoch = trainer.current_epoch + 1
         if self._training is not None:
             self._bars.update(self._training, note=f"epoch {epoch}: {note}")
@@ -67,5 +73,6 @@ class ProgressBars(pl.Callback):
         self._bars.stop()
 
 
-def _epoch_note(metrics: Mapping[str, Any]) -> str:
-    return f"loss {float(metrics['train/loss']):.3f}, test top-1 {100 * float(metrics['test/top1']):.2f} %"
+def _epoch_note(metrics: Mapping[str, Any], *, tested: bool) -> str:
+    loss = f"loss {float(metrics['train/loss']):.3f}"
+    return f"{loss}, test top-1 {100 * float(metrics['test/top1']):.2f} %" if tested else f"{loss}, not tested"

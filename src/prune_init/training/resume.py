@@ -6,6 +6,7 @@ from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from prune_init.errors import InputError
 
@@ -21,6 +22,20 @@ class Signed(pl.Callback):
     ) -> None:
         """Sign it."""
         checkpoint["identity"] = self._identity
+
+
+class BeforeTheEnd(ModelCheckpoint):
+    """Checkpoints but for that of the last epoch.
+
+    A run that went on from that one would have nothing to train, and callbacks would not do what they do at the end,
+    such as leaving an average in place of the weights.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if training goes on."""
+        last_epoch = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+        if not (last_epoch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step):
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class RandomState(pl.Callback):

@@ -24,7 +24,7 @@ class WandbRun(WandbLogger):
     """Curves by epoch, the outcome as summary columns, layer densities as a table, and masks if asked for.
 
     Args:
-        save_dir: the run's folder; W&B writes to `wandb` below it.
+        save_dir: the run's folder; W&B writes to `wandb` below it, or below WANDB_DIR if that is set.
         id: the same for every start of the same run. One that goes on from a checkpoint appends to the W&B run of
             this id; one that starts over asks for a new one in its place.
         mode: offline, online or disabled. Without an answer from the server, online becomes offline.
@@ -51,7 +51,7 @@ class WandbRun(WandbLogger):
         labels = [*tags, preset, commit and commit[:10] + commit[40:]]
         group = group if preset is None else f"{preset}/{group}"
         more |= {"mode": mode or "offline", "group": group, "tags": [str(label) for label in labels if label]}
-        super().__init__(name or save_dir.name, save_dir, id=id, **more)
+        super().__init__(name or save_dir.name, os.environ.get("WANDB_DIR") or save_dir, id=id, **more)
         self._goes_on, self._with_masks = False, masks
 
     @property
@@ -59,7 +59,8 @@ class WandbRun(WandbLogger):
     def experiment(self) -> Any:
         """The W&B run, started when first asked for."""
         if self._experiment is None and not hasattr(self, "_attach_id"):  # a spawned process attaches to its parent's
-            self._experiment = _start({**self._wandb_init, "resume": "allow" if self._goes_on else None})
+            with _told_already():
+                self._experiment = _start({**self._wandb_init, "resume": "allow" if self._goes_on else None})
         return super().experiment
 
     @rank_zero_only
@@ -75,7 +76,7 @@ class WandbRun(WandbLogger):
 
         columns: list[str | int] = ["layer", "size", "kept", "density", "effective"]
         layers = [[layer["name"], *(layer[key] for key in columns[1:])] for layer in row["layers"]]
-        with _staging(folder / "wandb"):
+        with _staging(Path(self.save_dir or folder) / "wandb"):
             self.experiment.log(outcome(row) | {"layers": wandb.Table(columns=columns, data=layers)})
             if self._with_masks:
                 known = {key: row[key] for key in ("scorer", "sparsity", "seed", "identity")}
@@ -103,8 +104,6 @@ def _start(options: Plain) -> Any:
     Raises:
         InputError: online, but nobody is logged in; or an argument that `wandb.init` does not have.
     """
-    if os.environ.get("WANDB_MODE") == "":
-        del os.environ["WANDB_MODE"]  # for W&B an empty variable is a wrong mode
     import wandb
 
     settings = wandb.Settings(
@@ -133,12 +132,32 @@ def _start(options: Plain) -> Any:
 @contextmanager
 def _staging(folder: Path) -> Iterator[None]:
     """Where W&B keeps tables until their upload: in the home directory, they would not travel with an offline run."""
-    before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = str(folder.absolute())
+    with _environment({"WANDB_DATA_DIR": str(folder.absolute())}):
+        yield
+
+
+@contextmanager
+def _told_already() -> Iterator[None]:
+    """Without variables that the configuration has read, or that are empty: W&B fails at an empty mode or tag."""
+    empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]
+    with _environment(dict.fromkeys(["WANDB_TAGS", *empty])):
+        yield
+
+
+@contextmanager
+def _environment(change: dict[str, str | None]) -> Iterator[None]:
+    """The environment with other values, None for none, and as it was afterwards."""
+    before = {name: os.environ.get(name) for name in change}
     try:
+        _set(change)
         yield
     finally:
-        if before is None:
-            del os.environ["WANDB_DATA_DIR"]
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
         else:
-            os.environ["WANDB_DATA_DIR"] = before
+            os.environ[name] = value

@@ -1,0 +1,130 @@
+"""`masks=FILE`: masks that are there already, in place of a scorer. Needs torch only when they are read."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prune_init.errors import InputError, one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from prune_init.pruning.result import PruneResult
+
+NAME = "given"
+"""What stands in place of the scorer's name."""
+
+CHOOSERS = (
+    *("scorer", "schedule", "iterations", "scope", "mode", "target", "ablation", "sample", "method"),
+    *("sparsity", "exponent"),
+)
+"""Keys that say which weights to prune, as the masks do."""
+
+
+class Facts(NamedTuple):
+    """What a configuration has to know of masks."""
+
+    sparsity: float
+    checksum: str  # of names, shapes and values alone: not of the file
+
+
+def read(path: str) -> "dict[str, Tensor]":
+    """The masks.
+
+    Raises:
+        InputError: there is no such file, or it does not hold masks.
+    """
+    from prune_init.pruning.masks import load_masks
+
+    try:
+        masks = load_masks(path)
+    except InputError as error:
+        raise InputError("masks", path, str(error).removeprefix(f"path={path}: ")) from None
+    if not masks or not any(bool(mask.any()) for mask in masks.values()):
+        raise InputError("masks", path, "keep no weight; allowed: masks that leave something to train")
+    return masks
+
+
+def facts(path: str) -> Facts:
+    """Sparsity and checksum of the masks in a file; errors as for `read`."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        read(path)  # says what is wrong
+        raise
+    return _facts(path, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _facts(path: str, *_: int) -> Facts:
+    masks = read(path)
+    digest = hashlib.sha256()
+    for name, mask in sorted(masks.items()):
+        digest.update(f"{name} {tuple(mask.shape)}".encode())
+        digest.update(mask.contiguous().numpy().tobytes())
+    kept, size = sum(int(mask.sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
+    return Facts(1 - kept / size, digest.hexdigest())
+
+
+def check_alone(overrides: Iterable[str]) -> None:
+    """Refuse what else says which weights to prune.
+
+    Raises:
+        InputError: naming it.
+    """
+    given = {o.lstrip("+~").partition("=")[0].partition("@")[0]: o.partition("=")[2] for o in overrides}
+    if given.get("masks", "null") in ("null", "None", ""):
+        return
+    for key, value in given.items():
+        if key.partition(".")[0] in CHOOSERS:
+            raise InputError(key, value, f"does not go with masks={given['masks']}, which say what is pruned; give one")
+
+
+def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:
+    """Refuse masks that are not those of exactly these weights.
+
+    Raises:
+        InputError: naming the first that differs.
+    """
+    masks = read(path)
+    if unknown := sorted(masks.keys() - weights.keys()):
+        why = f"has a mask of {unknown[0]}, which this net does not prune; {one_of(unknown[0], weights)}"
+        raise InputError("masks", path, why)
+    for name, weight in weights.items():
+        if name not in masks:
+            raise InputError("masks", path, f"has no mask of {name}; to leave it dense: exclude=[{name}]")
+        if masks[name].shape != weight.shape:
+            there, here = ("x".join(map(str, tensor.shape)) for tensor in (masks[name], weight))
+            why = f"{name} is {there} there and {here} in this net; allowed: masks of this net"
+            raise InputError("masks", path, why)
+
+
+def prune(
+    model: "nn.Module", *, path: str, input_shape: tuple[int, ...], include: Any, exclude: Any, data: Any = None
+) -> "PruneResult":
+    """Mask `model` in place by the masks in a file, as `prune_init.prune` would with a scorer; no data is touched.
+
+    Raises:
+        InputError: the masks do not fit.
+    """
+    from prune_init.analysis.connectivity import assess
+    from prune_init.pruning import masks as masking
+    from prune_init.pruning.cost import Cost
+    from prune_init.pruning.result import PruneResult
+    from prune_init.pruning.weights import prunable
+
+    weights = prunable(model, include=include, exclude=exclude)
+    check_fit(path, weights)
+    found = read(path)
+    masks = {name: found[name].to(weight.device) for name, weight in weights.items()}
+    masking.apply(masks, weights)
+    return PruneResult(
+        masks=masks,
+        scores={},
+        connectivity=assess(model, masks, input_shape),
+        cost=Cost(0, 0),
+        settings={"scorer": NAME, **facts(path)._asdict()},
+        weights=dict(weights),
+    )

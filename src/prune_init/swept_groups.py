@@ -1,0 +1,50 @@
+"""Keys of a config group that a sweep chooses of: `-m architecture=timm,torchvision architecture.model=resnet18`.
+
+Hydra composes a sweep's own configuration first, with the default choice of each swept group, and sets plain values
+there already: a key that the default choice does not have would be refused, though all choices of the sweep have it.
+As sweeps over one value, such values are set in the runs alone.
+"""
+
+import re
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+
+CHOSEN_BY = {"pair": ("dataset", "architecture", "recipe"), "method": ("scorer",)}
+"""Groups whose choices choose of other groups."""
+
+
+def deferred(arguments: Sequence[str]) -> list[str]:
+    """The command's arguments, with plain values of keys of swept groups as sweeps over one value."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return list(arguments)
+    parsed = {argument: _parsed(argument) for argument in arguments}
+    swept = {o.key_or_group for o in parsed.values() if o is not None and o.is_sweep_override()}
+    swept |= {group for chooser in swept for group in CHOSEN_BY.get(chooser, ())}
+    return [_deferred(argument) if _is_below(parsed[argument], swept) else argument for argument in arguments]
+
+
+def as_typed(argument: str) -> str:
+    """The argument before it was `deferred`."""
+    return re.sub(r"=choice\(([^()]*)\)$", r"=\1", argument)
+
+
+def _parsed(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:  # an option; or Hydra will tell
+        return None
+
+
+def _is_below(override: Override | None, groups: set[str]) -> bool:
+    if override is None or override.type != OverrideType.CHANGE or override.is_sweep_override():
+        return False
+    group, dot, _ = override.key_or_group.partition(".")
+    return bool(dot) and group in groups
+
+
+def _deferred(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    return f"{key}=choice({value})"

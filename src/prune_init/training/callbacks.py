@@ -1,0 +1,47 @@
+"""Which of Lightning's callbacks, and with which arguments, a run can take."""
+
+import inspect
+
+import pytorch_lightning as pl
+from pytorch_lightning import callbacks as lightning
+from torch.optim.swa_utils import AveragedModel
+
+from prune_init.errors import InputError
+
+OURS = {
+    lightning.Checkpoint: "checkpoint",
+    lightning.ProgressBar: "the run itself",
+    lightning.ModelSummary: "the run itself",
+}
+"""Kinds of callbacks that every run has, and by which key."""
+
+
+def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
+    """Refuse what would fail, or do harm, hours after the start.
+
+    Args:
+        key: where the configuration names it.
+        callback: as it was made.
+        epochs: of the recipe.
+        dashboard: whether there is a logger.
+
+    Raises:
+        InputError: saying what is allowed.
+    """
+    name = type(callback).__name__
+    if not isinstance(callback, pl.Callback):
+        raise InputError(key, name, "is no callback of pytorch_lightning; allowed: subclasses of its Callback")
+    for kind, by in OURS.items():
+        if isinstance(callback, kind):
+            raise InputError(key, name, f"is set by {by}")
+    if isinstance(callback, (lightning.LearningRateMonitor, lightning.DeviceStatsMonitor)) and not dashboard:
+        raise InputError(key, name, "needs a dashboard: logger=tensorboard or logger=wandb")
+    if isinstance(callback, lightning.WeightAveraging):
+        try:  # it passes them on when it is set up
+            inspect.signature(AveragedModel).bind(None, **callback._kwargs)
+        except TypeError as error:
+            raise InputError(key, name, str(error)) from None
+    if isinstance(callback, lightning.StochasticWeightAveraging):
+        start = callback._swa_epoch_start
+        if isinstance(start, int) and start > epochs:  # it would put the initial weights back in the end
+            raise InputError(f"{key}.swa_epoch_start", start, f"allowed: up to recipe.epochs, {epochs}")

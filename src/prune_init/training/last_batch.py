@@ -1,0 +1,57 @@
+"""A last batch of one image, which batch norm cannot take: seen before anything is scored or trained."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from prune_init.errors import InputError
+
+
+def takes_one_image(net: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether `net` can be trained on a batch of one image, tried without memory on a copy.
+
+    Batch norm cannot where it sees one value per channel: after the last pooling of many nets.
+    """
+    try:
+        copy.deepcopy(net).to("meta").train()(torch.empty(1, *shape, device="meta"))
+    except ValueError as error:
+        return not str(error).startswith("Expected more than 1 value per channel")
+    except (RuntimeError, NotImplementedError):
+        pass  # an operation without a shape rule: training will tell
+    return True
+
+
+def check_last_batch(net: nn.Module, shape: Sequence[int], *, images: int, batch_size: int, world: int) -> None:
+    """Refuse a net that cannot be trained on the one image that each process is left with.
+
+    Args:
+        net: in any state.
+        shape: (C, H, W) of an image.
+        images: in the training set.
+        batch_size: of the recipe, over all processes.
+        world: number of processes.
+
+    Raises:
+        InputError: saying what else to choose.
+    """
+    if not takes_one_image(net, shape):
+        whose = "" if world == 1 else f" in each of {world} processes"
+        one = f"the last batch of {images:,} images has one image{whose}"
+        remedy = "recipe.drop_last=true, or another size"
+        if batch_size // world <= 1:
+            one, remedy = f"batches have one image{whose}", "larger ones"
+        raise InputError("recipe.batch_size", batch_size, f"{one}, which batch norm cannot take; allowed: {remedy}")
+
+
+def check_sample(net: nn.Module, shape: Sequence[int], *, images: int, batch_size: int) -> None:
+    """The same for the pruning sample, where it is scored in train mode.
+
+    Raises:
+        InputError: saying what else to choose.
+    """
+    left_over = images % batch_size or min(images, batch_size)
+    if left_over == 1 and not takes_one_image(net, shape):
+        why = f"the last batch of {images:,} images has one image, which batch norm cannot take in train mode"
+        raise InputError("sample.batch_size", batch_size, f"{why}; allowed: another size")

@@ -1,0 +1,262 @@
+"""Callbacks and losses by configuration: averages stay masked, what is tested is what is left, resumed runs go on."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from prune_init import load_masks
+from prune_init.building import build
+from prune_init.data.fashion_small import fashion_small
+from prune_init.training.losses import cross_entropy
+
+SMALL = ("architecture=conv", "architecture.widths=[4,8]", "scorer=random", "sparsity=0.5", "trainer=cpu")
+QUICK = (*SMALL, "recipe.epochs=3", "recipe.batch_size=500", "weights=true")
+AVERAGES = {
+    "ema": ("callbacks=ema", "callbacks.ema.decay=0.8"),
+    "late": ("callbacks=ema", "+callbacks.ema.update_starting_at_step=1000"),
+    "mean": ("+callbacks.mean._target_=pytorch_lightning.callbacks.WeightAveraging",),
+    "swa": ("callbacks=swa",),
+    "both": ("callbacks=[ema,swa]",),
+}
+
+
+class PowerCutError(RuntimeError):
+    """The end of a run that is not the program's own doing."""
+
+
+class Cut(pl.Callback):
+    """Ends the run after so many epochs, unless it goes on from a checkpoint."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == self._after and trainer.ckpt_path is None:
+            raise PowerCutError
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.ckpt_path is None:
+            raise PowerCutError
+
+
+class Lasting(pl.Callback):
+    """Changes the net after its last test."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for parameter in pl_module.parameters():
+            parameter.data.neg_()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def finished(folder: Path) -> tuple[Path, dict[str, Any]]:
+    (path,) = folder.rglob("result.json")
+    return path.parent, json.loads(path.read_text())
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def accuracy(folder: Path, row: dict[str, Any]) -> float:
+    """Of the weights that were left, in a net that anybody would build."""
+    net = build(OmegaConf.create(row["config"]).architecture)
+    net.load_state_dict(load_file(folder / "weights.safetensors"))
+    data = fashion_small(num_classes=10, input_shape=(1, 28, 28))
+    with torch.no_grad():
+        hits = [(net.eval()(x).argmax(1) == y) for x, y in data.test_loader(500, device="cpu")]
+    return float(torch.cat(hits).float().mean())
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("compact=true",), marks=pytest.mark.slow)], ids=["masked", "compact"]
+)
+def test_averages_keep_the_masks_and_are_what_is_reported(command, tmp_path, name, more):
+    outcome = command(*QUICK, *AVERAGES[name], *more)
+    assert (outcome.code, outcome.err) == (0, "")
+    folder, row = finished(tmp_path)
+    weights, masks = load_file(folder / "weights.safetensors"), load_masks(folder / "masks.safetensors")
+    assert all(bool((weights[key][~mask] == 0).all()) for key, mask in masks.items())
+    assert sum(int((weights[key] != 0).sum()) for key in masks) > 0.9 * sum(int(m.sum()) for m in masks.values())
+    assert row["top1"]["last"] == pytest.approx(accuracy(folder, row), abs=1e-6)
+    assert row["trained"]["stopped"] is False
+
+
+def test_what_a_callback_leaves_is_what_is_tested(command, tmp_path):
+    assert command(*QUICK, "+callbacks.mine._target_=test_callbacks.Lasting").code == 0
+    folder, row = finished(tmp_path)
+    assert row["top1"]["last"] == pytest.approx(accuracy(folder, row), abs=1e-6)
+    assert float(rows(folder)[-1]["test/top1"]) == row["top1"]["last"] < row["top1"]["best"]
+
+
+def test_an_average_is_that_of_the_weights(command, tmp_path):
+    """The mean over all steps, computed anew from a run that recorded every step."""
+    command(*QUICK, "recipe.epochs=1", "+callbacks.mean._target_=pytorch_lightning.callbacks.WeightAveraging")
+    command(*QUICK, "recipe.epochs=1", "results=plain", "+callbacks.note._target_=test_callbacks.Note")
+    folder, _ = finished(tmp_path / "runs")
+    found, steps = load_file(folder / "weights.safetensors"), torch.load("steps.pt")
+    assert len(steps) == 10
+    for name in ("features.0.weight", "classifier.weight", "features.1.running_mean"):
+        torch.testing.assert_close(found[name], torch.stack([s[name] for s in steps]).mean(0), rtol=1e-5, atol=1e-6)
+
+
+class Note(pl.Callback):
+    """Writes down the net after every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self.steps.append({name: tensor.clone() for name, tensor in pl_module.net.state_dict().items()})
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.save(self.steps, "steps.pt")
+
+
+AT = [(name, after) for name in ("ema", "mean", "swa") for after in (1, 2, 3, 9)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "after"), [*AT, ("swa", 4)])
+def test_an_interrupted_average_goes_on(command, tmp_path, name, after):
+    """Cut before, in and after the averaging of SWA, in its pass for batch norm (4), and after the last epoch (9)."""
+    cut = ("+callbacks.cut._target_=test_callbacks.Cut", f"+callbacks.cut.after={after}")
+    run = (*QUICK, "recipe.epochs=4", *AVERAGES[name])
+    with pytest.raises(PowerCutError):
+        command(*run, *cut, "checkpoint=true")
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    assert command(*run, *cut, "checkpoint=true").code == 0
+    resumed, row = finished(tmp_path / "runs")
+    assert command(*run, "results=straight").code == 0
+    straight, other = finished(tmp_path / "straight")
+    assert rows(resumed) == rows(straight) and checkpoint.parent == resumed
+    one, two = (load_file(folder / "weights.safetensors") for folder in (resumed, straight))
+    assert all(torch.equal(tensor, two[key]) for key, tensor in one.items())
+    assert row["trained"] == other["trained"] and row["top1"] == other["top1"]
+
+
+def test_early_stopping_is_told(command, tmp_path):
+    stop = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "validation=100")
+    outcome = command(*QUICK, *stop, "+callbacks.early_stopping.min_delta=100.0")
+    assert outcome.code == 0 and "stopped after 20 steps, in epoch 2\n" in outcome.out.replace("  ", "").replace(
+        " \n", "\n"
+    )
+    _, row = finished(tmp_path)
+    assert row["trained"] == {"epochs": 2, "steps": 20, "stopped": True}
+
+
+def test_the_learning_rate_is_on_the_dashboard(command, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert command(*QUICK, "callbacks=lr_monitor", "logger=tensorboard").code == 0
+    folder, _ = finished(tmp_path)
+    rates = [float(row["lr"]) for row in rows(folder)]
+    assert [float(row["lr-SGD"]) for row in rows(folder)] == pytest.approx(rates, rel=1e-6) and rates[0] == 0.05
+
+
+def test_callbacks_are_in_the_name(command, tmp_path):
+    assert command(*QUICK, "callbacks=[ema,early_stopping]", "validation=100", "train=false").code == 0
+    folder, row = finished(tmp_path)
+    assert "-no_train-early_stopping-ema-" in folder.name and set(row["config"]["callbacks"]) == {
+        "ema",
+        "early_stopping",
+    }
+
+
+REFUSED = [
+    ("callbacks=em", "callbacks=em: did you mean ema? allowed: early_stopping, ema, lr_monitor, none, swa"),
+    ("callbacks=ema callbacks.ema.decay=2", "callbacks.ema.decay=2: Invalid decay value 2"),
+    ("callbacks=ema callbacks.ema.decay=much", "callbacks.ema.decay=much: allowed: a number"),
+    ("callbacks=ema callbacks.ema.deca=0.5", "callbacks.ema.deca=0.5: unknown key; did you mean decay? allowed: "),
+    ("callbacks=ema +callbacks.ema.deca=0.5", "callbacks.ema=EMAWeightAveraging: got an unexpected keyword"),
+    ("+callbacks.mine=3", "callbacks.mine=3: allowed: keys below it, of which one is _target_"),
+    ("+callbacks.mine._target_=torch.nn.ReLU", "callbacks.mine=ReLU: is no callback of pytorch_lightning"),
+    (
+        "+callbacks.mine._target_=nowhere.Mine",
+        "+callbacks.mine._target_=nowhere.Mine: Error locating target 'nowhere.Mine'",
+    ),
+    (
+        "+callbacks.a._target_=pytorch_lightning.callbacks.ModelCheckpoint",
+        "callbacks.a=ModelCheckpoint: is set by checkp",
+    ),
+    ("callbacks=lr_monitor", "callbacks.lr_monitor=LearningRateMonitor: needs a dashboard: logger=tensorboard or"),
+    ("callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/loss: needs validation=N"),
+    (
+        "callbacks=early_stopping callbacks.early_stopping.monitor=test/los",
+        "callbacks.early_stopping.monitor=test/los: did you mean test/loss? allowed: test/loss, ",
+    ),
+    (
+        "callbacks=swa callbacks.swa.swa_epoch_start=7",
+        "callbacks.swa.swa_epoch_start=7: allowed: up to recipe.epochs, 6",
+    ),
+    (
+        "callbacks=ema lifecycle=lottery_ticket",
+        "callbacks=ema: lifecycle=lottery_ticket works with callbacks=none only",
+    ),
+    ("+trainer.callbacks=[]", "trainer.callbacks=[]: is set by callbacks"),
+    ("loss=label_smoothin", "loss=label_smoothin: did you mean label_smoothing? allowed: "),
+    ("loss.label_smoothing=2", "loss.label_smoothing=2: cannot take 10 outputs and a label (label_smoothing must be"),
+    ("loss=class_weights", "loss.weights=???: has no default; must be given"),
+    (
+        "loss=class_weights loss.weights=[1,2]",
+        "loss=class_weights loss.weights=[1,2]: cannot take 10 outputs and a label",
+    ),
+    ("loss._target_=torch.nn.functional.softmax", "loss._target_=torch.nn.functional.softmax: "),
+    ("loss.weigths=[1]", "loss.weigths=[1]: unknown key; did you mean weights? allowed: "),
+]
+
+
+@pytest.mark.parametrize(("arguments", "line"), [pytest.param(*case, id=case[0]) for case in REFUSED])
+def test_a_mistake_costs_one_line(command, tmp_path, arguments, line):
+    outcome = command("architecture=mlp", *arguments.split())
+    assert outcome.code == 1 and outcome.err.startswith(line) and outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------------- losses
+
+
+def test_the_default_loss_is_cross_entropy_bit_for_bit():
+    logits, labels = torch.randn(7, 5, requires_grad=True), torch.tensor([0, 1, 2, 3, 4, 0, 1])
+    ours, plain = cross_entropy(logits, labels), F.cross_entropy(logits, labels)
+    assert torch.equal(ours, plain)
+    assert torch.equal(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, plain)))
+
+
+def test_class_weights_follow_the_type_of_the_outputs():
+    logits, labels = torch.randn(4, 2, dtype=torch.float64), torch.tensor([0, 1, 1, 1])
+    each = F.cross_entropy(logits, labels, reduction="none")
+    weights = torch.tensor([3.0, 1, 1, 1], dtype=torch.float64)
+    torch.testing.assert_close(cross_entropy(logits, labels, weights=[3, 1]), (each * weights).sum() / 6)
+
+
+@pytest.mark.parametrize("scorer", ["snip", "grasp", "synflow"])
+def test_scorers_that_take_a_loss_take_that_of_the_run(command, tmp_path, scorer):
+    kept = {}
+    for loss in ("cross_entropy", "label_smoothing"):
+        run = (*SMALL, f"scorer={scorer}", f"loss={loss}", "train=false", f"results={loss}")
+        assert command(*run).code == 0
+        folder, row = finished(tmp_path / loss)
+        assert row["config"]["loss"]["name"] == loss
+        kept[loss] = torch.cat([mask.flatten() for mask in load_masks(folder / "masks.safetensors").values()])
+    assert torch.equal(kept["cross_entropy"], kept["label_smoothing"]) == (scorer == "synflow")
+
+
+def test_training_takes_the_loss(command, tmp_path):
+    weights = ",".join(["0"] * 9 + ["1"])  # of one class alone: that is what the net then says
+    assert command(*QUICK, "loss=class_weights", f"loss.weights=[{weights}]").code == 0
+    _, row = finished(tmp_path)
+    assert row["top1"]["last"] == pytest.approx(0.1)

@@ -1,0 +1,154 @@
+"""Runs that end before their last epoch, and batches that a net cannot take."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from prune_init.errors import InputError
+from prune_init.training.last_batch import check_last_batch, takes_one_image
+
+QUICK = ("architecture=mlp", "scorer=random", "recipe.epochs=3", "recipe.batch_size=500", "trainer=cpu")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def finished(folder: Path) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    (path,) = folder.rglob("result.json")
+    with (path.parent / "metrics.csv").open() as file:
+        return list(csv.DictReader(file)), json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("limit", "epochs", "steps", "stopped"),
+    [
+        ("+trainer.max_steps=7", 1, 7, True),
+        ("+trainer.max_steps=10", 1, 10, True),
+        ("+trainer.max_steps=25", 3, 25, True),
+        ("+trainer.max_steps=30", 3, 30, False),
+        ("+trainer.max_steps=300", 3, 30, False),
+        ("+trainer.max_steps=2 +trainer.accumulate_grad_batches=2", 1, 2, True),
+        ("+trainer.limit_train_batches=4", 3, 12, False),
+        ("+trainer.limit_train_batches=0.5", 3, 15, False),
+        ("+trainer.check_val_every_n_epoch=2", 3, 30, False),
+        ("+trainer.fast_dev_run=true", 1, 1, False),
+    ],
+)
+def test_a_run_that_is_stopped_is_tested_where_it_stopped(command, tmp_path, limit, epochs, steps, stopped):
+    outcome = command(*QUICK, *limit.split())
+    assert (outcome.code, outcome.err) == (0, "")
+    rows, row = finished(tmp_path)
+    assert row["trained"] == {"epochs": epochs, "steps": steps, "stopped": stopped}
+    assert len(rows) == epochs and float(rows[-1]["test/top1"]) == row["top1"]["last"] is not None
+    assert all(0 < float(row["train/loss"]) < 10 for row in rows)
+    assert (f"stopped after {steps} step" in outcome.out) == stopped
+    assert [row["test/top1"] != "" for row in rows] == ([False, True, True] if "every" in limit else [True] * epochs)
+
+
+@pytest.mark.slow
+def test_a_run_that_runs_out_of_time_is_tested_where_it_stopped(command, tmp_path):
+    outcome = command(*QUICK, "recipe.epochs=10000", "+trainer.max_time=00:00:00:02")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows, row = finished(tmp_path)
+    assert row["trained"]["stopped"] is True and row["trained"]["epochs"] == len(rows) < 10000
+    assert float(rows[-1]["test/top1"]) == row["top1"]["last"] and f"in epoch {len(rows)}" in outcome.out
+
+
+def test_without_tests_there_is_no_accuracy(command, tmp_path):
+    outcome = command(*QUICK, "+trainer.limit_val_batches=0")
+    assert outcome.code == 0 and "top-1    not tested" in outcome.out
+    rows, row = finished(tmp_path)
+    assert row["top1"] == {"last": None, "best": None, "at_best_validation": None} and "test/top1" not in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("+trainer.max_steps=0", "trainer.max_steps=0: allowed: whole numbers from 1"),
+        ("+trainer.max_steps=many", "trainer.max_steps=many: allowed: whole numbers from 1"),
+        (
+            "+trainer.limit_train_batches=0",
+            "trainer.limit_train_batches=0: allowed: larger; train=false trains nothing",
+        ),
+        ("recipe.drop_last=maybe", "recipe.drop_last=maybe: allowed: true, false"),
+        ("recipe.batch_size=5001 recipe.drop_last=true", "recipe.drop_last=true: leaves no batch: 5000 images do not"),
+    ],
+)
+def test_a_mistake_costs_one_line(command, tmp_path, given, line):
+    outcome = command(*QUICK, *given.split())
+    assert outcome.code == 1 and outcome.err.startswith(line) and outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# -------------------------------------------------------------------------------------------------- one image left over
+
+NARROW = ("architecture=vgg11", "scorer=random", "trainer=cpu", "recipe.epochs=1", "+trainer.limit_val_batches=1")
+LEFT = "the last batch of 5,000 images has one image"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            "recipe.batch_size=4999",
+            f"recipe.batch_size=4999: {LEFT}, which batch norm cannot take; allowed: recipe.drop",
+        ),
+        (
+            "scorer=grasp sample.batch_size=99",
+            "sample.batch_size=99: the last batch of 100 images has one image, which",
+        ),
+        (
+            "scorer=snip mode=train sample.batch_size=1",
+            "sample.batch_size=1: the last batch of 100 images has one image",
+        ),
+        (
+            "recipe.batch_size=1",
+            "recipe.batch_size=1: batches have one image, which batch norm cannot take; allowed: lar",
+        ),
+    ],
+)
+def test_one_image_left_over_is_seen_before_anything_is_scored(command, tmp_path, given, line):
+    outcome = command(*NARROW, *given.split())
+    assert outcome.code == 1 and outcome.err.startswith(line) and outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "recipe.batch_size=4999 architecture=conv architecture.widths=[2,2]",  # its batch norm sees many values
+        "recipe.batch_size=4999 train=false",
+        "recipe.batch_size=4999 recipe.drop_last=true architecture=conv architecture.widths=[2,2]",
+        "recipe.batch_size=7 recipe.drop_last=true +trainer.limit_train_batches=2",
+        "recipe.batch_size=7 +trainer.limit_train_batches=2",  # 5000 = 714 * 7 + 2
+        "recipe.batch_size=3 validation=1 +trainer.limit_train_batches=2",  # 4999 = 1666 * 3 + 1, which is not seen
+    ],
+)
+def test_what_goes_well_is_not_refused(command, tmp_path, given):
+    outcome = command(*NARROW, *given.split())
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+FLAT = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4))
+
+
+def test_which_nets_take_one_image():
+    pooled = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(2))
+    assert takes_one_image(FLAT[:2], (1, 3, 3)) and takes_one_image(pooled[:1], (1, 9, 9))
+    assert not takes_one_image(FLAT, (1, 3, 3)) and not takes_one_image(pooled, (1, 9, 9))
+    assert FLAT.training and FLAT[2].num_batches_tracked == 0 and FLAT[1].weight.device.type == "cpu"
+
+
+def test_each_process_can_be_left_with_one_image():
+    with pytest.raises(
+        InputError, match=r"recipe\.batch_size=8: the last batch of 10 images has one image in each of 2"
+    ):
+        check_last_batch(FLAT, (1, 3, 3), images=10, batch_size=8, world=2)
+    with pytest.raises(InputError, match=r"recipe\.batch_size=2: batches have one image in each of 2 processes, which"):
+        check_last_batch(FLAT, (1, 3, 3), images=10, batch_size=2, world=2)
