@@ -1,5 +1,6 @@
 """Where scores do not tell weights apart, position decides: that is counted, and said where it matters."""
 
+import json
 import warnings
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_head_that_starts_at_0_is_named(scorer):
     assert result.ties.layers == {"0.weight": result.ties.kept + result.ties.removed}
     assert told == str(result.ties)
     assert "position decided on 100.0% of the weights kept" in told
-    assert "2.weight starts at 0" in told and "\n" not in told
+    assert "all 0, in 2.weight" in told and "\n" not in told
 
 
 def test_a_layer_whose_scores_are_all_0_and_of_which_nothing_is_left_is_named():
@@ -67,7 +68,7 @@ def test_a_layer_whose_scores_are_all_0_and_of_which_nothing_is_left_is_named():
 
     result, said = pruned(Branch(), "snip", 0.75, data=[(DATA[0][0], torch.arange(40) % 8)])
     assert result.ties.unscored == ("a.weight", "b.weight")
-    assert "nothing is left of a.weight" in said[0] and "b.weight starts at 0" in said[0]
+    assert "nothing is left of a.weight" in said[0] and "all 0, in b.weight" in said[0]
 
 
 def test_a_part_under_no_grad_is_named():
@@ -160,3 +161,14 @@ def test_ties_are_plain_values():
     result, _ = pruned(model, "snip", data=DATA)
     row = result.ties.as_dict()
     assert row["share"] == 1 and isinstance(row["unscored"], list) and row["layers"] == result.ties.layers
+
+
+def test_a_run_records_and_shows_them(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["architecture=timm", "architecture.model=resnet18", "sparsity=0.95", "train=false"]
+    done = command(*arguments, "scorer=snip", "sample.per_class=1")
+    assert done.code == 0
+    (row,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/**/result.json")]
+    assert row["ties"]["share"] > 0.5 and "layer4.1.conv2.weight" in row["ties"]["unscored"]
+    assert "zero_init_last=False" in row["ties"]["told"]
+    assert f"position decided on {100 * row['ties']['share']:.2f} % of the weights kept, " in done.out

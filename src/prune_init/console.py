@@ -62,6 +62,7 @@ class Console:
         lines = {
             "cost": f"{cost['passes']:,} passes ({_count(cost['iterations'], 'iteration')} of "
             f"{_count(cost['examples_per_iteration'], 'example')}), {cost['flops'] / 1e9:.3g} GFLOP",
+            "ties": _ties(row.get("ties")),
             "compact": _savings(row["compaction"]) if row.get("compaction") else None,
             "training": _stopped(row),
             "top-1": _accuracies(row, "top1"),
@@ -102,6 +103,14 @@ def _layer_table(row: dict[str, Any]) -> Table:
             f"{layer['effective']:,}" if known else "",
         )
     return table
+
+
+def _ties(ties: dict[str, Any] | None) -> str | None:
+    """What the warning has told at length."""
+    if not ties or not ties["told"]:
+        return None
+    layers = f", {_count(len(ties['unscored']), 'layer')} emptied without a score" if ties["unscored"] else ""
+    return f"position decided on {_percent(ties['share'])} of the weights kept{layers}"
 
 
 def _savings(compaction: dict[str, Any]) -> str:

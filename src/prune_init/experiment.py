@@ -90,6 +90,7 @@ def _row(cfg: DictConfig, module: PruneThenTrain, history: History, seconds: dic
         **{group: cfg[group].name for group in ("architecture", "dataset")},
         **{key: cfg[key] for key in ("seed", "sparsity", "exponent")},
         **{key: module.pruning[key] for key in ("effective_sparsity", "connected", "layers", "cost")},
+        "ties": module.pruning.get("ties"),
         "compaction": module.pruning.get("compaction"),
         "top1": history.accuracy("top1"),
         "top5": history.accuracy("top5"),

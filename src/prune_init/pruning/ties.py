@@ -64,8 +64,8 @@ class Ties:
         return bool(self.unscored) or (self.share >= WORTH_SAYING and self.kept + self.removed > few)
 
     def as_dict(self) -> dict[str, Any]:
-        """All attributes as plain values."""
-        return {**asdict(self), "unscored": list(self.unscored)}
+        """All attributes as plain values, and what is to be said of them: nothing if they do not matter."""
+        return {**asdict(self), "unscored": list(self.unscored), "told": str(self) if self.matter else ""}
 
     def __str__(self) -> str:
         """One sentence: what position decided, where, why, and the way out."""
@@ -73,7 +73,7 @@ class Ties:
         if self.kept:
             told.append(
                 f"position decided on {self.share:.1%} of the weights kept: {self.kept + self.removed:,} had the same "
-                f"score within rounding, in {_listed(self.layers)}"
+                f"score within rounding, in {_listed(sorted(self.layers, key=lambda name: -self.layers[name]))}"
             )
         if self.unscored:
             told.append(f"nothing is left of {_listed(self.unscored)}, whose scores say nothing")
@@ -243,8 +243,8 @@ def _cause(model: nn.Module, kinds: set[str]) -> str:
         )
     if "zero" in kinds and zeros:
         return (
-            f"their scores are 0, and {_listed(zeros)} starts at 0, which stops gradients: give it other initial "
-            "values before pruning (timm: zero_init_last=False), or choose a scorer without gradients"
+            f"their scores are 0, because gradients stop where initial values are all 0, in {_listed(zeros)}: choose "
+            "other initial values before pruning (timm: zero_init_last=False), or a scorer without gradients"
         )
     if "zero" in kinds:
         return (

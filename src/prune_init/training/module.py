@@ -132,6 +132,7 @@ class PruneThenTrain(pl.LightningModule):
             "connected": result.connected,
             "layers": [layer.as_dict() for layer in result.layers],
             "cost": result.cost.as_dict(),
+            "ties": result.ties.as_dict(),
         }
 
     def on_fit_start(self) -> None:
