@@ -72,7 +72,7 @@ def test_finished_runs_count_by_the_time_they_took(tmp_path):
         planned = plan.plan(*estimate.sweep(arguments))
     for run in planned:
         (tmp_path / "there" / run.folder).mkdir(parents=True)
-    done = {"status": "complete", "seconds": {"total": 7200.0}}
+    done = {"status": "complete", "seconds": {"setup": 1.0, "scoring": 2.0, "training": 7197.0}}
     results.write(tmp_path / "there" / planned[1].folder, {**done, "identity": planned[1].identity})
     (row,) = rows(tmp_path, *arguments, "--steps=1")
     assert (row["runs"], row["done"]) == (3, 1) and row["left"] == pytest.approx(2 * row["hours"]) != 0

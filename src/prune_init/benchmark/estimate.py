@@ -74,7 +74,8 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
         cell = found.setdefault(_without_seed(cfg), Cell(name, run.overrides, [], []))
         cell.folders.append(folder)
         if run_status.state(folder, run.identity) == "done":
-            cell.done.append((results.read(folder) or {})["seconds"]["total"] / 3600)
+            took = (results.read(folder) or {})["seconds"]  # its total is that of the last attempt
+            cell.done.append((took["setup"] + took["scoring"] + took["training"]) / 3600)
     return list(found.values())
 
 
@@ -115,18 +116,18 @@ def table(rows: list[dict[str, Any]]) -> Table:
     shown = Table(box=SIMPLE_HEAD, show_footer=True)
     total = {key: sum(row[key] for row in rows) for key in ("runs", "done", "left")}
     for title, sum_of in (
-        ("cell", "all"), ("hours a run", ""), ("runs", f"{total['runs']:,}"), ("done", f"{total['done']:,}"),
-        ("hours left", f"{total['left']:,.3g}"),
+        ("cell", "all"), ("a run", ""), ("runs", f"{total['runs']:,}"), ("done", f"{total['done']:,}"),
+        ("left", f"{total['left']:,.3g} h"),
     ):  # fmt: skip
         shown.add_column(title, sum_of, justify="left" if title == "cell" else "right")
     for row in rows:
         mark = " (noise)" if row.get("noise") else f" ({row['error']})" if "error" in row else ""
-        shown.add_row(row["cell"] + mark, _hours(row), f"{row['runs']}", f"{row['done']}", f"{row['left']:.3g}")
+        shown.add_row(row["cell"] + mark, _hours(row), f"{row['runs']}", f"{row['done']}", f"{row['left']:.3g} h")
     return shown
 
 
 def _hours(row: dict[str, Any]) -> str:
-    return "fails" if row["hours"] is None else f"{row['hours']:.3g}"
+    return "fails" if row["hours"] is None else f"{row['hours']:.3g} h"
 
 
 def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
         rows = []
         for row in estimates(loader, config, found, arguments.steps):
             rows.append(row)
-            progress.print(f"{len(rows)}/{len(found)} {row['cell']}: {_hours(row)} h", soft_wrap=True)
+            progress.print(f"{len(rows)}/{len(found)} {row['cell']}: {_hours(row)}", soft_wrap=True)
     return {"machine": machine(), "cells": sorted(rows, key=lambda row: (row["hours"] or math.inf, row["cell"]))}
 
 

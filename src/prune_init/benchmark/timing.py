@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prune_init.assembly import make_data, make_module, make_trainer
 from prune_init.benchmark.stand_in import Source, shortened
+from prune_init.training.datamodule import DataModule
 
 WARM = 2
 """Training steps that are not counted: the first ones find out which algorithms to use."""
@@ -95,7 +97,7 @@ def timed(cfg: DictConfig, source: Source, steps: int) -> Timing:
     What `torch.compile` made is timed in a second epoch: the first one compiles again for the smaller last batch and
     for testing, and leaves behind the code that all later epochs use.
     """
-    batch, test_batch = cfg.recipe.batch_size, 512
+    batch, test_batch = cfg.recipe.batch_size, signature(DataModule).parameters["test_batch_size"].default
     train = min(source.train, (WARM + steps) * batch + source.train % batch)
     short = shortened(source.dataset, train, min(source.test, TESTS * test_batch + source.test % test_batch))
     watch = Stopwatch(clock())
