@@ -48,11 +48,17 @@ def sweep(arguments: Sequence[str]) -> tuple[ConfigLoader, DictConfig, list[list
     """What Hydra makes of `python -m prune_init -m ARGUMENTS`: its loader, the configuration and the jobs.
 
     Hydra must be initialised.
+
+    Raises:
+        InputError: several presets.
     """
     loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
+    for override in parsed:
+        if override.key_or_group == "experiment" and override.is_sweep_override():
+            raise InputError("experiment", str(override.input_line).partition("=")[2], "allowed: one at a time")
     return loader, config, BasicSweeper.split_arguments(parsed, None)[0]
 
 
@@ -148,6 +154,8 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
         for row in estimates(loader, config, found, arguments.steps):
             rows.append(row)
             progress.print(f"{len(rows)}/{len(found)} {row['cell']}: {_hours(row)}", soft_wrap=True)
+    if all("error" in row for row in rows):
+        raise SystemExit(rows[0]["error"])
     return {"machine": machine(), "cells": sorted(rows, key=lambda row: (row["hours"] or math.inf, row["cell"]))}
 
 
