@@ -98,6 +98,14 @@ def test_a_cell_that_fails_does_not_hide_the_others(tmp_path, capsys):
     assert "no path leads" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("load", "threads", "said"), [(0.0, 2, False), (1.0, 1, False), (1.1, 1, True), (6.2, 2, True)]
+)
+def test_a_busy_machine_is_told(load, threads, said):
+    note = estimate.busy(load, threads, cores=2)
+    assert (note is not None) == said and (not said or f"load {load}" in note)
+
+
 def test_a_run_that_only_prunes_and_one_of_many_levels(tmp_path):
     (row,) = rows(tmp_path, *QUICK, "train=false")
     assert row["seconds"]["epochs"] == 0 and row["hours"] == row["seconds"]["start"] / 3600

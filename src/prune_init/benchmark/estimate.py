@@ -9,84 +9,28 @@ where its files are missing, images of noise stand in, which scorers that look a
 import argparse
 import json
 import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra import initialize_config_module
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from prune_init import kinds, results, run_status, settings
+from prune_init import host
 from prune_init.arguments import Parser, whole
-from prune_init.benchmark.plan import Composer, plan
+from prune_init.benchmark.cells import Cell, cells, sweep
+from prune_init.benchmark.plan import Composer
 from prune_init.errors import InputError
 from prune_init.explain import one_line
 from prune_init.files import whole as written
 
 STEPS = 20
-
-
-class Cell(NamedTuple):
-    """Runs that differ in their seeds alone."""
-
-    name: str
-    overrides: list[str]  # of the first run
-    folders: list[Path]
-    done: list[float]  # hours that the finished ones took
-
-
-def sweep(arguments: Sequence[str]) -> tuple[ConfigLoader, DictConfig, list[list[str]]]:
-    """What Hydra makes of `python -m prune_init -m ARGUMENTS`: its loader, the configuration and the jobs.
-
-    Hydra must be initialised.
-
-    Raises:
-        InputError: several presets.
-    """
-    loader = GlobalHydra.instance().config_loader()
-    config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
-    for override in parsed:
-        if override.key_or_group == "experiment" and override.is_sweep_override():
-            raise InputError("experiment", str(override.input_line).partition("=")[2], "allowed: one at a time")
-    return loader, config, BasicSweeper.split_arguments(parsed, None)[0]
-
-
-def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[Cell]:
-    """The runs of a sweep, gathered over their seeds.
-
-    Raises:
-        InputError: a job cannot work.
-    """
-    compose, known = Composer(loader, config), dict[tuple[str, ...], dict[str, Any]]()
-    found: dict[str, Cell] = {}
-    for number, run in enumerate(plan(loader, config, jobs)):
-        cfg = compose(run.overrides, number)
-        kinds.check(cfg, loader, known)
-        if cfg.trainer.devices not in (1, "auto"):
-            raise InputError("trainer.devices", cfg.trainer.devices, "allowed: 1; what a run takes on one is estimated")
-        name = settings.name(cfg, run.identity).rpartition("-")[0].replace(f"-s{cfg.seed}", "", 1)
-        folder = Path(config.hydra.sweep.dir) / run.folder
-        cell = found.setdefault(_without_seed(cfg), Cell(name, run.overrides, [], []))
-        cell.folders.append(folder)
-        if run_status.state(folder, run.identity) == "done":
-            took = (results.read(folder) or {})["seconds"]  # its total is that of the last attempt
-            cell.done.append((took["setup"] + took["scoring"] + took["training"]) / 3600)
-    return list(found.values())
-
-
-def _without_seed(cfg: DictConfig) -> str:
-    return str({key: value for key, value in settings.resolved(cfg).items() if key != "seed"})
 
 
 def estimates(loader: ConfigLoader, config: DictConfig, found: list[Cell], steps: int) -> Iterator[dict[str, Any]]:
@@ -150,13 +94,17 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
             raise InputError("overrides", " ".join(arguments.overrides), "give no run; allowed: at least one")
         from prune_init.benchmark.machine import machine
 
+        load = os.getloadavg()[0]  # before we add to it
         rows = []
         for row in estimates(loader, config, found, arguments.steps):
             rows.append(row)
             progress.print(f"{len(rows)}/{len(found)} {row['cell']}: {_hours(row)}", soft_wrap=True)
     if all("error" in row for row in rows):
         raise SystemExit(rows[0]["error"])
-    return {"machine": machine(), "cells": sorted(rows, key=lambda row: (row["hours"] or math.inf, row["cell"]))}
+    return {
+        "machine": machine() | {"load": load},
+        "cells": sorted(rows, key=lambda row: (row["hours"] or math.inf, row["cell"])),
+    }
 
 
 def main(given: list[str] | None = None) -> None:
@@ -189,6 +137,15 @@ def main(given: list[str] | None = None) -> None:
     console.print(
         f"{about['gpu'] or about['processor']}, {about['threads']} threads, torch {about['torch']}, {about['date']}"
     )
+    if (note := busy(about["load"], about["threads"], host.cores())) is not None:
+        console.print(note)
+
+
+def busy(load: float, threads: int, cores: int) -> str | None:
+    """What to say of an estimate that was made while others worked: cores share caches, memory and often more."""
+    if load + threads <= cores:
+        return None
+    return f"The machine was busy (load {load:.1f}, {cores} cores): this is too much; measure when it is idle."
 
 
 if __name__ == "__main__":
