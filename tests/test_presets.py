@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 import prune_init
 from prune_init import InputError, results, settings
 from prune_init.benchmark import plan, status
+from prune_init.benchmark.stand_in import SIZES
 from prune_init.building import build
 from prune_init.pruning.weights import prunable
 
@@ -31,6 +32,7 @@ RUNS = {
     "rebuttal_b": 4 * 13 * 3,
     "imagenet_vgg19": 3 * 3,
     "critical": 13 * 26 * 3,
+    "replicate_cpu": 6 * 3,
     "figure1_small": 5 * 5 * 2,
     "figure6_small": 2 * 5 * 3 * 2,
     "rebuttal_a_small": 2 * 3 * 3 * 2,
@@ -116,6 +118,24 @@ def test_the_command_line_narrows_a_preset(sweep):
     ]
 
 
+def test_replicate_cpu_has_cells_of_figure_6_first_with_one_seed(sweep):
+    """What a cell computes is what figure 6 does there, but for rounding."""
+    loader, config, jobs = sweep("experiment=replicate_cpu")
+    seeds = [next(part for part in job if part.startswith("seed=")) for job in jobs]
+    assert seeds == sorted(seeds) and seeds[0] == "seed=0"
+    assert config.hydra.runtime.choices["hydra/launcher"] == "packed_local"
+    for job in jobs[: len(jobs) // 3]:
+        cfg = loader.load_sweep_config(config, job)
+        same = [f"pair={cfg.dataset.name}_{cfg.architecture.name}", f"scorer={cfg.scorer.name}", "seed=0"]
+        _, published, (told,) = sweep("experiment=figure6", *same, f"exponent={cfg.exponent:g}")
+        theirs = settings.resolved(loader.load_sweep_config(published, told))
+        ours = settings.resolved(cfg)
+        ours["mode"], theirs["mode"] = (which["mode"] or which["scorer"].get("mode") for which in (ours, theirs))
+        differ = {key for key in ours if ours[key] != theirs[key]}
+        assert differ <= {"compact", "compile", "channels_last", "trainer"} and cfg.recipe.epochs == 160
+        assert ours["trainer"] == {**theirs["trainer"], "accelerator": "cpu"}
+
+
 def test_rebuttal_b_compares_four_ways_of_scoring(sweep):
     planned = plan.plan(*sweep("experiment=rebuttal_b", "seed=0", "exponent=2"))
     names = [run.folder.split("/")[-1].rpartition("-")[0] for run in planned]
@@ -169,10 +189,6 @@ def test_the_plan_is_what_composing_each_job_gives(sweep, arguments):
         assert run == (cfg.hydra.sweep.subdir, settings.identity(cfg), job)
 
 
-IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny_imagenet": 100_000, "imagenet": 1_281_167}
-"""Training images, as the data sets are published."""
-
-
 @pytest.mark.slow
 def test_the_work_that_the_documents_count_is_that_of_the_presets(sweep):
     """docs/cluster.md: runs, images to train on, hours at 1,000 of them a second, jobs of eight runs, GB of masks."""
@@ -181,12 +197,12 @@ def test_the_work_that_the_documents_count_is_that_of_the_presets(sweep):
     for name in (name for name in RUNS if not name.endswith("_small")):
         loader, config, jobs = sweep(f"experiment={name}")
         images = masks = 0
-        pairs = Counter(next((part for part in job if part.startswith("pair=")), "") for job in jobs)
+        pairs = Counter(next((part for part in job if part.startswith(("pair=", "cell="))), "") for job in jobs)
         for pair, runs in pairs.items():
             cfg = loader.load_sweep_config(config, [f"experiment={name}", *filter(None, [pair])])
             with torch.device("meta"):
                 weights = prunable(build(cfg.architecture))
-            images += runs * cfg.recipe.epochs * IMAGES[cfg.dataset.name] * cfg.train
+            images += runs * cfg.recipe.epochs * SIZES[cfg.dataset.name][0] * cfg.train
             masks += runs * sum(weight.numel() for weight in weights.values())
         trained = [f"{images / 1e9:.2f} billion", f"{images / 3.6e6:,.0f}"] if images else ["none", "scoring only"]
         found = [f"{len(jobs):,}", *trained, f"{-(-len(jobs) // 8):,}", f"{masks / 1e9:.1f} GB"]

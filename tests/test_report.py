@@ -177,6 +177,17 @@ def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_
     assert len(set(places)) == 2 and abs(sum(places) / 2 - 1.7) < 1e-9
 
 
+def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
+    for scorer in ("snip", "synflow"):
+        add(tmp_path, scorer, row(scorer, 3.0, 0, 0.5, dataset="cifar10", architecture="vgg11", identity=scorer))
+    (panel,) = panels(load(tmp_path)[0])
+    drawing = accuracy(panel, "best")
+    points = [line.get_xdata() for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert [float(x) for (x,) in points] == [3.0, 3.0]
+    assert "One seed only: no interval is drawn. Dashed: mean of three published runs." in drawing.caption
+    assert "Dashed" not in accuracy(panel, "last").caption  # none was published of that network
+
+
 def test_collapse_is_framed_once_where_it_lasts(tmp_path):
     for exponent, connected in {0.5: False, 1.0: True, 2.0: False, 3.0: False}.items():
         add(tmp_path, f"x{exponent}", row("snip", exponent, 0, 0.5, connected=connected))

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 import prune_init
+from prune_init.architectures.resnet import thin_resnet
 from prune_init.benchmark import baseline, speed
 from prune_init.benchmark.speed_cases import compiled_steps
 from prune_init.host import compiler
+from prune_init.pruning.schedule import exponential
+from prune_init.pruning.weights import prunable
 
 
 def net() -> nn.Module:
@@ -33,6 +36,33 @@ def test_the_plain_side_finds_the_same_masks(scorer, iterations):
     ours = prune_init.prune(net(), scorer, 0.8, iterations=iterations, input_shape=(3, 8, 8), data=data)
     assert all(torch.equal(mask, plain[name]) for name, mask in ours.masks.items())
     assert sum(int(mask.sum()) for mask in plain.values()) == round(0.2 * (8 * 27 + 8 * 72 + 5 * 32))
+
+
+def larger() -> nn.Module:
+    torch.manual_seed(0)
+    return thin_resnet(20, 10, (3, 8, 8), width=8).double()
+
+
+def test_the_published_code_keeps_counts_rounded_up_and_so_other_weights():
+    """Its threshold removes int((1 - s_t) N) weights in iteration t; ours keep the whole number nearest to s_t N."""
+    total = sum(weight.numel() for weight in prunable(larger()).values())
+    kept = total // 100  # s N is a whole number: both keep as many in the end
+
+    def published(density: float, iterations: int) -> list[float]:
+        return [(total - int((1 - s) * total)) / total for s in exponential(density, iterations)]
+
+    score = baseline.synflow((3, 8, 8))
+    theirs = baseline.prune(baseline.masked(larger()), score, 1 - kept / total, 40, whole=int)
+    found = {
+        name: prune_init.prune(larger(), "synflow", 1 - kept / total, iterations=40, input_shape=(3, 8, 8), **more)
+        for name, more in {"nearest": {}, "rounded up": {"schedule": published}}.items()
+    }
+    differ = {
+        name: sum(int((mask & ~theirs[layer]).sum()) for layer, mask in ours.masks.items())
+        for name, ours in found.items()
+    }
+    assert sum(int(mask.sum()) for mask in theirs.values()) == kept
+    assert differ["rounded up"] == 0 < differ["nearest"] < kept
 
 
 def test_a_channels_last_net_is_pruned_alike():

@@ -49,13 +49,19 @@ def masked(model: nn.Module) -> nn.Module:
     return model
 
 
-def prune(model: nn.Module, score: Score, sparsity: float, iterations: int) -> dict[str, Tensor]:
-    """Score and prune a masked model along the exponential schedule; the masks by weight name, as booleans."""
+def prune(
+    model: nn.Module, score: Score, sparsity: float, iterations: int, *, whole: Callable[[float], int] = round
+) -> dict[str, Tensor]:
+    """Score and prune a masked model along the exponential schedule; the masks by weight name, as booleans.
+
+    Of N weights `whole`((1 - density) N) go. The published code takes `int`, which keeps density N rounded up; with
+    `round` as many stay as here, so that masks can be compared.
+    """
     for density in exponential(1 - sparsity, iterations):
         scores = score(model)
         with torch.no_grad():
             every = torch.cat([s.flatten() for s in scores.values()])
-            k = round((1 - density) * len(every))
+            k = whole((1 - density) * len(every))
             if k > 0:
                 threshold, _ = torch.kthvalue(every, k)
                 for name, mask in _masks(model).items():

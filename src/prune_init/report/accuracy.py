@@ -72,8 +72,10 @@ def draw(
 ) -> list[str]:
     """Draw the curves; returns what a caption has to say of them."""
     exponents: list[float] = []
-    lonely = dropped = 0
-    apart = 0.1 if len(panel.exponents) == 1 else 0.0  # else the points of all series lie on one another
+    lonely = dropped = count = 0
+    beside = any(_published(panel, series, which) for series in panel.series) and not effective
+    # At one compression the points of all series would lie on one another; but a published curve needs them in place.
+    apart = 0.1 if len(panel.exponents) == 1 and not beside else 0.0
     for place, series in enumerate(panel.series):
         points = [point for point in series.points if point.accuracy(which)]
         shift = apart * (place - (len(panel.series) - 1) / 2)
@@ -82,6 +84,7 @@ def draw(
         dropped += len(points) - len(placed)
         lonely += sum(point.accuracy(which).n == 1 for _, point in placed)  # type: ignore[union-attr]
         exponents += [x for x, _ in there]
+        count += len(there)
         _curve(axes, series, placed, which)
         if tips is not None:
             tips[series.key] = [_tip(series, point, which) for _, point in placed]
@@ -92,11 +95,13 @@ def draw(
     slack = max(0.0, LEAST - (high - low)) / 2
     axes.set_ylim(max(low - slack, 0.0), min(high + slack, 101.0))
     axes.set_ylabel("test top-1, %")
-    return list(_notes(panel, lonely, len(exponents), dropped))
+    return [*_notes(panel, lonely, count, dropped), *(["Dashed: mean of three published runs."] if beside else [])]
 
 
 def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which: str) -> None:
     found = [(x, point, value) for x, point in placed if (value := point.accuracy(which))]
+    if not found:
+        return
     x = [x for x, _, _ in found]
     mean = [value.mean for _, _, value in found]
     low, high = ([v.mean + sign * v.half for _, _, v in found] for sign in (-1, 1))
@@ -118,7 +123,7 @@ def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which:
 
 def _published_curve(axes: Axes, panel: Panel, series: Series, which: str) -> list[float]:
     """Beside the first variant of a scorer; returns its exponents."""
-    curve = published.accuracy(panel.dataset, panel.architecture, series.scorer, which) if not series.order else []
+    curve = _published(panel, series, which)
     if curve:
         x, values = zip(*curve, strict=True)
         dashed: dict[str, Any] = {"color": series.look.color, "linestyle": (0, (4, 3)), "linewidth": 1.3, "alpha": 0.9}
@@ -126,6 +131,11 @@ def _published_curve(axes: Axes, panel: Panel, series: Series, which: str) -> li
         mark(line, series)
         return list(x)
     return []
+
+
+def _published(panel: Panel, series: Series, which: str) -> published.Curve:
+    """Of a scorer's first variant."""
+    return [] if series.order else published.accuracy(panel.dataset, panel.architecture, series.scorer, which)
 
 
 def _x(point: Point, effective: bool) -> float | None:
@@ -163,9 +173,7 @@ def _notes(panel: Panel, lonely: int, points: int, dropped: int) -> list[str]:
 
 def _extras(panel: Panel, which: str, effective: bool) -> list[Line2D]:
     entries = []
-    if not effective and any(
-        published.accuracy(panel.dataset, panel.architecture, s.scorer, which) for s in panel.series
-    ):
+    if not effective and any(_published(panel, series, which) for series in panel.series):
         entries.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1.3, label="published"))
     if any(run.collapsed for run in panel.runs):
         entries.append(Line2D([], [], color=INK, marker="x", linestyle="none", markersize=9, label="collapse"))

@@ -27,6 +27,22 @@ def accuracy(dataset: str, architecture: str, scorer: str, which: str) -> Curve:
     return [(exponent, interval(found[exponent])) for exponent in sorted(found)]
 
 
+def runs(dataset: str, architecture: str, scorer: str, exponent: float) -> list[float]:
+    """Best top-1 in per cent of each published run at one compression; empty where none was published."""
+    wanted = (dataset, architecture, scorer)
+    return [
+        float(row["best"])
+        for row in table("accuracy")
+        if (row["dataset"], row["architecture"], row["scorer"]) == wanted and float(row["exponent"]) == exponent
+    ]
+
+
+def scorers(dataset: str, architecture: str) -> list[str]:
+    """The scorers with a published curve."""
+    rows = table("accuracy")
+    return list({r["scorer"]: None for r in rows if (r["dataset"], r["architecture"]) == (dataset, architecture)})
+
+
 def lottery_ticket(dataset: str, architecture: str, levels: int) -> Curve:
     """Best top-1 in per cent of iterative magnitude pruning in so many levels, one run each."""
     return sorted(

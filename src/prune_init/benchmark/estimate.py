@@ -1,0 +1,152 @@
+"""How long a sweep takes on this machine, in hours, from a few timed training steps of each of its nets.
+
+    python -m prune_init.benchmark.estimate experiment=figure6 pair=cifar10_vgg11 compact=true
+
+Each net is pruned, compacted, compiled and trained for a few steps as the runs would do it. No data set need be there:
+where its files are missing, images of noise stand in, which scorers that look at data prune differently.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_module
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from prune_init import host
+from prune_init.arguments import Parser, whole
+from prune_init.benchmark.cells import Cell, cells, sweep
+from prune_init.benchmark.plan import Composer
+from prune_init.errors import InputError
+from prune_init.explain import one_line
+from prune_init.files import whole as written
+
+STEPS = 20
+
+
+def estimates(loader: ConfigLoader, config: DictConfig, found: list[Cell], steps: int) -> Iterator[dict[str, Any]]:
+    """One row for each cell, as it is timed; finished cells have been timed by their runs."""
+    from prune_init.benchmark import stand_in, timing  # Lightning: seconds that a typing error should not wait for
+
+    compose = Composer(loader, config)
+    sources: dict[str, stand_in.Source] = {}
+    timings: dict[str, timing.Timing] = {}
+    for number, cell in enumerate(found):
+        runs, done = len(cell.folders), len(cell.done)
+        row: dict[str, Any] = {"cell": cell.name, "runs": runs, "done": done}
+        if done == runs:
+            yield row | {"hours": sum(cell.done) / done, "left": 0.0}
+            continue
+        cfg = compose(cell.overrides, number)
+        data, same = str(cfg.dataset), timing.same(cfg)
+        if data not in sources:
+            sources = {data: stand_in.source(cfg)}  # one at a time: they fill memory
+        if same not in timings:
+            try:
+                timings[same] = timing.timed(cfg, sources[data], steps)
+            except InputError as error:  # as the run would fail: collapsed nets cannot be made compact
+                yield row | {"hours": None, "left": 0.0, "error": str(error)}
+                continue
+        hours = timings[same].total / 3600
+        about = {"noise": not sources[data].real, "seconds": timings[same]._asdict()}
+        yield row | {"hours": hours, "left": hours * (runs - done), "overrides": cell.overrides, **about}
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """One line for each cell, the cheapest first, and the sum."""
+    shown = Table(box=SIMPLE_HEAD, show_footer=True)
+    total = {key: sum(row[key] for row in rows) for key in ("runs", "done", "left")}
+    for title, sum_of in (
+        ("cell", "all"), ("a run", ""), ("runs", f"{total['runs']:,}"), ("done", f"{total['done']:,}"),
+        ("left", f"{total['left']:,.3g} h"),
+    ):  # fmt: skip
+        shown.add_column(title, sum_of, justify="left" if title == "cell" else "right")
+    for row in rows:
+        mark = " (noise)" if row.get("noise") else f" ({row['error']})" if "error" in row else ""
+        shown.add_row(row["cell"] + mark, _hours(row), f"{row['runs']}", f"{row['done']}", f"{row['left']:.3g} h")
+    return shown
+
+
+def _hours(row: dict[str, Any]) -> str:
+    return "fails" if row["hours"] is None else f"{row['hours']:.3g} h"
+
+
+def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]:
+    """All rows, the cheapest first, with the machine that they hold for.
+
+    Raises:
+        InputError: a value that cannot work, or no run at all.
+        hydra.errors.HydraException: the overrides cannot be composed.
+    """
+    with initialize_config_module("prune_init.conf", version_base="1.3"):
+        loader, config, jobs = sweep(arguments.overrides)
+        found = cells(loader, config, jobs)
+        if not found:
+            raise InputError("overrides", " ".join(arguments.overrides), "give no run; allowed: at least one")
+        from prune_init.benchmark.machine import machine
+
+        load = os.getloadavg()[0]  # before we add to it
+        rows = []
+        for row in estimates(loader, config, found, arguments.steps):
+            rows.append(row)
+            progress.print(f"{len(rows)}/{len(found)} {row['cell']}: {_hours(row)}", soft_wrap=True)
+    if all("error" in row for row in rows):
+        raise SystemExit(rows[0]["error"])
+    return {
+        "machine": machine() | {"load": load},
+        "cells": sorted(rows, key=lambda row: (row["hours"] or math.inf, row["cell"])),
+    }
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = Parser(
+        prog="python -m prune_init.benchmark.estimate",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as python -m prune_init takes them")
+    parser.add_argument("-m", "--multirun", action="store_true", help="understood; every estimate is of a sweep")
+    parser.add_argument("--steps", type=whole(1), default=STEPS, help=f"training steps to time; default: {STEPS}")
+    parser.add_argument("--json", type=Path, help="a file to write")
+    arguments = parser.parse_intermixed_args(given)
+    try:
+        found = measured(arguments, Console(stderr=True, highlight=False))
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        sys.exit(line)
+    if arguments.json:
+        try:
+            with written(arguments.json) as path:
+                path.write_text(json.dumps(found, indent=1) + "\n")
+        except OSError as error:
+            sys.exit(f"--json={arguments.json}: cannot be written ({error.strerror})")
+    console, about = Console(width=140, highlight=False), found["machine"]
+    console.print(table(found["cells"]))
+    console.print(
+        f"{about['gpu'] or about['processor']}, {about['threads']} threads, torch {about['torch']}, {about['date']}"
+    )
+    if (note := busy(about["load"], about["threads"], host.cores())) is not None:
+        console.print(note)
+
+
+def busy(load: float, threads: int, cores: int) -> str | None:
+    """What to say of an estimate that was made while others worked: cores share caches, memory and often more."""
+    if load + threads <= cores:
+        return None
+    return f"The machine was busy (load {load:.1f}, {cores} cores): this is too much; measure when it is idle."
+
+
+if __name__ == "__main__":
+    main()

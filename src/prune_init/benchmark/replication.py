@@ -1,0 +1,138 @@
+"""What is kept of runs that repeat published ones: a small folder each, with what became of it so far.
+
+    python -m prune_init.benchmark.replication runs
+
+In results/replication each run gets a folder of the same name with
+
+- cell.json: its command, when it began, on which machine, with which versions, and its configuration;
+- metrics.csv: one row for each epoch so far;
+- result.json, when it is finished.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prune_init import results, run_status, settings
+from prune_init.arguments import Parser
+from prune_init.benchmark.collect import run_folders
+from prune_init.errors import InputError
+from prune_init.files import whole
+
+SCHEMA = 1
+KEPT = Path("results/replication")
+PLACES = ("results", *(f"{group}.{key}" for group in ("dataset",) for key in settings.PLACES_WITHIN[group]))
+"""Overrides that only say where something lies."""
+
+Row = dict[str, Any]
+
+
+def collect(runs: Path, to: Path = KEPT, *, commit: str | None = None) -> list[Path]:
+    """Keep what is worth keeping of every run below `runs` that trains; the folders that were written.
+
+    Args:
+        runs: a folder of runs, at work or finished.
+        to: where the small folders go; other ones there stay.
+        commit: of the source tree, for runs that were not made in a checkout.
+
+    Raises:
+        InputError: there is no run that has trained for an epoch, or a file is not ours.
+    """
+    if not runs.is_dir():
+        raise InputError("folder", runs, "is not a folder")
+    written = []
+    for run, finished in run_folders(runs):
+        if (run / "metrics.csv").exists():
+            written.append(_keep(run, results.read(run) if finished else None, to, commit))
+    if not written:
+        raise InputError("folder", runs, "holds no run that has trained for an epoch")
+    return written
+
+
+def _keep(run: Path, result: Row | None, to: Path, commit: str | None) -> Path:
+    status = run_status.read(run)
+    if status is None:
+        raise InputError("folder", run / "status.json", "is missing or not ours")
+    config, name = _configuration(run, status["identity"])
+    folder = to / name
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "schema": SCHEMA,
+        "identity": status["identity"],
+        "command": " ".join(["python -m prune_init", *filter(_tells, status["overrides"])]),
+        "started": status["started"],
+        "machine": _machine(folder, status["identity"]),
+        "versions": results.versions() if result is None else result["versions"],
+        "commit": commit if result is None else result["commit"] or commit,
+        "config": config,
+    }
+    _write(folder / "cell.json", about)
+    with whole(folder / "metrics.csv") as partial:
+        shutil.copyfile(run / "metrics.csv", partial)
+    if result is not None:
+        _write(folder / "result.json", {**result, "config": config, "commit": about["commit"]})
+    return folder
+
+
+def _configuration(run: Path, identity: str) -> tuple[Row, str]:
+    """What defines the run's result, without the places on this machine; and the name of its folder."""
+    try:
+        cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
+    except OSError as error:
+        raise InputError("folder", run, f"has no configuration ({error.strerror})") from None
+    assert isinstance(cfg, DictConfig)
+    config = settings.resolved(cfg)
+    for group, keys in settings.PLACES_WITHIN.items():
+        config[group] = {key: value for key, value in config[group].items() if key not in keys}
+    return config, settings.name(cfg, identity)
+
+
+def _machine(folder: Path, identity: str) -> Row:
+    """Of the run, as it was told when it was kept first: another machine may keep it again."""
+    from prune_init.benchmark.machine import machine
+
+    try:
+        before = json.loads((folder / "cell.json").read_text())
+    except OSError:
+        before = {}
+    if before.get("identity") == identity:
+        kept: Row = before["machine"]
+        return kept
+    return {key: value for key, value in machine().items() if key in ("processor", "cores", "gpu")}
+
+
+def _tells(override: str) -> bool:
+    return override.lstrip("+~").partition("=")[0] not in PLACES
+
+
+def _write(path: Path, row: Row) -> None:
+    with whole(path) as partial:
+        partial.write_text(json.dumps(row, indent=1) + "\n")
+
+
+def main(given: list[str] | None = None) -> None:
+    """Keep, and name what was kept."""
+    parser = Parser(
+        prog="python -m prune_init.benchmark.replication", description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
+    parser.add_argument("--to", type=Path, default=KEPT, help=f"default: {KEPT}")
+    parser.add_argument("--commit", help="of the source tree, for runs that were not made in a checkout")
+    chosen = parser.parse_args(given)
+    try:
+        for folder in collect(chosen.folder, chosen.to, commit=chosen.commit):
+            print(folder)
+    except InputError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"--to={chosen.to}: {error.filename} cannot be written ({error.strerror})")
+
+
+if __name__ == "__main__":
+    main()

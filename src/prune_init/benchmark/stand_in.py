@@ -1,0 +1,72 @@
+"""Images to time a run with: some of the data set's own or, where its files are missing, noise of the same shape."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+
+from prune_init import building
+from prune_init.data.arrays import ArrayImages
+from prune_init.data.augmentation import CropFlip
+from prune_init.data.dataset import Dataset
+from prune_init.data.images import Images
+from prune_init.errors import MissingDataError
+
+SIZES = {
+    "mnist": (60_000, 10_000),
+    "fashion_mnist": (60_000, 10_000),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "tiny_imagenet": (100_000, 10_000),
+    "imagenet": (1_281_167, 50_000),
+}
+"""Training and test images of the data sets whose files must be fetched, as they are published."""
+
+AUGMENTED = ("cifar10", "cifar100", "tiny_imagenet")
+"""Those whose training images are cropped and flipped in memory."""
+
+
+class Source(NamedTuple):
+    """A data set to draw images from, with its true size."""
+
+    dataset: Dataset
+    train: int
+    test: int
+    real: bool
+
+
+def source(cfg: DictConfig) -> Source:
+    """The data set of `cfg` or a stand-in of noise; validation images are not held back.
+
+    Raises:
+        InstantiationException: the files cannot be read; or they are missing and the data set is none of `SIZES`.
+    """
+    try:
+        real: Dataset = building.build(cfg.dataset)
+        return Source(real, len(real.train), len(real.test), True)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, MissingDataError) or cfg.dataset.name not in SIZES:
+            raise
+    return Source(_noise(cfg), *SIZES[cfg.dataset.name], False)
+
+
+def shortened(dataset: Dataset, train: int, test: int) -> Dataset:
+    """So many of its images, evenly spaced, so that a sorted data set keeps its last class; noise is repeated."""
+    return replace(dataset, train=_some(dataset.train, train), test=_some(dataset.test, test))
+
+
+def _some(images: Images, count: int) -> Images:
+    return images.select(torch.linspace(0, len(images) - 1, count).round().long())
+
+
+def _noise(cfg: DictConfig) -> Dataset:
+    """As many images as the pruning sample takes of each class, and enough to repeat for training and testing."""
+    classes, shape = cfg.dataset.num_classes, tuple(cfg.dataset.input_shape)
+    labels = torch.arange(classes).repeat(max(cfg.sample.per_class, -(-256 // classes)))
+    pixels = torch.randint(256, (len(labels), *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    middle = (0.5,) * shape[0]
+    augmentation = CropFlip() if cfg.dataset.name in AUGMENTED else None
+    images = ArrayImages(pixels, labels, middle, middle, augmentation)
+    return Dataset(images, images, classes, shape)

@@ -1,0 +1,150 @@
+"""What one run would take, from a few of its own training steps and test batches under its own Trainer."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from inspect import signature
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prune_init.assembly import make_data, make_module, make_trainer
+from prune_init.benchmark.stand_in import Source, shortened
+from prune_init.training.datamodule import DataModule
+
+WARM = 2
+"""Training steps that are not counted: the first ones find out which algorithms to use."""
+TESTS = 2
+"""Whole test batches of each epoch."""
+
+Clock = Callable[[], float]
+
+
+class Timing(NamedTuple):
+    """Seconds of one run.
+
+    Attributes:
+        start: pruning and whatever else comes before the first epoch; and compiling, which the first epoch waits for.
+        step: of a training step, with reading its batch.
+        test: of a pass over the test set and, if there is one, the validation set.
+        rest: of what an epoch costs besides, such as writing its checkpoint.
+        steps: training steps of an epoch.
+        epochs: of the whole run, all its levels counted.
+    """
+
+    start: float
+    step: float
+    test: float
+    rest: float
+    steps: float
+    epochs: int
+
+    @property
+    def total(self) -> float:
+        """Of the whole run."""
+        return self.start + self.epochs * (self.steps * self.step + self.test + self.rest)
+
+
+class Stopwatch(pl.Callback):
+    """Notes when the batches of the last epoch begin."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.trained, self.tested, self.epochs = list[float](), list[float](), list[float]()
+        self.began = self.ended = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the epoch before."""
+        self.epochs.append(time.perf_counter())
+        self.trained, self.tested, self.began = [], [], self._now()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """A training step begins."""
+        self.trained.append(self._now())
+
+    def on_validation_batch_start(self, *_: Any, **__: Any) -> None:
+        """The first test batch ends the last training step, too."""
+        self.tested.append(self._now())
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The end of the last test batch."""
+        self.tested.append(self._now())
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After the last epoch's checkpoint."""
+        self.epochs.append(time.perf_counter())
+        self.ended = self._now()
+
+    def _now(self) -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return self._clock()
+
+
+def clock() -> Clock:
+    """The time of the processor where one thread does all work, so that others at work do not count; else the clock."""
+    return time.perf_counter if torch.cuda.is_available() or torch.get_num_threads() > 1 else time.process_time
+
+
+def timed(cfg: DictConfig, source: Source, steps: int) -> Timing:
+    """Prune as the run of `cfg` would, and time `steps` of its training steps.
+
+    What `torch.compile` made is timed in a second epoch: the first one compiles again for the smaller last batch and
+    for testing, and leaves behind the code that all later epochs use.
+    """
+    batch, test_batch = cfg.recipe.batch_size, signature(DataModule).parameters["test_batch_size"].default
+    train = min(source.train, (WARM + steps) * batch + source.train % batch)
+    short = shortened(source.dataset, train, min(source.test, TESTS * test_batch + source.test % test_batch))
+    watch = Stopwatch(clock())
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = cfg.copy()
+        with open_dict(cfg):
+            cfg.logger, cfg.force = {}, True
+        module = make_module(cfg, make_data(cfg, source.dataset), lambda *_: None)
+        trainer = make_trainer(cfg, Path(folder), [watch])
+        epochs = trainer.max_epochs or 0
+        trainer.fit_loop.max_epochs = min(epochs, 2 if cfg.compile else 1)
+        before = time.perf_counter()
+        trainer.fit(module, datamodule=make_data(cfg, short))
+        spent = time.perf_counter() - before
+    if not epochs:
+        return Timing(spent, 0.0, 0.0, 0.0, 0.0, 0)
+    tests = source.test / test_batch + cfg.validation / test_batch
+    return _summed(watch, before, epochs, (source.train - cfg.validation) / batch, tests)
+
+
+def _summed(watch: Stopwatch, before: float, epochs: int, steps: float, tests: float) -> Timing:
+    marks = [*watch.trained, watch.tested[0]]
+    pauses = [later - earlier for earlier, later in pairwise(marks)]
+    whole = pauses[WARM:-1] or pauses[:-1] or pauses
+    tested = [later - earlier for earlier, later in pairwise(watch.tested)]
+    lengths = [later - earlier for earlier, later in pairwise(watch.epochs)]
+    return Timing(
+        start=watch.epochs[0] - before + max(0.0, lengths[0] - lengths[-1]),
+        step=_undisturbed(whole),
+        test=_undisturbed(tested[:-1] or tested) * tests,
+        rest=max(0.0, watch.ended - watch.began - (watch.tested[-1] - watch.trained[0])),
+        steps=steps,
+        epochs=epochs,
+    )
+
+
+def _undisturbed(seconds: list[float]) -> float:
+    """The lower quartile: on an idle machine about the median, on a busy one nearer to what idle would give."""
+    return sorted(seconds)[len(seconds) // 4]
+
+
+def same(cfg: DictConfig) -> str:
+    """What decides how long a run takes: two runs that agree in it are timed once.
+
+    Masks do so only if they make the net smaller, the seed never.
+    """
+    kept = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True)
+    assert isinstance(kept, dict)
+    gone = ["seed", "results", "logger", "force", "exponent"] + ([] if cfg.compact else ["sparsity"])
+    return str({key: value for key, value in kept.items() if key not in gone})

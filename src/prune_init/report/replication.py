@@ -1,0 +1,189 @@
+"""Published accuracies beside ours: the table and the figure of docs/replication.md, from results/replication.
+
+python -m prune_init.report.replication
+"""
+
+import argparse
+import csv
+import json
+import re
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from prune_init.arguments import Parser
+from prune_init.benchmark.replication import KEPT
+from prune_init.errors import InputError
+from prune_init.files import whole
+from prune_init.report import published
+from prune_init.report.palette import look, rank
+
+DOCUMENT = Path("docs/replication.md")
+FIGURE = "replication"
+BEGIN, END = f"<!-- begin: {FIGURE} -->\n", f"<!-- end: {FIGURE} -->\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run, as `prune_init.benchmark.replication` keeps it; accuracies in per cent."""
+
+    about: dict[str, Any]  # cell.json
+    top1: tuple[float, ...]  # on the test set, after each epoch so far
+    hours: float  # of training and testing
+    finished: bool
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What defines the result."""
+        config: dict[str, Any] = self.about["config"]
+        return config
+
+    @property
+    def key(self) -> tuple[str, str, str, float]:
+        """What the published runs are compared by."""
+        names = (self.config[group]["name"] for group in ("dataset", "architecture", "scorer"))
+        return (*names, round(float(self.config["exponent"]), 4))
+
+    @property
+    def theirs(self) -> list[float]:
+        """The published runs."""
+        return published.runs(*self.key)
+
+
+def read(folder: Path) -> list[Cell]:
+    """All cells that are kept below `folder`, by network, scorer, compression and seed.
+
+    Raises:
+        InputError: there is none, or a file is not ours.
+    """
+    found = []
+    for path in sorted(folder.rglob("cell.json")):
+        try:
+            about = json.loads(path.read_text())
+            with (path.parent / "metrics.csv").open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            top1 = tuple(100 * float(row["test/top1"]) for row in rows)
+            hours = sum(float(row["seconds"]) for row in rows) / 3600
+            found.append(Cell(about, top1, hours, (path.parent / "result.json").exists()))
+            assert found[-1].key and top1
+        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+            raise InputError("folder", path.parent, f"holds no run that was kept ({error!r})") from None
+    if not found:
+        raise InputError("folder", folder, "holds no cell.json; python -m prune_init.benchmark.replication keeps runs")
+    return sorted(found, key=_order)
+
+
+def _order(cell: Cell) -> Any:
+    dataset, architecture, scorer, exponent = cell.key
+    return dataset, architecture, rank(scorer), exponent, cell.config["seed"]
+
+
+def table(cells: Iterable[Cell]) -> str:
+    """Markdown: a line for each run and, where several seeds are finished, one for their mean."""
+    lines = [
+        "| network | scorer | exponent | seed | epochs | best epoch, % | last epoch, % | published, % | their mean "
+        "| difference | in their standard deviations | hours |",
+        "|---|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    groups: dict[Any, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.key].append(cell)
+    for same in groups.values():
+        for cell in same:
+            epochs, of = len(cell.top1), cell.config["recipe"]["epochs"]
+            ran = str(epochs) if cell.finished else f"{epochs} of {of}"
+            lines.append(
+                _line(cell, cell.config["seed"], ran, max(cell.top1), cell.top1[-1], cell.hours, cell.finished)
+            )
+        done = [cell for cell in same if cell.finished]
+        if len(done) > 1:
+            best, last, hours = (mean(x) for x in zip(*((max(c.top1), c.top1[-1], c.hours) for c in done), strict=True))
+            lines.append(_line(done[0], f"mean of {len(done)}", "", best, last, hours, True))
+    return "\n".join(lines) + "\n"
+
+
+def _line(cell: Cell, seed: object, epochs: str, best: float, last: float, hours: float, finished: bool) -> str:
+    dataset, architecture, scorer, exponent = cell.key
+    theirs = cell.theirs
+    far = ["", ""]
+    if finished and theirs:
+        points, spread = best - mean(theirs), stdev(theirs)
+        far = [f"{points:+.2f}", f"{points / spread:+.1f}" if spread else ""]
+    shown = [f"{architecture}, {dataset}", look(scorer).label, f"{exponent:g}", seed, epochs]
+    shown += [f"{best:.2f}" if finished else f"({best:.2f})", f"{last:.2f}" if finished else f"({last:.2f})"]
+    shown += [", ".join(f"{x:.2f}" for x in theirs) or "none", f"{mean(theirs):.2f}" if theirs else ""]
+    return f"| {' | '.join(map(str, [*shown, *far, f'{hours:.2f}']))} |"
+
+
+def origins(cells: Iterable[Cell]) -> Iterator[str]:
+    """Markdown: the commands of the runs, by where, when and with what they were made."""
+    made: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        about = cell.about
+        machine, versions = about["machine"], about["versions"]
+        where = machine["gpu"] or f"{machine['processor']} with {machine['cores']} cores"
+        commit = f", commit {about['commit'][:7]}" if about["commit"] else ""
+        what = f"torch {versions['torch']}, Python {versions['python']}{commit}"
+        made[f"{where}, {what}, begun on {about['started'][:10]}:"].append(about["command"])
+    for where, commands in made.items():
+        yield f"{where}\n\n```\n" + "\n".join(commands) + "\n```\n"
+
+
+def section(cells: list[Cell]) -> str:
+    """The part of the document that is made from the files."""
+    finished = sum(cell.finished for cell in cells)
+    note = f"{finished} of {len(cells)} runs are finished; of the others the accuracies so far stand in brackets.\n"
+    picture = f"![Published test accuracy against compression, and ours]({FIGURE}.svg)\n"
+    caption = "Published runs dashed, ours as points; hollow ones are unfinished: the best epoch so far.\n"
+    return "\n".join([note, table(cells), picture, caption, *origins(cells)])
+
+
+def write(folder: Path = KEPT, document: Path = DOCUMENT) -> None:
+    """Bring the document up to date and draw the figure beside it.
+
+    Raises:
+        InputError: there is no run, or the document has no place for them.
+    """
+    from prune_init.report.replication_figure import figure
+
+    cells = read(folder)
+    try:
+        text = document.read_text()
+    except OSError as error:
+        raise InputError("--document", document, f"cannot be read ({error.strerror})") from None
+    if not (BEGIN in text and END in text):
+        raise InputError("--document", document, f"needs the lines {BEGIN.strip()} and {END.strip()}")
+    inner = f"{BEGIN}\n{section(cells)}\n{END}"
+    with whole(document) as partial:
+        partial.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: inner, text, flags=re.DOTALL))
+    with TemporaryDirectory() as scratch:
+        figure(cells).save(Path(scratch))
+        with whole(document.with_name(f"{FIGURE}.svg")) as partial:
+            shutil.copyfile(Path(scratch) / f"{FIGURE}.svg", partial)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Write, or say in one line why not."""
+    parser = Parser(
+        prog="python -m prune_init.report.replication", description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("folder", type=Path, nargs="?", default=KEPT, help=f"default: {KEPT}")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"default: {DOCUMENT}")
+    chosen = parser.parse_args(given)
+    try:
+        write(chosen.folder, chosen.document)
+    except InputError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"--document={chosen.document}: {error.filename} cannot be written ({error.strerror})")
+
+
+if __name__ == "__main__":
+    main()
