@@ -155,6 +155,18 @@ def test_a_gate_of_zeros_cuts_and_a_parameter_that_is_0_does_not():
     assert [row.effective for row in prune_init.connectivity(frozen, torch.ones(1, 1, 2, 2)).layers] == [2, 2]
 
 
+def test_paths_lead_through_what_is_computed_without_gradients():
+    def frozen(net, y):
+        with torch.no_grad():
+            y = torch.cat([(y * net.v)[:, :3], torch.zeros(len(y), 3)], 1)
+            y[:, 0] += 1
+        return y
+
+    found = prune_init.connectivity(Net(frozen, v=torch.tensor([1.0, 1, 0, 1, 1, 1])), X)
+    assert [row.effective for row in found.layers] == [10, 6]
+    assert [row.effective for row in prune_init.connectivity(Net(lambda n, y: y.detach()), X).layers] == [30, 18]
+
+
 def normed(name):
     make = {
         "weight_norm": nn.utils.weight_norm,
@@ -642,14 +654,15 @@ def test_attention_without_queries_and_keys_lets_values_through():
 class Recurrent(nn.Module):
     """A recurrent layer between two linear ones; only these are pruned, or the recurrent matrices are masks too."""
 
-    def __init__(self, make, last):
+    def __init__(self, make, last, when=(1.0, 1.0, 1.0)):
         super().__init__()
+        self.register_buffer("when", torch.tensor(when)[:, None])
         self.first, self.rnn = nn.Linear(3, 4), make(4, 5)
         width = self.rnn(torch.ones(1, 2, 4))[0].shape[-1]
         self.out, self.last = nn.Linear(width, 2), last
 
     def forward(self, x):
-        y = self.first(x)
+        y = self.first(x) * self.when
         y = self.rnn(y)[0] if self.rnn.batch_first else self.rnn(y.transpose(0, 1))[0].transpose(0, 1)
         return self.out(y[:, -1] if self.last else y)
 
@@ -715,7 +728,8 @@ def by_search(model, time, masks):
     """Weights on a path in the graph of all units at all times: forwards from the input, backwards from the output."""
     edges = [(a, b, w) for a, b, w in graph_of(model.rnn, time, masks) if w is None or masks[w[0]][w[1], w[2]]]
     first, out = masks["first.weight"], masks["out.weight"]
-    edges += [("x", ("in", t, i), ("first.weight", i, j)) for t in range(time) for i, j in first.nonzero().tolist()]
+    times = model.when.flatten().nonzero().flatten().tolist()
+    edges += [("x", ("in", t, i), ("first.weight", i, j)) for t in times for i, j in first.nonzero().tolist()]
     top = model.rnn.num_layers - 1
     size = out.shape[1] // (1 + model.rnn.bidirectional)
     for t, (i, j) in itertools.product([time - 1] if model.last else range(time), out.nonzero().tolist()):
@@ -740,14 +754,17 @@ def closure(start, edges):
     return seen
 
 
+@pytest.mark.parametrize("when", [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)])
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("name", RECURRENT)
-def test_recurrent_layers_match_a_search_through_time(name, last, recurrent_matrices):
+def test_recurrent_layers_match_a_search_through_time(name, last, when, recurrent_matrices):
     torch.manual_seed(0)
-    model, counts = Recurrent(RECURRENT[name], last), []
+    model, counts = Recurrent(RECURRENT[name], last, when), []
     flat = list(model.rnn._flat_weights)
     for density, seed in itertools.product((1.0, 0.3, 0.1), range(4)):
         masks = random_masks(model, density, seed)
+        if seed == 3:  # cells remember on their own
+            masks = {n: m & (torch.tensor("weight_hh" not in n)) for n, m in masks.items()}
         found, expected = effective_weights(model, masks, torch.ones(2, 3, 3)), by_search(model, 3, masks)
         assert all(torch.equal(found[n], expected[n]) for n in masks), (density, seed)
         counts.append(sum(int(m.sum()) for m in found.values()))
