@@ -179,6 +179,14 @@ def test_callbacks_are_in_the_name(command, tmp_path):
 REFUSED = [
     ("callbacks=em", "callbacks=em: did you mean ema? allowed: early_stopping, ema, lr_monitor, none, swa"),
     ("callbacks=ema callbacks.ema.decay=2", "callbacks.ema.decay=2: Invalid decay value 2"),
+    ("callbacks=[ema,swaa]", "callbacks=swaa: did you mean swa? allowed: early_stopping, ema, lr_monitor, none, swa"),
+    (
+        "callbacks=5",
+        "callbacks=5: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists",
+    ),
+    ("loss=null", "loss=null: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"),
+    ("callbacks.ema.decay=0.5", "callbacks.ema: is none of those chosen; allowed: nothing; see callbacks=NAME"),
+    ("callbacks=ema callbacks.em.decay=0.5", "callbacks.em: is none of those chosen; did you mean ema? allowed: ema"),
     ("callbacks=ema callbacks.ema.decay=much", "callbacks.ema.decay=much: allowed: a number"),
     ("callbacks=ema callbacks.ema.deca=0.5", "callbacks.ema.deca=0.5: unknown key; did you mean decay? allowed: "),
     ("callbacks=ema +callbacks.ema.deca=0.5", "callbacks.ema=EMAWeightAveraging: got an unexpected keyword"),

@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Iterator
+from importlib.resources import files
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -31,9 +32,10 @@ def one_line(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, InputError):
             return str(cause)
-        if isinstance(cause, MissingConfigException) and cause.options is not None and cause.missing_cfg_file:
-            group, _, name = str(cause.missing_cfg_file).rpartition("/")
-            return f"{group}={name}: {one_of(name, cause.options)}"
+        group, _, name = str(getattr(cause, "missing_cfg_file", "")).rpartition("/")
+        if isinstance(cause, MissingConfigException) and (group or cause.options is not None):
+            options = _choices(group) if cause.options is None else cause.options  # of a list, Hydra does not look
+            return f"{group}={name}: {one_of(name, options)}"
         if isinstance(cause, OverrideParseException):
             why = str(cause.message).splitlines()[0]
             return f"{cause.override}: cannot be read ({why}); allowed: KEY=VALUE, with lists as KEY=[A,B]"
@@ -41,13 +43,15 @@ def one_line(error: BaseException) -> str | None:
             return f"{cause.full_key}=???: has no default; must be given"
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(error, ConfigCompositionException):
             allowed = [str(key) for key in cause.parent_node] if cause.parent_node is not None else []
+            if str(cause.full_key) == f"callbacks.{cause.key}":
+                return f"{cause.full_key}: is none of those chosen; {one_of(cause.key, allowed)}; see callbacks=NAME"
             return f"{_as_given(str(cause.full_key))}: unknown key{_of_choice(cause)}; {one_of(cause.key, allowed)}"
     if isinstance(error, InstantiationException):
         return refusal(error)
     if type(error).__name__ == "MisconfigurationException":  # Lightning, of its own arguments
         return " ".join(str(error).split())
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        given = next((a for a in sys.argv[1:] if a.startswith("=") or a.endswith("=null")), "")  # Hydra does not say
+        given = next((a for a in sys.argv[1:] if a.startswith("=") or _names_no_choice(a)), "")  # Hydra does not say
         return f"{given}: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
     # Of its own options Hydra says in its own way what is wrong.
     if isinstance(error, (ValueError, UserWarning)) and _raised_by_hydra(error):
@@ -109,6 +113,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _raised_by_hydra(error: BaseException) -> bool:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).startswith("hydra.")
+
+
+def _choices(group: str) -> list[str]:
+    folder = files("prune_init.conf").joinpath(group)
+    return [file.name.removesuffix(".yaml") for file in folder.iterdir()] if group and folder.is_dir() else []
+
+
+def _names_no_choice(argument: str) -> bool:
+    """Whether it is of a group, but with a value that is no name."""
+    group, _, value = argument.lstrip("+~").partition("=")
+    return value == "null" or (value[:1] not in "[_" and not value[:1].isalpha() and bool(_choices(group)))
 
 
 def _as_given(key: str) -> str:
