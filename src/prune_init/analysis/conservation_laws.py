@@ -11,7 +11,6 @@ from torch.nn.parameter import is_lazy
 
 from prune_init.analysis.flow import measure
 from prune_init.analysis.lawbreakers import lawbreakers
-from prune_init.analysis.read_only import only_read
 from prune_init.analysis.theorems import Cut, Neurons, cut_sums, neuron_sums
 from prune_init.analysis.traced import trace
 from prune_init.analysis.traced_run import run
@@ -107,7 +106,7 @@ def conservation(
         key: t.detach().to(torch.float64 if t.is_floating_point() else None, copy=True) for key, t in every.items()
     }
     x = input.detach().to(next(iter(every.values())).device, torch.float64, copy=True)
-    with only_read(model), undisturbed(model, mode, torch.Generator().manual_seed(torch.initial_seed())):
+    with undisturbed(model, mode, torch.Generator().manual_seed(torch.initial_seed())):
         copied = copy.copy(model)
         graph = trace(copied)
         with fits(model, "input", list(input.shape)):

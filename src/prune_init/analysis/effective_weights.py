@@ -9,13 +9,14 @@ from torch.func import functional_call
 
 from prune_init.analysis.path_kinds import Kind, Kinds, UnsupportedOperationError
 from prune_init.analysis.paths import followed
-from prune_init.analysis.read_only import only_read
 from prune_init.errors import first_line
+from prune_init.pruning.chance import forked
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.plain_run import plainly
+from prune_init.pruning.read_only import only_read
 from prune_init.pruning.structures import arguments, mapped
 from prune_init.pruning.structures import leaves as leaves_of
-from prune_init.pruning.weights import prunable
+from prune_init.pruning.weights import inside, prunable
 
 
 def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> Tensors:
@@ -28,9 +29,11 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
     Raises:
         UnsupportedOperationError: see `connectivity`.
     """
+    model = inside(model)
     every = prunable(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
     kinds = Kinds()
-    with torch.enable_grad(), plainly(model), only_read(model):
+    device = next(iter(every.values())).device
+    with torch.enable_grad(), only_read(model), plainly(model), forked(device, seed=0):
         leaves = {
             name: (masks[name].to(w.device, w.dtype) if name in masks else torch.ones_like(w)).detach().requires_grad_()
             for name, w in every.items()

@@ -136,10 +136,9 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     for name, weight in weights.items():
         if weight.is_meta or not weight.is_floating_point():
             raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
-    parameters = set(map(id, model.parameters()))
     kinds = (_ConvNd, nn.Linear, nn.Bilinear)
-    layers = {name: module.weight for name, module in model.named_modules() if isinstance(module, kinds)}
-    computed = [name for name, weight in layers.items() if weight is not None and id(weight) not in parameters]
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    computed = [name for name, module in layers.items() if "weight" not in module._parameters]
     if computed:
         why = "is computed from other parameters (weight norm, parametrisation, torch.nn.utils.prune)"
         warnings.warn(f"left dense, because its weight {why}: {', '.join(computed)}", stacklevel=3)

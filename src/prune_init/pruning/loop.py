@@ -17,6 +17,7 @@ from prune_init.pruning.cost import Cost
 from prune_init.pruning.flops import Flops
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.plain_run import plainly
+from prune_init.pruning.read_only import only_read
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.sample import Batch, Loss
 from prune_init.pruning.schedule import Schedule
@@ -163,16 +164,11 @@ def _iterate(
 @contextmanager
 def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iterator[None]:
     """Score inside: `model` is in `mode`, gradients are on, global randomness is forked; all restored after."""
-    training = {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    try:
-        with forked(device, seed), torch.enable_grad(), plainly(model):
-            model.train(mode == "train")
-            yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
+    with only_read(model), plainly(model), forked(device, seed), torch.enable_grad():
+        model.train(mode == "train")
+        yield
 
 
 def _scored_net(

@@ -98,7 +98,8 @@ def _candidates(model: nn.Module) -> tuple[dict[str, Parameter], dict[str, Param
 
 def _linear_maps(module: nn.Module) -> list[Tensor]:
     if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
-        return [module.weight]
+        weight = module._parameters.get("weight")  # reading a computed one would compute it, which may move buffers
+        return [] if weight is None else [weight]
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
         names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh"))
         return [p for name, p in module.named_parameters(recurse=False) if name in names and p.ndim > 1]

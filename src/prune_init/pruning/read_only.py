@@ -9,13 +9,11 @@ from torch import nn
 
 @contextmanager
 def only_read(model: nn.Module) -> Iterator[None]:
-    """Take back what forward does to the modules' attributes and buffers, and the random numbers that it draws."""
+    """Take back what forward does to the modules' attributes, train and eval flags among them, and to buffers."""
     attributes = [(module, dict(module.__dict__)) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    cuda = {tensor.device for tensor in (*model.parameters(), *model.buffers()) if tensor.is_cuda}
     try:
-        with torch.random.fork_rng(devices=list(cuda)):
-            yield
+        yield
     finally:
         for module, before in attributes:
             module.__dict__.clear()
