@@ -71,6 +71,10 @@ def test_without_tests_there_is_no_accuracy(command, tmp_path):
     ("given", "line"),
     [
         ("+trainer.max_steps=0", "trainer.max_steps=0: allowed: whole numbers from 1"),
+        (
+            "+trainer.max_steps=9 lifecycle=lottery_ticket",
+            "trainer.max_steps=9: lifecycle=lottery_ticket trains all its",
+        ),
         ("+trainer.max_steps=many", "trainer.max_steps=many: allowed: whole numbers from 1"),
         (
             "+trainer.limit_train_batches=0",

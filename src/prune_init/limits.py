@@ -173,6 +173,9 @@ def _check_lottery_ticket(cfg: DictConfig) -> None:
     check_whole("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, least=0)
     if cfg.lifecycle.rewind_epoch >= cfg.recipe.epochs:
         raise InputError("lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs")
+    for key in ("max_steps", "max_time", "fast_dev_run"):  # which would end it before it has pruned
+        if cfg.trainer.get(key, -1) not in (-1, None, False):
+            raise InputError(f"trainer.{key}", cfg.trainer[key], "lifecycle=lottery_ticket trains all its levels")
     for key, allowed in {"target": "nominal", "ablation": "none", "train": True, "compact": False}.items():
         value = cfg[key].name if key == "ablation" else cfg[key]
         if value != allowed:
