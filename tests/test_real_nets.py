@@ -264,11 +264,11 @@ def test_token_ids_are_an_example_input(scorer):
 
 
 def test_synflow_says_what_it_needs():
-    with pytest.raises(InputError, match="input_shape=None: this scorer needs .* or example_input"):
+    with pytest.raises(InputError, match=r"input_shape=None: this scorer needs .* or example_input"):
         pruned(Words(), input_shape=None)
     with pytest.raises(InputError, match=r"input_shape=\(8,\): allowed: this or example_input, not both"):
         pruned(mlp(), example_input=ROWS[:1])
-    with pytest.raises(InputError, match="example_input=str: allowed: a batch of the net's input"):
+    with pytest.raises(InputError, match=r"example_input=str: allowed: a batch of the net's input"):
         pruned(mlp(), input_shape=None, example_input="x")
 
 
