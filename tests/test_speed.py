@@ -53,7 +53,7 @@ def test_the_published_code_keeps_counts_rounded_up_and_so_other_weights():
         counts: prune_init.prune(
             larger(), sparsity=1 - kept / total, iterations=40, counts=counts, input_shape=(3, 8, 8)
         )
-        for counts in ("nearest", "published")
+        for how in ("nearest", "published")
     }
     differ = {
         name: sum(int((mask & ~theirs[layer]).sum()) for layer, mask in ours.masks.items())
