@@ -32,11 +32,6 @@ def eager(net):
     }
 
 
-def backward(net):
-    net.model(net.batches[0][0]).sum().backward()
-    return {name: w.abs() for name, w in net.weights.items()}
-
-
 def rewriting(net):
     with torch.no_grad():
         next(net.model.parameters()).mul_(2)
@@ -80,7 +75,6 @@ class Mean:
         (lambda net: None, "scorer=<lambda>: work on a small convolutional net: .* must return one score tensor"),
         (lambda net: 1 / 0, "scorer=<lambda>: not raise on a small convolutional net: ZeroDivisionError"),
         (eager, "scorer=eager: a scorer must give the same scores for the same seed: draw from net.generator"),
-        (backward, r"scorer=backward: a scorer must leave \.grad alone"),
         (rewriting, "scorer=rewriting: a scorer must leave the model's 0.weight alone"),
         (forgetful, "scorer=forgetful: a scorer must leave net.masks alone"),
         (unweighted, "scorer=unweighted: a scorer must weigh each batch by its share of the examples"),

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import prune_init
-from prune_init.pruning.connectivity import UnsupportedOperationError, effective_weights
+from prune_init.pruning.paths.effective_weights import effective_weights
+from prune_init.pruning.paths.kinds import UnsupportedOperationError
 
 
 def effective_in_chain(masks: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -1,6 +1,8 @@
 """Nets and situations of people who prune, as small as they get; each with the value that is right."""
 
+import contextlib
 import copy
+import dataclasses
 import warnings
 
 import pytest
@@ -59,35 +61,106 @@ class Counts(nn.Module):
     def __init__(self, writes):
         super().__init__()
         torch.manual_seed(0)
-        self.a, self.out, self.writes = nn.Linear(8, 8), nn.Linear(8, 4), writes
+        self.a, self.out, self.writes, self.calls = nn.Linear(8, 8), nn.Linear(8, 4), writes, 0
         self.register_buffer("seen", torch.zeros(8))
+        self.plain, self.history = torch.zeros(8), []
 
     def forward(self, x):
-        hidden = self.a(x) + self.seen
-        if self.writes:
+        hidden = self.a(x) + self.seen + self.plain.to(x) + self.calls + len(self.history)
+        if self.writes == "buffer":
             with torch.no_grad():
                 self.seen.add_(hidden.mean(0))
+        elif self.writes == "data":
+            self.seen.data.mul_(0.5).add_(hidden.detach().mean(0))
+        elif self.writes == "late" and hidden.sum() > 0:
+            self.seen = self.seen + 1
+        elif self.writes == "attributes":
+            self.plain += 1
+            self.calls += 1
+            self.history.append(hidden)
         return self.out(hidden.relu())
 
 
-@pytest.mark.parametrize("scorer", ["synflow", "iter_snip", "force", "grasp", "prospr"])
-def test_every_pass_sees_the_buffers_of_the_first(scorer):
-    model = Counts(True)
-    assert same(pruned(model, scorer, iterations=3), pruned(Counts(False), scorer, iterations=3))
-    assert not model.seen.any()
+@pytest.mark.parametrize("scorer", ["synflow", "iter_snip", "force", "grasp", "prospr", "ntk_sap"])
+@pytest.mark.parametrize("writes", ["buffer", "data", "late", "attributes"])
+def test_every_pass_sees_the_state_of_the_first(writes, scorer):
+    model = Counts(writes)
+    assert same(pruned(model, scorer, iterations=3), pruned(Counts(""), scorer, iterations=3))
+    assert not model.seen.any() and not model.plain.any() and not model.calls and not model.history
 
 
-def test_a_net_that_writes_to_its_weights_is_refused():
-    class Clamps(nn.Linear):
+@pytest.mark.parametrize("writes", ["buffer", "data", "attributes"])
+def test_what_looks_at_a_net_leaves_its_state(writes):
+    for look in (prune_init.connectivity, prune_init.compact, prune_init.conservation):
+        model = Counts(writes)
+        with contextlib.suppress(InputError, NotImplementedError):
+            look(model, torch.ones(1, 8))
+        assert torch.equal(model.seen, torch.zeros(8)) and not model.plain.any() and not model.calls, look
+        model(ROWS)
+
+
+class Recomputes(torch.autograd.Function):
+    """Runs a part of the net again in the backward pass, as reversible nets do."""
+
+    @staticmethod
+    def forward(ctx, part, x, *parameters):
+        ctx.part = part
+        ctx.save_for_backward(x)
+        with torch.no_grad():
+            return part(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            y = ctx.part(x)
+        found = torch.autograd.grad(y, [x, *ctx.part.parameters()], g)
+        return (None, *found)
+
+
+@pytest.mark.parametrize("scorer", ["snip", "grasp", "iter_snip", "synflow"])
+def test_a_net_that_runs_itself_again_in_the_backward_pass_is_refused(scorer):
+    class Reversible(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
         def forward(self, x):
+            return self.out(Recomputes.apply(self.b, self.a(x), *self.b.parameters()).relu())
+
+    model = Reversible()
+    with pytest.raises(InputError, match="model=Reversible: runs parts of itself again in the backward pass"):
+        pruned(model, scorer)
+    assert all(p.grad is None for p in model.parameters())
+
+
+class Constrained(nn.Linear):
+    """Limits its weights in its forward, in one of the ways in which people write that."""
+
+    def __init__(self, how):
+        torch.manual_seed(0)
+        super().__init__(8, 8)
+        self.how = how
+
+    def forward(self, x):
+        if self.how == "no_grad":
             with torch.no_grad():
                 self.weight.clamp_(-0.1, 0.1)
-            return super().forward(x)
+        elif self.how == "data":
+            self.weight.data.clamp_(-0.1, 0.1)
+        else:
+            self.weight.data = torch.renorm(self.weight.data, 2, 0, 0.1)
+        return super().forward(x)
 
-    model = nn.Sequential(Clamps(8, 8), nn.ReLU(), nn.Linear(8, 4))
+
+@pytest.mark.parametrize("scorer", ["snip", "synflow", "grasp"])
+@pytest.mark.parametrize("how", ["no_grad", "data", "rebound"])
+def test_a_net_that_writes_to_its_weights_is_refused(how, scorer):
+    model = nn.Sequential(Constrained(how), nn.ReLU(), nn.Linear(8, 4))
     before = model[0].weight.detach().clone()
-    with pytest.raises(InputError, match=r"model=0\.weight: is written to by the net's forward"):
-        pruned(model, "snip")
+    with pytest.raises(InputError, match="model=Sequential: writes to its weights in its forward"):
+        pruned(model, scorer)
     assert torch.equal(model[0].weight, before)
 
 
@@ -261,6 +334,59 @@ def test_token_ids_are_an_example_input(scorer):
     options = {"input_shape": None, "data": [(ids, LABELS)], "iterations": 2}
     result = pruned(Words(), scorer, 0.5, example_input=ids[:1], **options)
     assert result.sparsity == 0.5 and result.connected and list(result.masks) == ["a.weight", "out.weight"]
+
+
+@dataclasses.dataclass
+class Answer:
+    """As libraries return it."""
+
+    logits: torch.Tensor
+    best: torch.Tensor
+
+
+class AnswerDict(dict):
+    """As other libraries return it."""
+
+
+@pytest.mark.parametrize("scorer", prune_init.scorers())
+@pytest.mark.parametrize("kind", ["dataclass", "mapping"])
+def test_answers_of_libraries_are_structures(kind, scorer):
+    make = Answer if kind == "dataclass" else lambda **parts: AnswerDict(parts)
+
+    class Net(nn.Module):
+        def __init__(self, pack):
+            super().__init__()
+            self.net, self.pack = mlp(), pack
+
+        def forward(self, x):
+            y = self.net(x)
+            return make(logits=y, best=y.argmax(1)) if self.pack else y
+
+    def loss(output, y):
+        assert output["best"].dtype == torch.int64 if kind == "mapping" else output.best.dtype == torch.int64
+        return F.cross_entropy(output.logits if kind == "dataclass" else output["logits"], y)
+
+    one, other = pruned(Net(True), scorer, loss=loss, iterations=2), pruned(Net(False), scorer, iterations=2)
+    assert same(one, other)
+
+
+def test_a_loss_may_write_to_its_targets():
+    def loss(output, y):
+        y[y == 3] = -100
+        return F.cross_entropy(output, y)
+
+    labels = LABELS.clone()
+    found = pruned(mlp(), "iter_snip", data=[(ROWS, labels)], loss=loss, iterations=3)
+    assert torch.equal(labels, LABELS) and found.sparsity == pruned(mlp(), "snip").sparsity
+
+
+def test_another_ignored_label_does_not_count_either():
+    ignored = LABELS.clone()
+    ignored[5:33] = 255
+    options = {"dtype": torch.float64, "loss": nn.CrossEntropyLoss(ignore_index=255)}
+    whole = pruned(mlp(), "snip", data=[(ROWS, ignored)], **options)
+    split = pruned(mlp(), "snip", data=list(zip(ROWS.split(20), ignored.split(20), strict=True)), **options)
+    assert all(torch.allclose(split.scores[n], s, rtol=1e-10) for n, s in whole.scores.items())
 
 
 def test_synflow_says_what_it_needs():

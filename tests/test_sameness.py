@@ -75,8 +75,7 @@ def test_joins_and_other_operations():
             outputs = [last(z) for last, z in zip(self.last, (joined, placed, cut, marked), strict=True)]
             return sum(z.square().flatten(1).sum(1) for z in outputs)
 
-    with pytest.warns(UserWarning, match="setitem"):
-        check(Net(), (3, 12, 12))
+    check(Net(), (3, 12, 12))
 
 
 def test_a_residual_net_costs_less():

@@ -86,7 +86,7 @@ def prune(
     scorer = scorers.named(scorer) if isinstance(scorer, str) else scorer
     settings = checks.settings_of(scorer, sparsity, iterations, schedule, counts, scope, mode)
     dtype = getattr(scorer, "dtype", None) if dtype is None else dtype
-    checks.check_tools(loss, generator, dtype)
+    checks.check_tools(loss, generator, dtype, progress)
     model = inside(model)
     weights = prunable(model, include=include, exclude=exclude)
     checks.check_weights(model, weights)
@@ -136,7 +136,7 @@ def _iterate(
     """Run the iterations on `net.masks`; returns the scores of the last one, and what position decided."""
     everything, revives = net.masks, getattr(scorer, "revives", False)
     checks.warn_if_starved(keeps[-1], len(net.weights))
-    possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
+    possible = getattr(scorer, "shrinks", False) and not revives and scope == "global" and not net.model.training
     shrinking = Shrinking(net, possible=possible and len(densities) > 1)
     watch = TieWatch(net, shrinking.whole)
     scores: Tensors = {}

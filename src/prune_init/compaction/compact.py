@@ -20,7 +20,7 @@ from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
 from prune_init.pruning.checks import check_masks
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.weights import prunable
+from prune_init.pruning.weights import inside, prunable
 from prune_init.traced import operation, place
 
 
@@ -83,6 +83,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
     Raises:
         InputError: no path leads from input to output, the model cannot be traced, or the masks are not of it.
     """
+    model = inside(model)
     weights = prunable(model)
     if masks is None:
         masks = {name: weight.detach() != 0 for name, weight in weights.items()}

@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from prune_init.errors import InputError, fits
 from prune_init.pruning.checks import check_batch
+from prune_init.pruning.plain_run import plainly
+from prune_init.pruning.read_only import only_read
 from prune_init.traced import trace
 
 
@@ -30,9 +32,10 @@ class ChannelGraph:
         self.model = model
         trained = _shell(model).train()
         self.root = _shell(model).eval()
-        self.graph = _plain(trace(self.root), self.root)
-        _follow_mode(_plain(trace(trained), trained), self.graph, model)
-        self.shapes = {node: x.shape for node, x in self.values(example_input).items()}
+        with only_read(model), plainly(model):
+            self.graph = _plain(trace(self.root), self.root)
+            _follow_mode(_plain(trace(trained), trained), self.graph, model)
+            self.shapes = {node: x.shape for node, x in self.values(example_input).items()}
 
     @torch.no_grad()
     def values(self, example_input: Tensor) -> dict[fx.Node, Tensor]:

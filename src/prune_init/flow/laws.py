@@ -16,6 +16,7 @@ from prune_init.flow.run import run
 from prune_init.flow.theorems import Cut, Neurons, cut_sums, neuron_sums
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.undisturbed import undisturbed
+from prune_init.pruning.weights import inside
 from prune_init.traced import trace
 
 
@@ -89,9 +90,8 @@ def conservation(
     Raises:
         InputError: a bad argument, or a model that cannot be traced, needs another input or has no layer to check.
     """
+    model = inside(model)
     name = type(model).__name__
-    if not isinstance(model, nn.Module):
-        raise InputError("model", name, "allowed: a torch.nn.Module")
     if mode not in ("train", "eval"):
         raise InputError("mode", mode, one_of(mode, ("train", "eval")))
     check_batch("input", input)

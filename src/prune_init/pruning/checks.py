@@ -8,19 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from prune_init.errors import InputError, one_of
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.sample import check_inputs
 from prune_init.pruning.schedule import Schedule
+from prune_init.pruning.weights import has_computed_weight, plainly_named
 
 
 def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float) -> Tensors:
     """Masks to begin with: everything is kept, or what was kept before, which must not be less than is to stay."""
     check_masks(masks or {}, weights)
     start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
-    for name, mask in (masks or {}).items():
+    for name, mask in plainly_named(masks or {}, weights).items():
         start[name].copy_(mask)
     left, size = (sum(int(count(mask)) for mask in start.values()) for count in (torch.count_nonzero, torch.numel))
     if sparsity and left < round((1 - sparsity) * size):
@@ -32,8 +32,9 @@ def check_masks(masks: Any, weights: Mapping[str, Tensor]) -> None:
     """Refuse what are no masks of some of these weights."""
     if not isinstance(masks, Mapping):
         raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
-    for name, mask in masks.items():
-        if name not in weights or mask.shape != weights[name].shape or mask.dtype != torch.bool:
+    for name, mask in plainly_named(masks, weights).items():
+        fits = isinstance(mask, Tensor) and name in weights and mask.shape == weights[name].shape
+        if not fits or mask.dtype != torch.bool:
             raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")
 
 
@@ -69,8 +70,10 @@ def check_batch(key: str, example: Any) -> None:
         raise InputError(key, list(example.shape), "allowed: a batch of at least one example")
 
 
-def check_tools(loss: Any, generator: Any, dtype: Any) -> None:
+def check_tools(loss: Any, generator: Any, dtype: Any, progress: Any) -> None:
     """Refuse what scoring would stumble over half way."""
+    if progress is not None and not callable(progress):
+        raise InputError("progress", progress, "allowed: a function (iteration, iterations)")
     if loss is not None and not callable(loss):
         raise InputError("loss", loss, "allowed: a function (output, target) -> mean loss")
     if not isinstance(generator, torch.Generator | None):
@@ -126,6 +129,9 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
         odd = sorted(scores.keys() ^ weights.keys())
         raise InputError("scorer", odd[0], "a scorer must return one score tensor for each prunable weight")
     for name, score in scores.items():
+        if not isinstance(score, Tensor) or score.dtype == torch.bool or score.is_complex():
+            found = str(score.dtype) if isinstance(score, Tensor) else type(score).__name__
+            raise InputError("scorer", name, f"scores are {found}; a scorer must return tensors of real numbers")
         if score.shape != weights[name].shape:
             raise InputError("scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}")
         # A sum is finite only if all its terms are; where it overflows, look closer.
@@ -137,11 +143,11 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Refuse weights that have no value or no order; name layers whose weights are no parameters but made of others."""
     for name, weight in weights.items():
+        if weight.is_inference():
+            raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
         if weight.is_meta or not weight.is_floating_point():
             raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
-    kinds = (_ConvNd, nn.Linear, nn.Bilinear)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
-    computed = [name for name, module in layers.items() if "weight" not in module._parameters]
+    computed = [name for name, module in model.named_modules() if has_computed_weight(module)]
     if computed:
         why = "is computed from other parameters (weight norm, parametrisation, torch.nn.utils.prune)"
         warnings.warn(f"left dense, because its weight {why}: {', '.join(computed)}", stacklevel=3)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from prune_init.errors import fits
+from prune_init.pruning import upkeep
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.paths.effective_weights import effective_weights
-from prune_init.pruning.paths.kinds import UnsupportedOperationError
 from prune_init.pruning.structures import leaves as leaves_of
 from prune_init.pruning.weights import prunable
 
@@ -65,7 +65,7 @@ class Connectivity:
         return None if self.effective_sparsity is None else any(layer.effective for layer in self.layers)
 
 
-def connectivity(model: nn.Module, example_input: Any) -> Connectivity:
+def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None = None) -> Connectivity:
     """Effective sparsity per layer of a pruned model (Vysogorets and Kempe 2023): its zero weights are the pruned ones.
 
     Args:
@@ -73,6 +73,8 @@ def connectivity(model: nn.Module, example_input: Any) -> Connectivity:
         example_input: a batch of the model's input, (N, C, H, W); or a tuple, list or dict of tensors, which are its
             arguments if its forward can be called so. Only the shapes of floating-point tensors matter; paths begin at
             these, and where an embedding reads whole numbers, such as token ids.
+
+        masks: what is pruned, by parameter name, where it is not just the zeros of Conv, Linear and recurrent weights.
 
     Returns:
         Counts of weights, kept and on a path, by layer; sparsities as fractions of the prunable weights.
@@ -84,7 +86,10 @@ def connectivity(model: nn.Module, example_input: Any) -> Connectivity:
     tensors = leaves_of(example_input)
     for tensor in tensors or [example_input]:
         check_batch("example_input", tensor)
-    masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
+    if masks is None:
+        masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
+    else:
+        masks = upkeep.named_masks(model, masks)
     shapes = [list(tensor.shape) for tensor in tensors]
     with fits(model, "example_input", shapes[0] if len(shapes) == 1 else shapes):
         return census(masks, effective_weights(model, masks, example_input))
@@ -103,7 +108,7 @@ def assess(
     try:
         with fits(model, key, value):
             return census(masks, effective_weights(model, masks, example))
-    except UnsupportedOperationError as error:
+    except NotImplementedError as error:  # an operation that paths, or torch, do not know
         warnings.warn(f"effective sparsity is unknown: {error}", stacklevel=3)
         return census(masks, None)
 

@@ -10,6 +10,8 @@ from torch import nn
 from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.utils import checkpoint
 
+from prune_init.errors import InputError, first_line
+
 _HOOKED = "a net that computes parts of itself anew, or moves what it saved, during the backward pass is not supported"
 
 
@@ -18,23 +20,18 @@ def plainly(model: nn.Module) -> Iterator[None]:
     """Inside, `model` runs eagerly and in full precision, and may be called with other tensors for its own.
 
     Off are activation checkpointing, which would compute parts anew in the backward pass, when the model has its own
-    tensors again; `torch.compile`; autocast; and, on GPUs, TF32 and cuDNN's non-deterministic algorithms. Recurrent
-    layers, which keep a list of their parameters beside them, have theirs back afterwards.
+    tensors again; `torch.compile`; autocast; inference mode; and, on GPUs, TF32 and non-deterministic algorithms.
     """
-    recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
-    lists = [list(module._flat_weights) for module in recurrent]
-    try:
-        with ExitStack() as settings:
-            settings.enter_context(_without_checkpoints())
-            settings.enter_context(disable_saved_tensors_hooks(_HOOKED))
-            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import would take a second
-                settings.enter_context(torch.compiler.set_stance("force_eager"))
-            settings.enter_context(torch.autocast(_device_type(model), enabled=False))
-            settings.enter_context(_exact(cudnn=not recurrent))
-            yield
-    finally:
-        for module, weights in zip(recurrent, lists, strict=True):
-            module._flat_weights = weights
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    with ExitStack() as settings:
+        settings.enter_context(_without_checkpoints())
+        settings.enter_context(disable_saved_tensors_hooks(_HOOKED))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import would take a second
+            settings.enter_context(torch.compiler.set_stance("force_eager"))
+        settings.enter_context(torch.inference_mode(False))
+        settings.enter_context(torch.autocast(_device_type(model), enabled=False))
+        settings.enter_context(_exact(cudnn=not recurrent))
+        yield
 
 
 @contextmanager
@@ -61,6 +58,32 @@ def _without_checkpoints() -> Iterator[None]:
     finally:
         for name, value in own.items():
             setattr(checkpoint, name, value)
+
+
+@contextmanager
+def backward_alone(model: nn.Module) -> Iterator[None]:
+    """Inside, gradients are computed: a part of `model` that would run again, with the model's own tensors, is refused.
+
+    Raises:
+        InputError: such a part, or a backward pass that fails.
+    """
+    parts = set(model.modules())
+
+    def refuse(module: nn.Module, _: Any) -> None:
+        if module in parts:
+            why = "runs parts of itself again in the backward pass; allowed: torch.utils.checkpoint.checkpoint, or none"
+            raise InputError("model", type(model).__name__, why)
+
+    hook = nn.modules.module.register_module_forward_pre_hook(refuse)
+    try:
+        yield
+    except InputError:
+        raise
+    except RuntimeError as error:
+        why = f"cannot be differentiated: {first_line(error)}"
+        raise InputError("model", type(model).__name__, why) from error
+    finally:
+        hook.remove()
 
 
 class _CallOnly:

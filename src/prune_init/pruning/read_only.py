@@ -2,23 +2,50 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
 def only_read(model: nn.Module) -> Iterator[None]:
-    """Take back what forward does to the modules' attributes, train and eval flags among them, and to buffers."""
-    attributes = [(module, dict(module.__dict__)) for module in model.modules()]
+    """Take back what forward does to attributes of modules, train and eval flags among them, buffers and gradients."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    try:
+        with attributes_kept(model):
+            yield
+    finally:
+        for parameter, requires_grad, gradient in parameters:
+            parameter.requires_grad_(requires_grad).grad = gradient
+        _restore(buffers)
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Take back what forward does to the modules' attributes: which there are, and what lists and tensors hold."""
+    modules = [(module, dict(module.__dict__)) for module in model.modules()]
+    values = [value for _, attributes in modules for value in attributes.values()]
+    tensors = [(value, value.detach().clone()) for value in values if isinstance(value, Tensor)]
+    held: list[tuple[Any, Any]] = [(v, v.copy()) for v in values if isinstance(v, (dict, list, set))]
     try:
         yield
     finally:
-        for module, before in attributes:
+        for module, attributes in modules:
             module.__dict__.clear()
-            module.__dict__.update(before)
-        with torch.no_grad():
-            for buffer, value in buffers:
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
+            module.__dict__.update(attributes)
+        for container, before in held:
+            if isinstance(container, list):
+                container[:] = before
+            else:
+                container.clear()
+                container.update(before)
+        _restore(tensors)
+
+
+@torch.no_grad()
+def _restore(tensors: list[tuple[Tensor, Tensor]]) -> None:
+    for tensor, value in tensors:
+        if not torch.equal(tensor, value):
+            tensor.copy_(value)

@@ -7,19 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map
 
 from prune_init.errors import InputError, first_line
-from prune_init.pruning.structures import leaves, mapped
+from prune_init.pruning.structures import leaves, mapped, together
 
 Batch = tuple[Any, Any]
 """Input and target: tensors, or tuples, lists and dicts of them."""
 
 Loss = Callable[[Any, Any], Tensor]
 """From what the net returned and the target to the mean loss of the batch."""
-
-IGNORED = -100
-"""The label of what cross-entropy leaves out."""
 
 
 def read(data: Any, like: Tensor, loss: Loss) -> list[Batch]:
@@ -36,7 +32,7 @@ def read(data: Any, like: Tensor, loss: Loss) -> list[Batch]:
     if not batches:
         raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
     if not sum(weight(batch, loss) for batch in batches):
-        raise InputError("data", f"labels that are all {IGNORED}", "allowed: at least one label that counts")
+        raise InputError("data", f"labels that are all {ignored(loss)}", "allowed: at least one label that counts")
     return batches
 
 
@@ -49,17 +45,19 @@ def _moved(pair: Any, like: Tensor, loss: Loss) -> Batch:
                 "data", type(pair).__name__, "allowed: (input, target) pairs of tensors, or of structures of tensors"
             )
     check_inputs("data", x)
-    if takes_labels(loss):
+    if ignored(loss) is not None:
         _check_lengths(x, y)
     # Token ids and other integer inputs stay integers.
     return to(x, like), mapped(lambda t: t.to(like.device), y)
 
 
-def takes_labels(loss: Loss) -> bool:
-    """Whether the loss is cross-entropy as torch has it, of which we know what targets mean."""
+def ignored(loss: Loss) -> int | None:
+    """The label that does not count, of torch's own cross-entropy; None for losses of which that is not known."""
     if isinstance(loss, partial):
-        return loss.func is F.cross_entropy and not loss.args and loss.keywords.get("ignore_index", IGNORED) == IGNORED
-    return loss is F.cross_entropy or (isinstance(loss, nn.CrossEntropyLoss) and loss.ignore_index == IGNORED)
+        return int(loss.keywords.get("ignore_index", -100)) if loss.func is F.cross_entropy and not loss.args else None
+    if isinstance(loss, nn.CrossEntropyLoss):
+        return loss.ignore_index
+    return -100 if loss is F.cross_entropy else None
 
 
 def to(x: Any, like: Tensor) -> Any:
@@ -92,8 +90,9 @@ def _check_lengths(x: Any, y: Any) -> None:
 def weight(batch: Batch, loss: Loss) -> int:
     """How much the mean loss of a batch counts in that of the sample: its examples, or its labels that count."""
     x, y = batch
-    if takes_labels(loss) and not y.is_floating_point():
-        return int((y != IGNORED).sum())
+    label = ignored(loss)
+    if label is not None and not y.is_floating_point():
+        return int((y != label).sum())
     return size(x)
 
 
@@ -103,11 +102,12 @@ def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
     Raises:
         InputError: labels that the default loss cannot take, or a loss that fails or gives no number.
     """
-    if takes_labels(loss):
-        _check_labels(output, y)
+    label = ignored(loss)
+    if label is not None:
+        _check_labels(output, y, label)
     try:
-        found = loss(output, y)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        found = loss(output, mapped(Tensor.clone, y))  # some losses write to their targets
+    except Exception as error:  # it is the user's own, and may fail in any way
         given, made = (_described(part) for part in (y, output))
         why = f"the loss fails: {first_line(error)} (outputs of {made})"
         raise InputError("data", f"targets of {given}", why) from error
@@ -116,13 +116,13 @@ def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
     return found.reshape(())
 
 
-def _check_labels(output: Any, y: Tensor) -> None:
+def _check_labels(output: Any, y: Tensor, label: int) -> None:
     """Class labels beyond the outputs would end a process on a GPU; say so here instead."""
     if isinstance(output, Tensor) and not y.is_floating_point() and output.ndim == y.ndim + 1:
-        counted = y[y != IGNORED]
+        counted = y[y != label]
         low, high = int(counted.min()), int(counted.max())
         if low < 0 or high >= output.shape[1]:
-            allowed = f"allowed: 0..{output.shape[1] - 1}, the net's outputs, or {IGNORED} for none"
+            allowed = f"allowed: 0..{output.shape[1] - 1}, the net's outputs, or {label} for none"
             raise InputError("data", f"labels {low}..{high}", allowed)
 
 
@@ -141,9 +141,22 @@ def as_ones(x: Any) -> Any:
     return mapped(lambda t: torch.ones_like(t) if t.is_floating_point() else t, x)
 
 
-def joined(parts: Sequence[Any]) -> Any:
-    """Batches, or inputs or targets of batches, one after the other in one structure."""
-    return tree_map(lambda *tensors: torch.cat(tensors), *parts)
+def joined(batches: Sequence[Batch]) -> Batch:
+    """All batches in one.
+
+    Raises:
+        InputError: they hold something that is not there once for each example.
+    """
+    for batch in batches:
+        if any(t.ndim == 0 or len(t) != size(batch[0]) for t in leaves(batch)):
+            why = "this scorer splits the sample anew; allowed: tensors with one entry for each example"
+            raise InputError("data", _described(batch), why)
+    try:
+        found: Batch = together(torch.cat, [tuple(batch) for batch in batches])
+    except (ValueError, RuntimeError) as error:
+        why = f"this scorer joins all batches, which differ ({first_line(error)}); allowed: one batch"
+        raise InputError("data", _described(batches[0]), why) from None
+    return found
 
 
 def picked(x: Any, index: Tensor) -> Any:

@@ -13,6 +13,8 @@ from prune_init.errors import InputError, fits
 from prune_init.pruning import sample
 from prune_init.pruning.cost import Ledger
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.plain_run import backward_alone
+from prune_init.pruning.read_only import attributes_kept
 from prune_init.pruning.sample import Batch, Loss
 from prune_init.pruning.structures import arguments, leaves, mapped, outputs
 
@@ -21,9 +23,10 @@ Call = Callable[[nn.Module, Tensors, Tensors, Any], Any]
 
 
 def call(model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
-    """What the model returns for a copy of x: some nets write to their input."""
+    """What the model returns for a copy of x: some nets write to their input, or remember something."""
     args, kwargs = arguments(model, mapped(Tensor.clone, x))
-    return functional_call(model, {**others, **weights}, args, kwargs)
+    with attributes_kept(model):
+        return functional_call(model, {**others, **weights}, args, kwargs)
 
 
 @dataclass
@@ -64,7 +67,6 @@ class ScoredNet:
     _batches: list[Batch] | None = None
     _ones: Any = None
     _changed: Callable[["ScoredNet"], None] | None = None
-    _writes: bool | None = None
 
     def masked_weights(self) -> Tensors:
         """The weights as leaves to differentiate by. They share the memory of `weights`: read them, do not write."""
@@ -83,24 +85,23 @@ class ScoredNet:
     def __call__(self, weights: Tensors, x: Any, others: Tensors | None = None) -> Any:
         """What the model returns for input x, (N, C, H, W) or a structure of tensors, with these weights.
 
-        The model gets copies of x and of buffers that it writes to, so that every pass sees the same; with `others`
-        it reads and writes those. Differentiable by `weights` and `others`.
+        The model gets copies of x and of its other tensors, so that every pass sees the same; with `others` it reads
+        and writes those. Differentiable by `weights` and `others`.
 
         Raises:
             InputError: the model cannot be run on such an input, or writes to its weights.
         """
         self.ledger.forward += sample.size(x)
-        self.seen = (x, None)
-        versions = {name: w._version for name, w in weights.items()}
-        given = self._own_others() if others is None else others
+        given = {name: t.clone() for name, t in self.others.items()} if others is None else others
+        before = self._noted(weights)
         # Fused attention has no second derivative.
         with fits(self.model, *self._origin(x), hint=self._hint), sdpa_kernel(SDPBackend.MATH):
             output = self.call(self.model, weights, given, x)
-        if others is None and self._writes is None:
-            self._writes = any(tensor._version for tensor in given.values())
-        for name, w in weights.items():
-            if w._version != versions[name]:
-                raise InputError("model", name, "is written to by the net's forward; allowed: weights that it reads")
+        if self._noted(weights, before) != before:
+            raise InputError(
+                "model", type(self.model).__name__, "writes to its weights in its forward; allowed: to read"
+            )
+        self.seen = (x, None)
         return output
 
     def summed(self, output: Any) -> Tensor:
@@ -116,7 +117,8 @@ class ScoredNet:
         if not scalar.requires_grad:
             why = "its output depends on none of its weights (torch.no_grad or detach in its forward?)"
             raise InputError("model", type(self.model).__name__, why)
-        found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
+        with backward_alone(self.model):
+            found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
         # Scorers go on in place: no gradient may be a view that repeats its elements.
         return {name: g if twice else g.contiguous() for name, g in zip(weights, found, strict=True)}
 
@@ -130,8 +132,7 @@ class ScoredNet:
             if count:
                 output = self(weights, x)
                 self.seen = (x, y)
-                cooled = output if temperature == 1 else mapped(lambda t: t / temperature, output)
-                yield sample.loss_of(self.loss, cooled, y) * (count / sum(counts)), sample.size(x)
+                yield sample.loss_of(self.loss, _cooled(output, temperature), y) * (count / sum(counts)), sample.size(x)
 
     def loss_gradient(self, weights: Tensors, temperature: float = 1.0) -> Tensors:
         """Gradient of the mean loss over the whole pruning sample, one batch in memory at a time."""
@@ -171,11 +172,11 @@ class ScoredNet:
             self.examples = max(self.examples, sample.size(self._ones))
         return self._ones
 
-    def _own_others(self) -> Tensors:
-        """Copies, until a first pass has shown that the net writes to none of them."""
-        if self._writes is False:
-            return self.others
-        return {name: tensor.clone() for name, tensor in self.others.items()}
+    def _noted(self, weights: Tensors, before: Any = None) -> Any:
+        """What tells whether the weights are written to: where they are and their versions; at first, their sums."""
+        sums = self.seen is None if before is None else before[1] is not None
+        places = [(w.data_ptr(), w._version) for w in weights.values()]
+        return places, [str(float(w.detach().sum())) for w in weights.values()] if sums else None
 
     def _origin(self, x: Any) -> tuple[str, Any]:
         """The argument that an input comes from, and its value."""
@@ -190,6 +191,16 @@ class ScoredNet:
         if own == used or not any(word in error for word in ("type", "Double", "Float")):
             return ""
         return f"; scores are computed in {used}, to which the net's own tensors or casts do not fit: try dtype={own}"
+
+
+def _cooled(output: Any, temperature: float) -> Any:
+    """The outputs over the temperature, floating-point ones alone."""
+    if temperature == 1:
+        return output
+    if not outputs(output):
+        why = f"returns {type(output).__name__}, in which no outputs are found to divide by the temperature"
+        raise InputError("model", type(output).__name__, why)
+    return mapped(lambda t: t / temperature if t.is_floating_point() else t, output)
 
 
 def total(parts: Iterable[Tensors]) -> Tensors:

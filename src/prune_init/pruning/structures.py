@@ -1,11 +1,12 @@
-"""What a net takes and returns: a tensor, or a tuple, list or dict of them, nested at will."""
+"""What a net takes and returns: a tensor, or a tuple, list, dict or dataclass of them, nested at will."""
 
+import copy
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 
 def arguments(model: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -31,7 +32,7 @@ def arguments(model: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]
 
 def leaves(x: Any) -> list[Tensor]:
     """The tensors of a structure, in order."""
-    return [leaf for leaf in tree_leaves(_plain(x)) if isinstance(leaf, Tensor)]
+    return [x] if isinstance(x, Tensor) else [leaf for _, part in _parts(x) for leaf in leaves(part)]
 
 
 def outputs(x: Any) -> list[Tensor]:
@@ -40,10 +41,53 @@ def outputs(x: Any) -> list[Tensor]:
 
 
 def mapped(function: Callable[[Tensor], Any], x: Any) -> Any:
-    """A structure like x with `function` applied to each of its tensors; all else is as it was."""
-    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, _plain(x))
+    """A structure like x, of the same types, with `function` applied to each tensor; all else is as it was."""
+    return function(x) if isinstance(x, Tensor) else _rebuilt(x, [mapped(function, part) for _, part in _parts(x)])
 
 
-def _plain(x: Any) -> Any:
-    """Mappings that are no dict, such as a tokeniser's output, would pass for a leaf."""
-    return dict(x) if isinstance(x, Mapping) and not isinstance(x, dict) else x
+def together(function: Callable[[list[Tensor]], Tensor], structures: list[Any]) -> Any:
+    """A structure like each of these, with `function` of the tensors that are in the same place.
+
+    Raises:
+        ValueError: they are not alike.
+    """
+    first, *others = structures
+    if isinstance(first, Tensor) and all(isinstance(other, Tensor) for other in others):
+        return function(structures)
+    parts = [_parts(structure) for structure in structures]
+    if len({(type(s), tuple(key for key, _ in p)) for s, p in zip(structures, parts, strict=True)}) > 1:
+        raise ValueError("structures differ")
+    if not parts[0] and any(other != first for other in others):
+        raise ValueError("values differ")
+    return _rebuilt(first, [together(function, [p[k][1] for p in parts]) for k in range(len(parts[0]))])
+
+
+def _parts(x: Any) -> list[tuple[Any, Any]]:
+    return list(_items(x))
+
+
+def _items(x: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(x, Mapping):
+        yield from x.items()
+    elif isinstance(x, (tuple, list)):
+        yield from enumerate(x)
+    elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+        yield from ((field.name, getattr(x, field.name)) for field in dataclasses.fields(x))
+
+
+def _rebuilt(x: Any, parts: list[Any]) -> Any:
+    """A structure like x of these parts; x itself, where it has none."""
+    if isinstance(x, MutableMapping):
+        new = copy.copy(x)
+        new.update(zip(x, parts, strict=True))
+        return new
+    if isinstance(x, Mapping):
+        return dict(zip(x, parts, strict=True))
+    if isinstance(x, (tuple, list)):
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if parts:
+        new = copy.copy(x)
+        for (name, _), part in zip(_parts(x), parts, strict=True):
+            object.__setattr__(new, name, part)  # frozen ones, too
+        return new
+    return x

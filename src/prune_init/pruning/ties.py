@@ -131,7 +131,7 @@ class TieWatch:
         kinds = {self._unscored.get(name, "") for name in (*worst.layers, *unscored)}
         if worst.kept and worst.score == 0:
             kinds.add("zero")
-        return replace(worst, cause=_cause(self._net.model, kinds))
+        return replace(worst, cause=_cause(self._net.model, kinds, by_gradient=self._net.seen is not None))
 
     def _close(self, choice: Choice) -> bool:
         scale = max(abs(choice.lowest_kept), abs(choice.highest_removed))
@@ -230,7 +230,9 @@ def _relative_change(one: Tensor, other: Tensor) -> float:
     return float(((one - other).abs()[there] / size[there]).median()) if there.any() else 0.0
 
 
-def _cause(model: nn.Module, kinds: set[str]) -> str:
+def _cause(model: nn.Module, kinds: set[str], *, by_gradient: bool) -> str:
+    if not by_gradient:
+        return "their scores are equal, and so are their initial values: draw these by chance, or choose another scorer"
     zeros = [
         name
         for name, p in model.named_parameters()

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from prune_init.errors import InputError, one_of
 from prune_init.pruning import masks as masking
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.weights import inside
+from prune_init.pruning.weights import inside, plainly_named
 
 
 def apply_masks(model: nn.Module, masks: Tensors) -> None:
@@ -23,7 +23,7 @@ def apply_masks(model: nn.Module, masks: Tensors) -> None:
     Raises:
         InputError: a mask has no parameter of its name and shape, or is not boolean.
     """
-    masking.apply(_named_masks(model, masks), weights_of(model, masks))
+    masking.apply(named_masks(model, masks), weights_of(model, masks))
 
 
 def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, ...]:
@@ -43,10 +43,10 @@ def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> 
     Raises:
         InputError: a mask that does not fit, or an optimiser of another net.
     """
-    weights, known = weights_of(model, masks), _named_masks(model, masks)
+    weights, known = weights_of(model, masks), named_masks(model, masks)
     handles = hold(weights, known, optimizer)
     masking.apply(known, weights)
-    return handles
+    return *handles, optimizer.register_step_pre_hook(_Owned(inside(model), weights))
 
 
 def hold(
@@ -73,6 +73,20 @@ def hold(
     return (*hooks, optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after))
 
 
+class _Owned:
+    """Before a step: whether the net still has the weights that are kept, which `load_state_dict(assign=True)` ends."""
+
+    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        owners = {name: name.rpartition(".") for name in weights}
+        self.places = [(model.get_submodule(o), last, weights[name]) for name, (o, _, last) in owners.items()]
+
+    def __call__(self, *_: object) -> None:
+        for module, name, weight in self.places:
+            if module._parameters.get(name) is not weight:
+                why = "is another tensor now (load_state_dict(assign=True)?); call prune_init.keep again"
+                raise InputError("model", f"{type(module).__name__}.{name}", why)
+
+
 class _Masked:
     """A gradient hook: 0 for pruned weights."""
 
@@ -87,28 +101,25 @@ class _Masked:
 
 def weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
     """The parameters that the masks are for, by the masks' names without those of wrappers."""
-    known = _named_masks(model, masks)
+    known = named_masks(model, masks)
     return {name: p for name, p in inside(model).named_parameters() if name in known}
 
 
-def _named_masks(model: nn.Module, masks: Tensors) -> Tensors:
-    parameters = dict(inside(model).named_parameters())
+def named_masks(model: nn.Module, masks: Tensors) -> Tensors:
+    """The masks by the names of the model's own parameters.
+
+    Raises:
+        InputError: a mask has no parameter of its name and shape, or is not boolean.
+    """
     if not isinstance(masks, Mapping):
         raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
-    unwrapped = {_unwrapped(name): name for name in parameters}
-    found = {}
-    for name, mask in masks.items():
-        own = name if name in parameters else unwrapped.get(_unwrapped(name), "")
-        if not own:
+    parameters = dict(inside(model).named_parameters())
+    named = plainly_named(masks, parameters)
+    for name, mask in named.items():
+        if name not in parameters:
             raise InputError("masks", name, f"is no parameter of the net; {one_of(name, parameters)}")
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != parameters[own].shape:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != parameters[name].shape:
             given = f"{tuple(mask.shape)}, {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
-            allowed = f"allowed: a boolean tensor of shape {tuple(parameters[own].shape)}"
+            allowed = f"allowed: a boolean tensor of shape {tuple(parameters[name].shape)}"
             raise InputError("masks", name, f"is {given}; {allowed}")
-        found[own] = mask
-    return found
-
-
-def _unwrapped(name: str) -> str:
-    """The name without what `DataParallel`, DDP and `torch.compile`, around the net or a part of it, put into it."""
-    return name.removeprefix("module.").replace("_orig_mod.", "")
+    return named

@@ -1,8 +1,9 @@
 """Which parameters are pruned: the weights of every Conv, Linear and recurrent layer, nothing else unless asked for."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -11,6 +12,8 @@ from torch.nn.parameter import Parameter, is_lazy
 from prune_init.errors import InputError
 
 Patterns = str | Sequence[str] | None
+
+T = TypeVar("T")
 
 LARGE = 0.01
 """The share of all parameters from which a matrix that is left dense is worth a warning."""
@@ -33,6 +36,36 @@ def _wrapped(model: nn.Module) -> nn.Module | None:
     if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         return model.module
     return getattr(model, "_orig_mod", None)  # torch.compile's wrapper, whose class would take a second to import
+
+
+def plainly_named(tensors: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
+    """The tensors by the names in `own`, which wrappers around a net, or around parts of it, may have changed."""
+    unwrapped = {_unwrapped(name): name for name in own}
+    known = set(unwrapped.values())
+    return {name if name in known else unwrapped.get(_unwrapped(name), name): t for name, t in tensors.items()}
+
+
+def _unwrapped(name: str) -> str:
+    """The name without what `DataParallel`, DDP, `torch.compile` and checkpointing wrappers put into it."""
+    for part in ("_orig_mod.", "_checkpoint_wrapped_module."):
+        name = name.replace(part, "")
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
+
+
+def has_computed_weight(module: nn.Module) -> bool:
+    """Whether a layer's weight is no parameter, but made of others (weight norm, parametrisation, ...)."""
+    if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
+        return "weight" not in module._parameters
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        return not _recurrent_names(module) <= module._parameters.keys()
+    return isinstance(module, nn.MultiheadAttention) and "in_proj_weight" not in module._parameters
+
+
+def _recurrent_names(module: nn.Module) -> set[str]:
+    names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh"))
+    return {name for name in names if name.startswith("weight_")}
 
 
 def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = None) -> dict[str, Parameter]:
@@ -101,11 +134,11 @@ def _linear_maps(module: nn.Module) -> list[Tensor]:
         weight = module._parameters.get("weight")  # reading a computed one would compute it, which may move buffers
         return [] if weight is None else [weight]
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh"))
-        return [p for name, p in module.named_parameters(recurse=False) if name in names and p.ndim > 1]
+        names = _recurrent_names(module)
+        return [p for name, p in module.named_parameters(recurse=False) if name in names]
     if isinstance(module, nn.MultiheadAttention):
-        parts = (module.in_proj_weight, module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-        return [weight for weight in parts if weight is not None]
+        parts = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+        return [weight for part in parts if (weight := module._parameters.get(part)) is not None]
     return []
 
 

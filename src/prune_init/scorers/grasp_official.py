@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.sample import Batch, joined, picked
 from prune_init.pruning.scored_net import ScoredNet
@@ -36,6 +37,8 @@ def _anew(net: ScoredNet) -> Tensors:
 
 def _halves_by_class(batches: list[Batch]) -> list[Batch]:
     x, y = joined(batches)
+    if not isinstance(y, torch.Tensor) or y.ndim != 1:
+        raise InputError("data", type(y).__name__, "this scorer sorts by class; allowed: one label for each example")
     order = y.argsort(stable=True)
     halves = order.tensor_split([len(order) // 2])
     return [(picked(x, half), picked(y, half)) for half in halves if len(half)]

@@ -19,6 +19,6 @@ class Random:
         """Independent draws from U(0, 1), made in the generator's own device so that devices agree."""
         source = net.generator
         return {
-            name: torch.rand(w.shape, generator=source, device=source.device).to(w.device)
+            name: torch.rand(w.shape, generator=source, device=source.device, dtype=torch.float32).to(w.device)
             for name, w in net.weights.items()
         }

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_init.errors import InputError
 from prune_init.pruning import scored_net
 from prune_init.pruning.engine import sameness
 from prune_init.pruning.engine.calls import LiveCalls
@@ -70,5 +71,10 @@ class Shrinking:
     def _call(self, model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
         if x is self._net._ones and isinstance(x, Tensor):
             sameness.uniform(x)
-        with LiveCalls(self._live, weights) as calls:
-            return scored_net.call(model, calls.tensors, others, x)
+        calls = LiveCalls(self._live, weights)
+        places = [tensor.data_ptr() for tensor in calls.tensors.values()]
+        with calls:
+            output = scored_net.call(model, calls.tensors, others, x)
+        if [tensor.data_ptr() for tensor in calls.tensors.values()] != places:
+            raise InputError("model", type(model).__name__, "writes to its weights in its forward; allowed: to read")
+        return output

@@ -68,7 +68,7 @@ def _constants(model: nn.Module, leaves: Tensors) -> Tensors:
             continue
         value = parameter.detach().clone()
         if parameter.requires_grad and parameter.is_floating_point():
-            noise = torch.rand(value.shape, generator=draw).to(value)
+            noise = torch.rand(value.shape, generator=draw, dtype=torch.float32, device="cpu").to(value)
             value = torch.where(value == 0, 0.1 + noise, value * (1 + 0.1 * noise))
         constants[name] = value
     return constants
