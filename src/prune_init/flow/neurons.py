@@ -68,7 +68,7 @@ class Channels:
         sources = [labels for labels in sources if isinstance(labels, Tensor)]
         if not isinstance(value, Tensor):
             return map_aggregate(value, lambda part: self._one(sources, part))
-        if name in _POINTWISE:
+        if name in _POINTWISE and all(labels.ndim <= value.ndim for labels in sources):  # else a write in place
             return self._join([labels.expand(value.shape) for labels in sources])
         if "pool" in name or name in ("upsample", "interpolate"):
             channels = self._by_channel(sources[0], 1)
