@@ -10,8 +10,18 @@ from safetensors.torch import load_file
 
 from prune_init.assembly import make_data, make_module, make_trainer
 from prune_init.building import dataset
+from prune_init.training.losses import cross_entropy
 
 SMALL = ("architecture.widths=[8,12,16,16]", "recipe.epochs=2", "recipe.batch_size=250", "scorer.iterations=20")
+
+SEEN = []
+
+
+def watched(outputs, labels, **options):
+    """The loss, where it is of more images than the trial of the configuration has."""
+    if len(outputs) > 2:
+        SEEN.append(outputs.dtype)
+    return cross_entropy(outputs, labels, **options)
 
 
 def rows(folder):
@@ -80,6 +90,20 @@ def test_weights_come_back_in_their_full_shapes(tmp_path):
     assert all((whole.get_parameter(name)[~mask] == 0).all() for name, mask in module.masks.tensors().items())
     (x, _), *_ = data.dataset.test_loader(100, device="cpu")
     torch.testing.assert_close(whole.eval()(x), module.net.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
+def test_weights_come_back_in_the_precision_of_training(command, tmp_path, precision, dtype):
+    """And what is saved was measured in it."""
+    SEEN.clear()
+    arguments = ("compact=true", "weights=true", "sparsity=0.98", "channels_last=true", f"precision={precision}")
+    loss = "loss._target_=test_compact_training.watched"
+    assert command(*SMALL, "recipe.epochs=1", *arguments, loss, f"results={tmp_path}").code == 0
+    (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
+    weights = load_file(folder / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {dtype}
+    assert weights["classifier.weight"].abs().sum() > 0
+    assert set(SEEN) == {dtype}
 
 
 @pytest.mark.parametrize("kind", ["pt2", "onnx"])

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
@@ -110,7 +109,7 @@ def _write(
             save_file(state, path)
     if export is not None:
         save = {"pt2": save_program, "onnx": save_onnx}[export]
-        example = torch.zeros(2, *row["config"]["dataset"]["input_shape"])
+        example = next(module.parameters()).new_zeros(2, *row["config"]["dataset"]["input_shape"], device="cpu")
         with whole(folder / f"net.{export}") as path:
             save(module.net.cpu(), example, path)
     results.write(folder, row)
