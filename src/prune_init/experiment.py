@@ -13,8 +13,10 @@ from prune_init.analysis.export import save_onnx, save_program
 from prune_init.assembly import check_batches, make_data, make_module, make_trainer
 from prune_init.console import Console
 from prune_init.data.dataset import Dataset
+from prune_init.device import described
 from prune_init.files import whole
 from prune_init.pruning import masks
+from prune_init.pruning.cost import forget_peak
 from prune_init.settings import identity, resolved, scorer_name
 from prune_init.training.dashboards import opened
 from prune_init.training.datamodule import DataModule
@@ -44,6 +46,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
     with opened(trainer, resolved(cfg)) as dashboards:
         console.plan(cfg, folder)
         ready = time.perf_counter()
+        forget_peak(trainer.strategy.root_device)
         try:
             trainer.fit(module, datamodule=data)
             if history.rows and (cfg.callbacks or history.ends_untested):
@@ -57,6 +60,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
             "total": time.perf_counter() - start,
         }
         row = _row(cfg, module, history, seconds) | {"trained": _trained(trainer, history)}
+        row |= {"device": described(trainer.strategy.root_device, trainer.world_size)}
         if trainer.is_global_zero:
             keep_weights = not cfg.train if cfg.weights is None else cfg.weights
             _write(folder, row, module, keep_weights=keep_weights, export=cfg.export)
