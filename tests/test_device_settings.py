@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_module
 from torch import nn
@@ -14,6 +15,7 @@ from prune_init.building import on_processor
 from prune_init.limits import check
 from prune_init.pruning.cost import Ledger
 from prune_init.scorers.magnitude import Magnitude
+from prune_init.training.resume import RandomStates
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -134,6 +136,23 @@ def test_peak_statistics_of_a_gpu_stay():
     assert not large and torch.cuda.max_memory_allocated() >= 2**30
     prune_init.prune(network().cuda(), "synflow", 0.5, input_shape=(1, 6, 6))
     assert torch.cuda.max_memory_allocated() >= 2**30
+
+
+def test_random_states_go_on_where_they_were_and_else_a_line_says_so():
+    trainer, states = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), RandomStates()
+    module, checkpoint = pl.LightningModule(), {}
+    states.on_save_checkpoint(trainer, module, checkpoint)
+    wanted = torch.rand(3)
+    states.on_load_checkpoint(trainer, module, checkpoint)
+    states.on_train_start(trainer, module)
+    assert torch.equal(torch.rand(3), wanted)
+    (mine,) = checkpoint["random_states"]
+    for others, line in (([mine, mine], "2 x cpu; on 1 x cpu"), ([mine | {"kind": "cuda"}], "1 x cuda; on 1 x cpu")):
+        states.on_load_checkpoint(trainer, module, {"random_states": others})
+        before = torch.get_rng_state()
+        with pytest.warns(UserWarning, match=f"last.ckpt is of a run on {line} random numbers"):
+            states.on_train_start(trainer, module)
+        assert torch.equal(torch.get_rng_state(), before)
 
 
 def composed(*overrides: str) -> Any:
