@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 import prune_init
 from prune_init.architectures.resnet import thin_resnet
 from prune_init.training.module import PruneThenTrain
-from prune_init.training.resume import RandomStates
+from prune_init.training.resume import RandomState
 
 
 def network() -> nn.Module:
@@ -133,7 +133,7 @@ def trained(device: torch.device, folder: Path, kind: str, epochs: int) -> tuple
         max_epochs=epochs,
         strategy=SingleDeviceStrategy(device, accelerator=Accelerator()),
         devices=1,
-        callbacks=[watch, RandomStates(), saved],
+        callbacks=[watch, RandomState(), saved],
         num_sanity_val_steps=0,
         **dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False),
     )

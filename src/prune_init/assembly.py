@@ -28,7 +28,7 @@ from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.prune_first import PruneFirst
-from prune_init.training.resume import BeforeTheEnd, RandomStates, Signed, last_checkpoint
+from prune_init.training.resume import BeforeTheEnd, RandomState, Signed, last_checkpoint
 from prune_init.training.whole_checkpoints import WholeCheckpoints
 
 
@@ -91,7 +91,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     callbacks = [*first, *([] if cycles is None else [cycles]), *chosen_ones, *callbacks]
     last = last_checkpoint(folder, identity(cfg))
     if cfg.checkpoint:
-        callbacks += [Signed(identity(cfg)), RandomStates()]
+        callbacks += [Signed(identity(cfg)), RandomState()]
         kind = BeforeTheEnd if chosen_ones else ModelCheckpoint
         callbacks.append(kind(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs

@@ -39,7 +39,7 @@ class BeforeTheEnd(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
 
 
-class RandomStates(pl.Callback):
+class RandomState(pl.Callback):
     """Dropout and the like go on, after an interruption, with the numbers that they would have drawn.
 
     Each process has a state of its own, of the processor and of the one device that it trains on.
