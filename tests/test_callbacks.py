@@ -223,7 +223,7 @@ REFUSED = [
         "loss=class_weights loss.weights=[1,2]: cannot take 10 outputs and a label",
     ),
     ("loss._target_=torch.nn.functional.softmax", "loss._target_=torch.nn.functional.softmax: "),
-    ("loss.weigths=[1]", "loss.weigths=[1]: unknown key; did you mean weights? allowed: "),
+    ("loss.label_smoothin=1", "loss.label_smoothin=1: unknown key; did you mean label_smoothing? allowed: "),
 ]
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import prune_init.conf
 from prune_init import InputError, limits, settings
-from prune_init.building import build
+from prune_init.building import build, schedule
 
 CONF = Path(prune_init.conf.__file__).parent
 GROUPS = {
@@ -97,12 +97,12 @@ def test_scorer_yaml_and_class_state_the_same_defaults(composed: Composed, name)
     [("exponential", [0.1**0.5, 0.1, 0.1**1.5, 0.01]), ("linear", [0.7525, 0.505, 0.2575, 0.01])],
 )
 def test_schedules(composed: Composed, name, densities):
-    assert build(composed(f"schedule={name}").schedule)(0.01, 4) == pytest.approx(densities)
+    assert schedule(composed(f"schedule={name}").schedule)(0.01, 4) == pytest.approx(densities)
 
 
 @pytest.mark.parametrize("name", GROUPS["schedule"])
 def test_every_schedule_ends_at_the_density_asked_for(composed: Composed, name):
-    densities = build(composed(f"schedule={name}").schedule)(0.02, 7)
+    densities = schedule(composed(f"schedule={name}").schedule)(0.02, 7)
     assert densities[-1] == 0.02 and densities == sorted(densities, reverse=True) and densities[0] <= 1
 
 
@@ -288,6 +288,7 @@ OTHER = [
     "recipe.optimizer.lr=0.051",
     "recipe.scheduler.T_max=99",
     "recipe.drop_last=true",
+    "schedule.counts=published",
     "loss=label_smoothing",
     "loss.label_smoothing=0.2",
     "callbacks=ema",

@@ -6,10 +6,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
+
+import prune_init
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
@@ -127,6 +130,9 @@ def test_the_scorer_of_contributing(tmp_path):
     """As a user's own, outside the package."""
     (code,) = blocks("python", DOCUMENTS["CONTRIBUTING.md"])
     (yaml,) = blocks("yaml", DOCUMENTS["CONTRIBUTING.md"])
+    names: dict[str, Any] = {"__name__": "inverse"}
+    exec(code, names)
+    prune_init.check_scorer(names["Inverse"]())
     (tmp_path / "inverse.py").write_text(code)
     (tmp_path / "scorer").mkdir()
     (tmp_path / "scorer/inverse.yaml").write_text(yaml.replace("prune_init.scorers.", ""))

@@ -11,7 +11,6 @@ from prune_init.architectures.resnet import thin_resnet
 from prune_init.benchmark import baseline, speed
 from prune_init.benchmark.speed_cases import compiled_steps
 from prune_init.host import compiler
-from prune_init.pruning.schedule import exponential
 from prune_init.pruning.weights import prunable
 
 
@@ -48,21 +47,20 @@ def test_the_published_code_keeps_counts_rounded_up_and_so_other_weights():
     total = sum(weight.numel() for weight in prunable(larger()).values())
     kept = total // 100  # s N is a whole number: both keep as many in the end
 
-    def published(density: float, iterations: int) -> list[float]:
-        return [(total - int((1 - s) * total)) / total for s in exponential(density, iterations)]
-
     score = baseline.synflow((3, 8, 8))
     theirs = baseline.prune(baseline.masked(larger()), score, 1 - kept / total, 40, whole=int)
     found = {
-        name: prune_init.prune(larger(), "synflow", 1 - kept / total, iterations=40, input_shape=(3, 8, 8), **more)
-        for name, more in {"nearest": {}, "rounded up": {"schedule": published}}.items()
+        counts: prune_init.prune(
+            larger(), sparsity=1 - kept / total, iterations=40, counts=counts, input_shape=(3, 8, 8)
+        )
+        for how in ("nearest", "published")
     }
     differ = {
         name: sum(int((mask & ~theirs[layer]).sum()) for layer, mask in ours.masks.items())
         for name, ours in found.items()
     }
     assert sum(int(mask.sum()) for mask in theirs.values()) == kept
-    assert differ["rounded up"] == 0 < differ["nearest"] < kept
+    assert differ["published"] == 0 < differ["nearest"] < kept
 
 
 def test_a_channels_last_net_is_pruned_alike():

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from prune_init import given_masks
+from prune_init import building, given_masks
 from prune_init.building import build, check_devices, chosen
 from prune_init.data.dataset import Dataset
 from prune_init.explain import refusal, refused
@@ -64,7 +64,8 @@ def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
         scorer=build(cfg.scorer),
         sparsity=cfg.sparsity,
         iterations=cfg.iterations,
-        schedule=build(cfg.schedule),
+        schedule=building.schedule(cfg.schedule),
+        counts=cfg.schedule.get("counts", "nearest"),
         scope=cfg.scope,
         mode=cfg.mode,
         input_shape=shape,

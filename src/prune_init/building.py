@@ -14,20 +14,25 @@ if TYPE_CHECKING:
     from prune_init.data.dataset import Dataset
 
 
-def build(choice: DictConfig, **more: Any) -> Any:
-    """The object that a config group's choice describes; its `name` is a label, not an argument.
+def build(choice: DictConfig, *, labels: tuple[str, ...] = ("name",), **more: Any) -> Any:
+    """The object that a config group's choice describes; `labels` are keys that are no arguments.
 
     Raises:
         InputError: the target is not there or refuses the arguments.
     """
     try:
-        return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key != "name"}, **more)
+        return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key not in labels}, **more)
     except InstantiationException as error:
         why = refusal(error)
         if why is None or isinstance(error.__cause__, InputError):
             raise
         name = choice.get("name", choice.get("_target_"))
         raise refused(str(choice._get_full_key(None)), name, why) from error
+
+
+def schedule(choice: DictConfig) -> Any:
+    """The function from density to densities; how these become counts is `prune`'s business."""
+    return build(choice, labels=("name", "counts"))
 
 
 def dataset(cfg: DictConfig) -> "Dataset":

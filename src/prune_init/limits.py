@@ -13,6 +13,7 @@ from prune_init.host import compiler
 
 CHOICES = {
     "scope": ("global", "layer"),
+    "schedule.counts": ("nearest", "published", None),
     "mode": ("train", "eval", None),
     "target": ("nominal", "effective"),
     "export": ("pt2", "onnx", None),

@@ -39,13 +39,15 @@ LATER: dict[str, Any] = {
     "callbacks": {},
     "loss": {
         "name": "cross_entropy",
-        "_target_": "prune_init.training.losses.cross_entropy",
+        "_target_": "torch.nn.functional.cross_entropy",
         "_partial_": True,
-        "weights": None,
         "label_smoothing": 0.0,
     },
 }
 """Keys that were added with these defaults. With them a run is the one that it was before there was the key."""
+
+LATER_WITHIN = (("recipe", "drop_last", False), ("schedule", "counts", "nearest"))
+"""The same for keys of groups."""
 
 TOLD = {
     "mode": None,
@@ -123,8 +125,9 @@ def identity(cfg: DictConfig) -> str:
     for key, default in LATER.items():
         if (plain[key] or default) == default:
             del plain[key]
-    if plain["recipe"].get("drop_last") is False:
-        del plain["recipe"]["drop_last"]
+    for group, key, default in LATER_WITHIN:
+        if plain[group].get(key, default) == default:
+            plain[group].pop(key, None)
     if "masks" in plain:
         plain = {key: value for key, value in plain.items() if key not in given_masks.CHOOSERS}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()

@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init import given_masks
+from prune_init import building, given_masks
 from prune_init.building import build, chosen
 from prune_init.errors import InputError, check_whole, first_line
 from prune_init.explain import refusal, refused
@@ -88,7 +88,7 @@ def scorer(config: DictConfig) -> None:
 
 def functions(config: DictConfig) -> None:
     """Functions with some arguments filled in only show when they are called whether they take them."""
-    schedule = build(OmegaConf.masked_copy(config, ["schedule"]).schedule)
+    schedule = building.schedule(OmegaConf.masked_copy(config, ["schedule"]).schedule)
     iterations = config.iterations or config.scorer.get("iterations", 1)
     check_whole("scorer.iterations", iterations, least=1)
     with _named("schedule", config.schedule.name):

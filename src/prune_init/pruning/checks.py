@@ -89,6 +89,7 @@ def settings_of(
     sparsity: float,
     iterations: int | None,
     schedule: str | Schedule,
+    counts: str,
     scope: str,
     mode: str | None,
 ) -> dict[str, Any]:
@@ -110,6 +111,8 @@ def settings_of(
     function = getattr(schedule, "func", schedule)  # of a partial; a repr would tell its place in memory
     label = schedule if isinstance(schedule, str) else getattr(function, "__name__", type(function).__name__)
     how = {"scorer": repr(scorer), "iterations": int(iterations), "schedule": label, "scope": scope, "mode": mode}
+    if counts != "nearest":
+        how["counts"] = counts
     return {**how, "sparsity": float(sparsity)}
 
 

@@ -20,7 +20,7 @@ from prune_init.pruning.plain_run import plainly
 from prune_init.pruning.read_only import only_read
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.sample import Batch, Loss
-from prune_init.pruning.schedule import Schedule
+from prune_init.pruning.schedule import Schedule, kept
 from prune_init.pruning.schedule import densities as densities_of
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.selection import lowest
@@ -38,6 +38,7 @@ def prune(
     *,
     iterations: int | None = None,
     schedule: str | Schedule = "exponential",
+    counts: str = "nearest",
     scope: str = "global",
     mode: str | None = None,
     input_shape: Sequence[int] | None = None,
@@ -64,6 +65,7 @@ def prune(
         sparsity: fraction to remove, 0 <= sparsity < 1.
         iterations: how often to score, T >= 1.
         schedule: `"exponential"`, `"linear"`, or a function (density, T) -> densities after each iteration.
+        counts: `"nearest"` keeps round(density N) weights; `"published"` rounds up, as the code of the SynFlow paper.
         scope: `"global"` compares all weights; `"layer"` keeps the same fraction of each layer.
         mode: `"train"` or `"eval"`, the state of norm and dropout layers while scoring.
         input_shape: (C, H, W) of one example. `None`: the model's own `input_shape` attribute, if it has one.
@@ -85,7 +87,7 @@ def prune(
         InputError: a bad argument, a model that cannot be run on what it is given, or a score that is not finite.
     """
     scorer = scorers.named(scorer) if isinstance(scorer, str) else scorer
-    settings = checks.settings_of(scorer, sparsity, iterations, schedule, scope, mode)
+    settings = checks.settings_of(scorer, sparsity, iterations, schedule, counts, scope, mode)
     dtype = getattr(scorer, "dtype", None) if dtype is None else dtype
     checks.check_tools(loss, generator, dtype)
     model = inside(model)
@@ -109,7 +111,8 @@ def prune(
     )
     device = next(iter(weights.values())).device
     with net.ledger.measure(device), undisturbed(model, settings["mode"], net.generator):
-        scores, ties = _iterate(net, scorer, densities, scope, progress)
+        keeps = [kept(counts, density, sum(w.numel() for w in weights.values())) for density in densities]
+        scores, ties = _iterate(net, scorer, densities, keeps, scope, progress)
 
     result = PruneResult(
         masks=net.masks,
@@ -129,20 +132,19 @@ def _iterate(
     net: ScoredNet,
     scorer: Callable[[ScoredNet], Tensors],
     densities: list[float],
+    keeps: list[int],
     scope: str,
     progress: Progress | None,
 ) -> tuple[Tensors, Ties]:
     """Run the iterations on `net.masks`; returns the scores of the last one, and what position decided."""
-    total = sum(w.numel() for w in net.weights.values())
     everything, revives = net.masks, getattr(scorer, "revives", False)
-    checks.warn_if_starved(round(densities[-1] * total), len(net.weights))
+    checks.warn_if_starved(keeps[-1], len(net.weights))
     possible = getattr(scorer, "shrinks", False) and scope == "global" and not net.model.training
     shrinking = Shrinking(net, possible=possible and len(densities) > 1)
     watch = TieWatch(net, shrinking.whole)
     scores: Tensors = {}
     flops = 0
-    for iteration, density in enumerate(densities, start=1):
-        keep = round(density * total)
+    for iteration, (density, keep) in enumerate(zip(densities, keeps, strict=True), start=1):
         if shrinking.advance(density) or iteration == 1:
             with Flops() as counter:
                 scores = checks.checked(scorer(net), net.weights)

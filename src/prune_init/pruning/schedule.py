@@ -12,6 +12,9 @@ from prune_init.errors import InputError, one_of
 
 Schedule = Callable[[float, int], list[float]]
 
+COUNTS = ("nearest", "published")
+"""How a density becomes a number of weights."""
+
 
 def exponential(density: float, iterations: int) -> list[float]:
     """s^(t/T): the same fraction of what is left goes each time (SynFlow, Tanaka et al. 2020, algorithm 1)."""
@@ -26,6 +29,20 @@ def linear(density: float, iterations: int) -> list[float]:
 def halving(density: float, iterations: int) -> list[float]:
     """1/2, 1/4, ... of the weights, but never fewer than s, and s at last (SNIP-it, Verdenius et al. 2020)."""
     return [max(0.5**t, density) for t in range(1, iterations)] + [density]
+
+
+def kept(counts: str, density: float, total: int) -> int:
+    """How many of `total` weights are kept at this density: the nearest number, or as published code has it.
+
+    `published` is total - floor((1 - density) total), the density rounded up: ganguli-lab/Synaptic-Flow prunes
+    int((1 - density) total) weights. From one iteration to the next a single weight more changes what follows.
+
+    Raises:
+        InputError: no such way to count.
+    """
+    if counts not in COUNTS:
+        raise InputError("counts", counts, one_of(counts, COUNTS))
+    return round(density * total) if counts == "nearest" else total - int((1 - density) * total)
 
 
 def densities(schedule: str | Schedule, density: float, iterations: int) -> list[float]:

@@ -105,6 +105,9 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
     if best is not None:
         cards.append(best)
     cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left"))
+    tied = sum(bool((run.row.get("ties") or {}).get("told")) for run in runs)
+    if tied:
+        cards.append(("By position", f"{tied:,}", "runs whose scores do not tell all weights apart; see the notes"))
     cards.append(("Compute", _time(seconds), "in all runs together"))
     return cards
 

@@ -69,6 +69,8 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
 def _remarks(runs: list[Run], folder: Path) -> Iterable[str]:
     """What readers of the figures have to know about the runs in them."""
     for run in runs:
+        if told := (run.row.get("ties") or {}).get("told"):
+            yield f"{run.folder.relative_to(folder)}: {told}"
         for key, value in run.row["top1"].items():
             if isinstance(value, float) and not math.isfinite(value):
                 yield f"{run.folder.relative_to(folder)}: accuracy {key} is {value}: in the table, not in the figures"
