@@ -51,8 +51,9 @@ def test_the_compact_net_has_the_masked_nets_losses(command, tmp_path):
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
 
 
-def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path):
-    arguments = (*SMALL, "compact=true", "checkpoint=true")
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path, precision):
+    arguments = (*SMALL, "compact=true", "checkpoint=true", "weights=true", f"precision={precision}")
 
     def stop(self, trainer, module):
         if trainer.current_epoch == 1:
@@ -65,6 +66,8 @@ def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path):
             command(*arguments, f"results={tmp_path / 'parts'}")
     assert command(*arguments, f"results={tmp_path / 'parts'}").code == 0
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    weights = [load_file(next((tmp_path / name).rglob("weights.safetensors"))) for name in ("whole", "parts")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
     assert (
         record(tmp_path / "parts")["compaction"]["parameters"] == record(tmp_path / "whole")["compaction"]["parameters"]
     )
