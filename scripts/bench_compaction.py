@@ -29,7 +29,7 @@ from torch.nn import functional as F
 import prune_init
 from prune_init.architectures.resnet import resnet
 from prune_init.architectures.vgg import vgg
-from prune_init.benchmark.machine import machine
+from prune_init.benchmark.speed.machine import machine
 from prune_init.files import whole
 from prune_init.pruning.flops import multiply_adds
 from prune_init.pruning.masks import Tensors

@@ -131,7 +131,7 @@ class Apart:
 @pytest.mark.parametrize("scorer", [Twice, Apart])
 def test_every_pass_and_every_gradient_is_its_own(scorer):
     def masks(shrinks):
-        from prune_init.pruning.check_scorer import SHAPE, convolutional
+        from prune_init.contract import SHAPE, convolutional
 
         result = prune_init.prune(
             convolutional(), scorer(shrinks), 0.97, iterations=20, input_shape=SHAPE, dtype=torch.float64

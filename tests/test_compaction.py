@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import prune_init
-from prune_init.analysis.compaction import Compactor, expand
-from prune_init.analysis.export import save_onnx, save_program
 from prune_init.architectures import conv, mlp, resnet, vgg
+from prune_init.compaction.compact import Compactor, expand
+from prune_init.compaction.export import save_onnx, save_program
 from prune_init.pruning.weights import prunable
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -484,7 +484,7 @@ def test_masks_and_weights_map_both_ways():
     assert all(torch.equal(mask, small.compaction.masks[name]) for name, mask in narrow.items())
     blank = {name: torch.zeros_like(mask) for name, mask in masks.items()}
     small.compaction.widen(narrow, blank)
-    effective = prune_init.analysis.connectivity.effective_weights(model, masks, x)
+    effective = prune_init.pruning.connectivity.effective_weights(model, masks, x)
     for name, mask in effective.items():
         assert not (mask & ~blank[name]).any(), name  # no weight on a path is gone
     again = compactor({name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in masks.items()})

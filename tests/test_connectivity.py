@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import prune_init
-from prune_init.analysis.connectivity import UnsupportedOperationError, effective_weights
+from prune_init.pruning.connectivity import UnsupportedOperationError, effective_weights
 
 
 def effective_in_chain(masks: list[torch.Tensor]) -> list[torch.Tensor]:

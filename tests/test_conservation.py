@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import prune_init
-from prune_init.analysis import layer_flow
 from prune_init.analysis.conservation import main
-from prune_init.analysis.layer import is_layer
 from prune_init.architectures.resnet import thin_resnet
 from prune_init.architectures.vgg import vgg
 from prune_init.errors import InputError
+from prune_init.flow import layer_flow
+from prune_init.traced import is_layer
 
 X = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

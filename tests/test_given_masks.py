@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from prune_init import load_masks
 from prune_init.architectures.conv import conv
-from prune_init.pruning.loop import prune
+from prune_init.loop import prune
 
 NET = ("architecture=conv", "architecture.widths=[4,8]", "trainer=cpu")
 QUICK = (*NET, "recipe.epochs=1", "recipe.batch_size=500", "weights=true")

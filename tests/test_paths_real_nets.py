@@ -22,8 +22,8 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 import prune_init
-from prune_init.analysis.effective_weights import UnsupportedOperationError, effective_weights
-from prune_init.analysis.export import save_program
+from prune_init.compaction.export import save_program
+from prune_init.pruning.paths.effective_weights import UnsupportedOperationError, effective_weights
 from prune_init.pruning.structures import arguments, leaves, mapped
 from prune_init.pruning.weights import prunable
 
@@ -684,7 +684,7 @@ def recurrent_matrices(monkeypatch):
     def every(model, **_):
         return {n: p for n, p in model.named_parameters() if p.ndim > 1}
 
-    monkeypatch.setattr("prune_init.analysis.effective_weights.prunable", every)
+    monkeypatch.setattr("prune_init.pruning.paths.effective_weights.prunable", every)
     monkeypatch.setitem(globals(), "prunable", every)
 
 

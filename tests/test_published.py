@@ -8,7 +8,7 @@ import torch
 
 from prune_init.analysis.published import compare, published
 from prune_init.architectures.vgg import vgg
-from prune_init.pruning.loop import prune
+from prune_init.loop import prune
 
 
 def test_the_published_table_is_whole():

@@ -9,8 +9,8 @@ from torch.func import functional_call
 
 import prune_init
 from prune_init.architectures.resnet import thin_resnet
-from prune_init.pruning import sameness
-from prune_init.pruning.sameness import Alike
+from prune_init.pruning.engine import sameness
+from prune_init.pruning.engine.sameness import Alike
 
 
 def plain_synflow(net: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:

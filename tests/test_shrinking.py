@@ -9,7 +9,7 @@ from torch import nn
 import prune_init
 from prune_init.architectures.resnet import thin_resnet
 from prune_init.architectures.vgg import vgg
-from prune_init.pruning import shrinking
+from prune_init.pruning.engine import shrinking
 
 
 def mlp():

@@ -8,8 +8,9 @@ from torch import nn
 
 import prune_init
 from prune_init.architectures.resnet import thin_resnet
-from prune_init.benchmark import baseline, speed
-from prune_init.benchmark.speed_cases import compiled_steps
+from prune_init.benchmark.speed import __main__ as speed
+from prune_init.benchmark.speed import baseline
+from prune_init.benchmark.speed.cases import compiled_steps
 from prune_init.host import compiler
 from prune_init.pruning.weights import prunable
 
@@ -50,9 +51,7 @@ def test_the_published_code_keeps_counts_rounded_up_and_so_other_weights():
     score = baseline.synflow((3, 8, 8))
     theirs = baseline.prune(baseline.masked(larger()), score, 1 - kept / total, 40, whole=int)
     found = {
-        counts: prune_init.prune(
-            larger(), sparsity=1 - kept / total, iterations=40, counts=counts, input_shape=(3, 8, 8)
-        )
+        how: prune_init.prune(larger(), sparsity=1 - kept / total, iterations=40, counts=how, input_shape=(3, 8, 8))
         for how in ("nearest", "published")
     }
     differ = {

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prune_init import scorers as scorers
-    from prune_init.analysis.compaction import compact as compact
-    from prune_init.analysis.compaction import expand as expand
-    from prune_init.analysis.connectivity import connectivity as connectivity
-    from prune_init.analysis.conservation_laws import conservation as conservation
     from prune_init.analysis.critical_compression import critical_compression as critical_compression
+    from prune_init.compaction.compact import compact as compact
+    from prune_init.compaction.compact import expand as expand
+    from prune_init.contract import check_scorer as check_scorer
     from prune_init.errors import InputError as InputError
-    from prune_init.pruning.check_scorer import check_scorer as check_scorer
-    from prune_init.pruning.loop import prune as prune
+    from prune_init.flow.laws import conservation as conservation
+    from prune_init.loop import prune as prune
+    from prune_init.pruning.connectivity import connectivity as connectivity
     from prune_init.pruning.masks import load_masks as load_masks
     from prune_init.pruning.result import PruneResult as PruneResult
     from prune_init.pruning.upkeep import apply_masks as apply_masks
@@ -29,15 +29,15 @@ _HOMES = {
     "InputError": "errors",
     "PruneResult": "pruning.result",
     "apply_masks": "pruning.upkeep",
-    "check_scorer": "pruning.check_scorer",
-    "compact": "analysis.compaction",
-    "connectivity": "analysis.connectivity",
-    "conservation": "analysis.conservation_laws",
+    "check_scorer": "contract",
+    "compact": "compaction.compact",
+    "connectivity": "pruning.connectivity",
+    "conservation": "flow.laws",
     "critical_compression": "analysis.critical_compression",
-    "expand": "analysis.compaction",
+    "expand": "compaction.compact",
     "keep": "pruning.upkeep",
     "load_masks": "pruning.masks",
-    "prune": "pruning.loop",
+    "prune": "loop",
 }
 __all__ = ["scorers", *_HOMES]
 

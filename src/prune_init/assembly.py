@@ -19,8 +19,8 @@ from prune_init import building, given_masks
 from prune_init.building import build, check_devices, chosen
 from prune_init.data.dataset import Dataset
 from prune_init.explain import refusal, refused
+from prune_init.loop import Progress, prune
 from prune_init.pruning.effective import to_effective_sparsity
-from prune_init.pruning.loop import Progress, prune
 from prune_init.pruning.result import PruneResult
 from prune_init.settings import identity
 from prune_init.training.datamodule import DataModule

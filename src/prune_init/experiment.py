@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from safetensors.torch import save_file
 
 from prune_init import results
-from prune_init.analysis.export import save_onnx, save_program
 from prune_init.assembly import check_batches, make_data, make_module, make_trainer
+from prune_init.compaction.export import save_onnx, save_program
 from prune_init.console import Console
 from prune_init.data.dataset import Dataset
 from prune_init.device import described

@@ -109,8 +109,8 @@ def prune(
     Raises:
         InputError: the masks do not fit.
     """
-    from prune_init.analysis.connectivity import assess
     from prune_init.pruning import masks as masking
+    from prune_init.pruning.connectivity import assess
     from prune_init.pruning.cost import Cost
     from prune_init.pruning.result import PruneResult
     from prune_init.pruning.weights import prunable

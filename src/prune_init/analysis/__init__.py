@@ -1,1 +1,1 @@
-"""What a mask does to a net: connectivity, collapse, conservation, compaction."""
+"""What is measured of networks and scorers, as commands: collapse, conservation, cost, families of networks."""

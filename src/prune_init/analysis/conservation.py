@@ -18,14 +18,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_init.analysis.conservation_laws import Conservation, conservation
-from prune_init.analysis.theorems import Neurons
 from prune_init.architectures.inputs import image_shape, positive
 from prune_init.arguments import Parser, whole
 from prune_init.data.fashion_small import fashion_small
 from prune_init.data.images import Batch, Loader
 from prune_init.data.seeding import generator
 from prune_init.errors import InputError, one_of
+from prune_init.flow.laws import Conservation, conservation
+from prune_init.flow.theorems import Neurons
 
 TOLERANCE = 1e-10
 LEARNING_RATE = 0.01

@@ -13,8 +13,8 @@ from rich.table import Table
 from torch import nn
 
 from prune_init.arguments import Parser
+from prune_init.loop import prune
 from prune_init.pruning.cost import Cost
-from prune_init.pruning.loop import prune
 from prune_init.pruning.scored_net import Batch
 from prune_init.scorers import named
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from prune_init.errors import InputError
+from prune_init.loop import prune
 from prune_init.pruning.checks import shape_of
-from prune_init.pruning.loop import prune
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.weights import prunable

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from prune_init.analysis.compaction import compact
-from prune_init.analysis.conservation_laws import conservation
 from prune_init.arguments import Parser, whole
+from prune_init.compaction.compact import compact
 from prune_init.errors import InputError
-from prune_init.pruning.loop import prune
+from prune_init.flow.laws import conservation
+from prune_init.loop import prune
 
 INPUT_SHAPE = (3, 64, 64)
 CLASSES = 10

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from prune_init.architectures.vgg import vgg
 from prune_init.arguments import Parser, whole
-from prune_init.pruning.loop import prune
+from prune_init.loop import prune
 
 SCORERS = ("synflow", "magnitude", "random")
 

@@ -92,7 +92,7 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
         found = cells(loader, config, jobs)
         if not found:
             raise InputError("overrides", " ".join(arguments.overrides), "give no run; allowed: at least one")
-        from prune_init.benchmark.machine import machine
+        from prune_init.benchmark.speed.machine import machine
 
         load = os.getloadavg()[0]  # before we add to it
         rows = []

@@ -94,7 +94,7 @@ def _configuration(run: Path, identity: str) -> tuple[Row, str]:
 
 def _machine(folder: Path, identity: str) -> Row:
     """Of the run, as it was told when it was kept first: another machine may keep it again."""
-    from prune_init.benchmark.machine import machine
+    from prune_init.benchmark.speed.machine import machine
 
     try:
         before = json.loads((folder / "cell.json").read_text())

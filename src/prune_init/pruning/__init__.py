@@ -1,1 +1,1 @@
-"""Masks, schedules, the score-and-select loop and its cost."""
+"""Masks: which weights there are, how they are scored and chosen, paths through what is left, and upkeep."""

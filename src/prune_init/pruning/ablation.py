@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_init.analysis.connectivity import assess
 from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
 from prune_init.pruning.checks import shape_of
+from prune_init.pruning.connectivity import assess
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.scored_net import Batch, ScoredNet

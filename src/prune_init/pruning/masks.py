@@ -16,6 +16,9 @@ from prune_init.files import whole
 
 Tensors = dict[str, Tensor]
 
+PIECE = 1 << 17
+"""Elements of a matrix that are worked on at once: a megabyte of float64 stays in a processor's cache."""
+
 CHECKSUM = "sha256"
 """Metadata of a mask file: of everything else in it, so that a flipped bit is seen."""
 
@@ -39,6 +42,13 @@ def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, 
         ranked[name] = torch.full(score.shape, -1.0, dtype=torch.float64, device=score.device)
         ranked[name][live] = worth
     return ranked
+
+
+def places_of(mask: Tensor) -> Tensor:
+    """Where a vector of booleans is True, int64."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(mask.numpy().nonzero()[0])  # ten times faster than torch's
+    return mask.nonzero().flatten()
 
 
 @torch.no_grad()

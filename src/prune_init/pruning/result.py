@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from prune_init.analysis.connectivity import Connectivity, Layer
 from prune_init.pruning import masks as mask_files
 from prune_init.pruning import upkeep
+from prune_init.pruning.connectivity import Connectivity, Layer
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.ties import Ties

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from prune_init.pruning.live import PIECE, places_of
+from prune_init.pruning.masks import PIECE, places_of
 
 STRIDE = 499  # of the sample; a prime, so that no layer's shape divides it
 SMALL = 1 << 16  # candidates that are sorted out at once

@@ -4,14 +4,11 @@ python -m prune_init.report.replication
 """
 
 import argparse
-import csv
-import json
 import re
 import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from tempfile import TemporaryDirectory
@@ -21,67 +18,12 @@ from prune_init.arguments import Parser
 from prune_init.benchmark.replication import KEPT
 from prune_init.errors import InputError
 from prune_init.files import whole
-from prune_init.report import published
-from prune_init.report.palette import look, rank
+from prune_init.report.palette import look
+from prune_init.report.replication_cells import Cell, read
 
 DOCUMENT = Path("docs/replication.md")
 FIGURE = "replication"
 BEGIN, END = f"<!-- begin: {FIGURE} -->\n", f"<!-- end: {FIGURE} -->\n"
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """One run, as `prune_init.benchmark.replication` keeps it; accuracies in per cent."""
-
-    about: dict[str, Any]  # cell.json
-    top1: tuple[float, ...]  # on the test set, after each epoch so far
-    hours: float  # of training and testing
-    finished: bool
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What defines the result."""
-        config: dict[str, Any] = self.about["config"]
-        return config
-
-    @property
-    def key(self) -> tuple[str, str, str, float]:
-        """What the published runs are compared by."""
-        names = (self.config[group]["name"] for group in ("dataset", "architecture", "scorer"))
-        return (*names, round(float(self.config["exponent"]), 4))
-
-    @property
-    def theirs(self) -> list[float]:
-        """The published runs."""
-        return published.runs(*self.key)
-
-
-def read(folder: Path) -> list[Cell]:
-    """All cells that are kept below `folder`, by network, scorer, compression and seed.
-
-    Raises:
-        InputError: there is none, or a file is not ours.
-    """
-    found = []
-    for path in sorted(folder.rglob("cell.json")):
-        try:
-            about = json.loads(path.read_text())
-            with (path.parent / "metrics.csv").open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            top1 = tuple(100 * float(row["test/top1"]) for row in rows)
-            hours = sum(float(row["seconds"]) for row in rows) / 3600
-            found.append(Cell(about, top1, hours, (path.parent / "result.json").exists()))
-            assert found[-1].key and top1
-        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-            raise InputError("folder", path.parent, f"holds no run that was kept ({error!r})") from None
-    if not found:
-        raise InputError("folder", folder, "holds no cell.json; python -m prune_init.benchmark.replication keeps runs")
-    return sorted(found, key=_order)
-
-
-def _order(cell: Cell) -> Any:
-    dataset, architecture, scorer, exponent = cell.key
-    return dataset, architecture, rank(scorer), exponent, cell.config["seed"]
 
 
 def table(cells: Iterable[Cell]) -> str:

@@ -8,7 +8,7 @@ from prune_init.report import published
 from prune_init.report.accuracy import grid
 from prune_init.report.drawing import Drawing
 from prune_init.report.palette import look, rank
-from prune_init.report.replication import Cell
+from prune_init.report.replication_cells import Cell
 from prune_init.report.runs import Run
 from prune_init.report.series import Panel, Point, Series
 

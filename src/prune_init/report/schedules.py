@@ -8,7 +8,7 @@ import torch
 from matplotlib.lines import Line2D
 
 from prune_init.analysis.conservation import architecture
-from prune_init.pruning.loop import prune
+from prune_init.loop import prune
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.report import published

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prune_init.analysis.conservation_laws import conservation
-from prune_init.analysis.theorems import Neurons
-from prune_init.pruning.loop import prune
+from prune_init.flow.laws import conservation
+from prune_init.flow.theorems import Neurons
+from prune_init.loop import prune
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import Batch
 

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_init.analysis.compaction import compact, expand
+from prune_init.compaction.compact import compact, expand
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.scored_net import Batch, Loss
 from prune_init.pruning.weights import Patterns, prunable

@@ -1,0 +1,1 @@
+"""How fast pruning and training are, beside a plain implementation."""

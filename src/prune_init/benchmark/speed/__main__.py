@@ -1,0 +1,175 @@
+"""How fast pruning and training are, beside a plain implementation in the published manner.
+
+    python -m prune_init.benchmark.speed --json speed.json
+
+Both sides take turns, so that a machine that slows down slows both; times are medians of five (fewer, as the table
+says, where one turn takes more than a minute). A ratio above 1 says that ours is faster, or needs less memory.
+"""
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import warnings
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.box import MARKDOWN, SIMPLE_HEAD, Box
+from rich.console import Console
+from rich.table import Table
+
+from prune_init.arguments import Parser
+from prune_init.benchmark.speed.cases import DEVICE, Case, cases, growths, pruning, seconds
+from prune_init.benchmark.speed.machine import machine
+from prune_init.benchmark.speed.utilisation import rates
+from prune_init.errors import InputError, one_of
+from prune_init.files import whole
+from prune_init.pruning.cost import peak
+
+REPEATS, PATIENCE = 5, 60.0
+"""Turns of a case, as long as they take no more than so many seconds each."""
+
+MEMORY = ("vgg16-cifar100", 10)
+"""The net and the iterations of SynFlow whose peak memory is compared, each side in a process of its own."""
+
+
+def compared(case: Case, repeats: int) -> dict[str, Any]:
+    """Both sides in turns."""
+    turns: list[tuple[dict[str, float], dict[str, float]]] = []
+    while len(turns) < repeats:
+        turns.append((seconds(case.ours()), seconds(case.plain())))
+        if sum(side["wall"] for side in turns[0]) > PATIENCE:
+            repeats = min(repeats, 1 if sum(side["wall"] for side in turns[0]) > 2 * PATIENCE else 3)
+    row: dict[str, Any] = {"case": case.name, "what": case.what, "repeats": len(turns), "turns": turns}
+    for kind in ("wall", "cpu"):
+        ours, plain = (median(turn[side][kind] for turn in turns) for side in (0, 1))
+        row |= {f"ours_{kind}": ours, f"plain_{kind}": plain, f"ratio_{kind}": plain / ours}
+    return row
+
+
+def grown(name: str, series: Any, repeats: int) -> list[dict[str, Any]]:
+    """One row for each size: seconds, and how often the first ones they are."""
+    rows: list[dict[str, Any]] = []
+    for size, case in series:
+        times: list[float] = []
+        while len(times) < repeats and sum(times) < PATIENCE / 2:
+            times.append(seconds(case.ours())["wall"])
+        rows.append({"growth": name, "size": size, "seconds": median(times), "repeats": len(times)})
+    for row in rows:
+        row |= {"times_size": row["size"] / rows[0]["size"], "times_seconds": row["seconds"] / rows[0]["seconds"]}
+    return rows
+
+
+def peak_memory() -> dict[str, float]:
+    """Bytes at most, of both sides: allocated on a GPU, else resident, with what Python and torch themselves take."""
+    command = [sys.executable, "-m", "prune_init.benchmark.speed", "--peak"]
+    peaks = [
+        int(subprocess.run([*command, side], check=True, capture_output=True).stdout) for side in ("ours", "plain")
+    ]
+    return {"ours": peaks[0], "plain": peaks[1], "ratio": peaks[1] / peaks[0]}
+
+
+def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
+    """What the JSON holds, for people."""
+    about = found["machine"]
+    shown = Table(box=box, title=f"{about['processor']}, {about['threads']} threads, torch {about['torch']}")
+    for title in ("case", "what", "ours", "plain", "plain / ours", "by CPU time", "turns"):
+        shown.add_column(title, justify="left" if title in ("case", "what") else "right")
+    for row in found["cases"]:
+        shown.add_row(
+            row["case"], row["what"], f"{row['ours_wall']:.3g} s", f"{row['plain_wall']:.3g} s",
+            f"{row['ratio_wall']:.2f}x", f"{row['ratio_cpu']:.2f}x", str(row["repeats"]),
+        )  # fmt: skip
+    for row in found["rates"]:
+        shown.add_row(
+            f"rate {row['net']}, {row['precision']}", f"batch {row['batch']}; plain: a product of two matrices",
+            f"{row['flops'] / 1e9:,.0f} GFLOP/s", f"{row['product_flops'] / 1e9:,.0f} GFLOP/s", f"{row['share']:.0%}",
+            "", "",
+        )  # fmt: skip
+    if found["memory"]:
+        ours, plain, ratio = (found["memory"][key] for key in ("ours", "plain", "ratio"))
+        what = f"synflow {MEMORY[0]}, {MEMORY[1]} iterations"
+        shown.add_row(
+            "peak memory", what, f"{ours / 2**20:.0f} MiB", f"{plain / 2**20:.0f} MiB", f"{ratio:.2f}x", "", "1"
+        )
+    for row in found["growth"]:
+        what = f"{row['times_size']:.3g} times the size"
+        shown.add_row(
+            f"{row['growth']}", f"{row['size']}: {what}", f"{row['seconds']:.3g} s", "",
+            f"{row['times_seconds']:.2f} times", "", str(row["repeats"]),
+        )  # fmt: skip
+    return shown
+
+
+def measured(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """All chosen cases.
+
+    Raises:
+        InputError: a pattern fits none.
+    """
+    every, sizes_of = cases(quick=arguments.quick), growths(quick=arguments.quick)
+    names = [*(case.name for case in every), *sizes_of, "rates", "memory"]
+    for pattern in arguments.cases or ():
+        if not any(_asked(name, [pattern]) for name in names):
+            raise InputError("--cases", pattern, one_of(pattern, names))
+    chosen = [case for case in every if _asked(case.name, arguments.cases)]
+    series = {name: sizes for name, sizes in sizes_of.items() if _asked(name, arguments.cases)}
+    found: dict[str, Any] = {"machine": machine(), "cases": [], "growth": [], "rates": [], "memory": None}
+    for case in chosen:
+        found["cases"].append(row := compared(case, arguments.repeats))
+        console.print(f"{case.name}: {row['ratio_wall']:.2f}x")
+    for name, sizes in series.items():
+        found["growth"] += (rows := grown(name, sizes, arguments.repeats))
+        console.print(f"{name}: " + ", ".join(f"{row['size']}: {row['seconds']:.3g} s" for row in rows))
+    if _asked("rates", arguments.cases):
+        found["rates"] = rates(quick=arguments.quick, repeats=min(arguments.repeats, 3))
+    if not arguments.quick and _asked("memory", arguments.cases):
+        found["memory"] = peak_memory()
+    return found
+
+
+def _asked(name: str, patterns: list[str] | None) -> bool:
+    return patterns is None or any(fnmatch(name, f"*{pattern}*") for pattern in patterns)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = Parser(
+        prog="python -m prune_init.benchmark.speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="+", help="only those with one of these patterns in their names")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--quick", action="store_true", help="small nets, two turns: to see that everything runs")
+    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a document")
+    parser.add_argument("--json", type=Path, help="a file to write")
+    parser.add_argument("--peak", choices=["ours", "plain"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args(given)
+    warnings.filterwarnings("ignore")
+    for name in ("pytorch_lightning", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        getattr(pruning(MEMORY[0], "synflow", MEMORY[1]), arguments.peak)()()
+        print(peak(DEVICE))
+        return
+    if arguments.quick:
+        arguments.repeats = 2
+    console = Console(width=140)
+    try:
+        found = measured(arguments, Console(stderr=True))
+    except InputError as error:
+        parser.error(str(error))
+    console.print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))
+    if arguments.json:
+        with whole(arguments.json) as path:
+            path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

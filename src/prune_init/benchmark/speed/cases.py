@@ -1,0 +1,218 @@
+"""What the benchmark of speed measures: each case prepares our side and the plain one anew for every repetition."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from prune_init.analysis.conservation import train
+from prune_init.architectures.conv import conv
+from prune_init.architectures.resnet import resnet, thin_resnet
+from prune_init.architectures.vgg import vgg
+from prune_init.benchmark.speed import baseline
+from prune_init.data.arrays import ArrayImages
+from prune_init.data.augmentation import CropFlip
+from prune_init.data.sampler import Sampler
+from prune_init.host import compiler
+from prune_init.loop import prune
+from prune_init.training.module import PruneThenTrain
+
+Act = Callable[[], object]
+Prepare = Callable[[], Act]
+SMALL, LARGE = (3, 32, 32), (3, 224, 224)
+SPARSITY, BATCH = 0.98, 128
+MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
+SGD: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+WORKERS = 2
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`ours` and `plain` prepare one repetition each and return what is to be timed."""
+
+    name: str
+    ours: Prepare
+    plain: Prepare
+    what: str
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "vgg16-cifar100": lambda: vgg(16, 100, SMALL),
+    "vgg16": lambda: vgg(16, 10, SMALL),
+    "resnet18": lambda: resnet(18, 10, SMALL),
+    "resnet20": lambda: thin_resnet(20, 10, SMALL),
+    "resnet20-x2": lambda: thin_resnet(20, 10, SMALL, width=32),
+    "resnet20-x4": lambda: thin_resnet(20, 10, SMALL, width=64),
+    "vgg19-224": lambda: vgg(19, 1000, LARGE),
+    "conv": lambda: conv(10, SMALL),
+}
+
+
+def seconds(act: Act) -> dict[str, float]:
+    """By the clock, and of all processors together."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    wall, cpu = time.perf_counter(), time.process_time()
+    act()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def made(net: str) -> nn.Module:
+    """The net, the same at every call."""
+    torch.manual_seed(0)
+    return NETS[net]().to(DEVICE)
+
+
+def batches(per_class: int, classes: int = 10) -> list[tuple[Tensor, Tensor]]:
+    """A pruning sample of noise, in batches of at most 256."""
+    labels = torch.arange(classes).repeat(per_class)
+    images = torch.randn(len(labels), *SMALL, generator=torch.Generator().manual_seed(0))
+    return list(zip(images.to(DEVICE).split(256), labels.to(DEVICE).split(256), strict=True))
+
+
+def pruning(net: str, scorer: str, iterations: int = 1, per_class: int = 10, name: str | None = None) -> Case:
+    """Pruning to 98 %: ours with the defaults of the scorer, the plain one in float32."""
+    data = batches(per_class) if scorer != "synflow" else None
+    shape = LARGE if net.endswith("224") else SMALL
+    score = {"synflow": lambda: baseline.synflow(shape), "snip": lambda: baseline.snip(data or []),
+             "grasp": lambda: baseline.grasp(data or [])}[scorer]()  # fmt: skip
+
+    def ours() -> Act:
+        model = made(net)
+        return lambda: prune(model, scorer, SPARSITY, iterations=iterations, input_shape=shape, data=data)
+
+    def plain() -> Act:
+        model = baseline.masked(made(net))
+        return lambda: baseline.prune(model, score, SPARSITY, iterations)
+
+    examples = f", {sum(len(y) for _, y in data)} examples" if data else ""
+    return Case(name or f"{scorer} {net}", ours, plain, f"98 %, {iterations} iterations{examples}")
+
+
+def images(count: int) -> ArrayImages:
+    """Noise in the shape of CIFAR-10."""
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (count, *SMALL), generator=random, dtype=torch.uint8)
+    return ArrayImages(pixels, torch.arange(count) % 10, MEAN, STD, CropFlip())
+
+
+def epoch(net: str, count: int, **options: Any) -> Case:
+    """A training epoch of a pruned net: ours under Lightning, the plain one in a loop."""
+    precision = options.pop("precision", "32-true")
+
+    def plain() -> Act:
+        model = baseline.masked(made(net))
+        noise = images(count)
+        photographs = baseline.Photographs(noise.pixels, noise.labels, MEAN, STD)
+        loader = DataLoader(photographs, BATCH, shuffle=True, num_workers=WORKERS)
+        optimizer = torch.optim.SGD(model.parameters(), **SGD)
+        return lambda: baseline.epoch(model, optimizer, loader)
+
+    extra = "".join(f", {key}" for key in ("channels_last", "compiled") if options.get(key))
+    label = f"epoch {net}{', bf16' if precision == 'bf16-mixed' else ''}{extra}"
+    return Case(label, lambda: fitted(net, count, precision, **options), plain, f"{count} images, batch {BATCH}")
+
+
+def fitted(net: str, count: int, precision: Any, *, batch: int = BATCH, **options: Any) -> Act:
+    """One epoch under Lightning's Trainer, our way."""
+    optimizer: Any = partial(torch.optim.SGD, fused=True, **SGD)
+    pruner: Any = partial(prune, scorer="random_uniform", sparsity=SPARSITY)
+    module = PruneThenTrain(made(net), prune=pruner, sample=lambda device: [], optimizer=optimizer, **options)
+    trainer: Any = pl.Trainer(
+        max_epochs=1, precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    device = trainer.strategy.root_device
+    loader: Any = images(count).loader(Sampler(count, batch, seed=0), device=device, augment=0)
+    module.prune(device)
+    return lambda: trainer.fit(module, loader)
+
+
+def trainer_overhead(net: str, count: int) -> Case:
+    """Our epoch under Lightning beside the same steps in a bare loop: the ratio is what the Trainer costs."""
+
+    def plain() -> Act:
+        model = made(net)
+        pruned = prune(model, "random_uniform", SPARSITY)
+        loader = images(count).loader(Sampler(count, BATCH, seed=0), device=DEVICE, augment=0)
+        optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD)
+        pruned.keep(optimizer)
+
+        return lambda: train(model, optimizer, loader)
+
+    return Case(f"trainer {net}", lambda: fitted(net, count, "32-true"), plain, f"{count} images; plain: a bare loop")
+
+
+def compiled_steps(net: str, count: int = 3) -> Case:
+    """Training steps of what `torch.compile` makes of a net, once it is made, beside those of the net as it is."""
+
+    def prepared(*, compiled: bool) -> Act:
+        model = made(net)
+        if compiled:
+            model.compile()
+        optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD)
+        steps = count * [(torch.randn(BATCH, *SMALL, device=DEVICE), torch.arange(BATCH, device=DEVICE) % 10)]
+        train(model, optimizer, steps)  # compiles
+        return lambda: train(model, optimizer, steps)
+
+    what = f"{count} steps, batch {BATCH}; plain: not compiled"
+    return Case(f"compiled {net}", lambda: prepared(compiled=True), lambda: prepared(compiled=False), what)
+
+
+def start_up() -> Case:
+    """`--help` beside importing what it is made of."""
+
+    def run(*arguments: str) -> Prepare:
+        return lambda: lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+    imports = "import torch, torchvision, pytorch_lightning, hydra"
+    return Case("start-up", run("-m", "prune_init", "--help"), run("-c", imports), f"--help; plain: {imports}")
+
+
+def cases(*, quick: bool) -> list[Case]:
+    """All of them; `quick` takes small nets, to see that everything runs."""
+    if quick:
+        return [
+            pruning("resnet20", "synflow", 4),
+            pruning("conv", "snip"),
+            pruning("conv", "grasp", per_class=2),
+            epoch("conv", 256),
+            trainer_overhead("conv", 256),
+        ]
+    return [
+        pruning("vgg16-cifar100", "synflow", 100),
+        pruning("resnet18", "synflow", 100),
+        pruning("vgg19-224", "synflow", 10),
+        *(pruning(net, scorer) for scorer in ("snip", "grasp") for net in ("vgg16", "resnet18")),
+        *(epoch(net, 5 * BATCH) for net in ("vgg16", "resnet18")),
+        *(epoch(net, 5 * BATCH, channels_last=True) for net in ("vgg16", "resnet18")),
+        *(epoch(net, 5 * BATCH, channels_last=True, precision="bf16-mixed") for net in ("vgg16", "resnet18")),
+        *(compiled_steps(net) for net in ("resnet20", "vgg16", "resnet18") if compiler()),
+        trainer_overhead("resnet20", 20 * BATCH),
+        start_up(),
+    ]
+
+
+def growths(*, quick: bool) -> dict[str, Sequence[tuple[int, Case]]]:
+    """Series of cases of growing size: only our side is timed."""
+    if quick:
+        return {"iterations": [(n, pruning("conv", "synflow", n)) for n in (2, 4)]}
+    return {
+        "iterations (synflow, vgg16)": [(n, pruning("vgg16", "synflow", n)) for n in (10, 30, 100, 300)],
+        "width (synflow, resnet20, 100 iterations)": [
+            (width, pruning(net, "synflow", 100))
+            for width, net in ((1, "resnet20"), (2, "resnet20-x2"), (4, "resnet20-x4"))
+        ],
+        "examples (snip, resnet20)": [(10 * n, pruning("resnet20", "snip", per_class=n)) for n in (10, 30, 100)],
+    }

@@ -1,0 +1,49 @@
+"""How near training comes to the rate at which the machine multiplies matrices."""
+
+from statistics import median
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from prune_init.benchmark.speed.cases import BATCH, DEVICE, SMALL, fitted, made, seconds
+from prune_init.pruning.flops import Flops
+
+PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
+SIDE, STEPS = (8192, 100) if DEVICE.type == "cuda" else (2048, 4)
+"""Rows and columns of the matrices; steps of an epoch that is timed."""
+
+
+def rates(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
+    """One row for each network, precision and batch size: FLOP/s of training, and of a product of two matrices."""
+    cases = [("conv", 32)] if quick else [("vgg16", BATCH), ("vgg16", 4 * BATCH), ("resnet18", BATCH)]
+    rows = []
+    for precision, dtype in PRECISIONS.items():
+        highest = product_rate(256 if quick else SIDE, dtype)
+        for net, batch in cases:
+            found = training_rate(net, batch, precision, repeats)
+            rows.append(
+                {"net": net, "batch": batch, "precision": precision, "flops": found, "product_flops": highest,
+                 "share": found / highest}
+            )  # fmt: skip
+    return rows
+
+
+def product_rate(side: int, dtype: torch.dtype) -> float:
+    """FLOP/s of the product of two square matrices, median of ten after one that warms up."""
+    a, b = (torch.randn(side, side, device=DEVICE).to(dtype) for _ in range(2))
+    product = a @ b
+
+    def multiply() -> None:
+        torch.mm(a, b, out=product)
+
+    return 2 * side**3 / median(seconds(multiply)["wall"] for _ in range(10))
+
+
+def training_rate(net: str, batch: int, precision: str, repeats: int) -> float:
+    """FLOP/s of an epoch under Lightning, everything in its time, forward and backward pass alone in its FLOP."""
+    x, y = torch.randn(2, *SMALL, device=DEVICE), torch.zeros(2, dtype=torch.long, device=DEVICE)
+    with Flops() as counter:
+        F.cross_entropy(made(net).train()(x), y).backward()
+    epochs = [fitted(net, STEPS * batch, precision, batch=batch, channels_last=True) for _ in range(repeats)]
+    return counter.total / 2 * STEPS * batch / median(seconds(epoch)["wall"] for epoch in epochs)

@@ -1,0 +1,1 @@
+"""From a masked net to a smaller plain one with the same outputs and gradients."""

@@ -1,0 +1,161 @@
+"""From a masked net to a smaller one that computes the same function and trains the same way."""
+
+import copy
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_init.compaction import emission
+from prune_init.compaction.builder import Builder, Index
+from prune_init.compaction.folding import folded
+from prune_init.compaction.graph import ChannelGraph
+from prune_init.compaction.layers import Layer, Norm
+from prune_init.compaction.liveness import Liveness, for_ever, reached
+from prune_init.compaction.recognition import recognised
+from prune_init.errors import InputError
+from prune_init.pruning import masks as masking
+from prune_init.pruning.checks import check_masks
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.weights import prunable
+from prune_init.traced import operation, place
+
+
+@dataclass(frozen=True, eq=False)
+class Compaction:
+    """How a compact net and the whole net it was made of belong together. Names are the same in both.
+
+    Attributes:
+        index: where each parameter and buffer of the compact net is in the whole one: `whole[index]`.
+        masks: of the compact net's weights, True = kept.
+        whole_masks: of the whole net's weights.
+        left_alone: operations that are not understood, and layers with channels that could not go, and why.
+    """
+
+    index: dict[str, Index] = field(repr=False)
+    masks: Tensors = field(repr=False)
+    whole_masks: Tensors = field(repr=False)
+    left_alone: dict[str, str]
+
+    def narrow(self, whole: Mapping[str, Tensor]) -> Tensors:
+        """The compact net's part of tensors shaped like the whole net's, by name: weights, masks, scores."""
+        return {name: whole[name][index] for name, index in self.index.items() if name in whole}
+
+    @torch.no_grad()
+    def widen(self, small: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
+        """Write tensors shaped like the compact net's to their places in those of the whole net, in its types."""
+        for name, index in self.index.items():
+            if name in small:
+                whole[name][index] = small[name].to(whole[name])
+
+
+def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, masks: Tensors | None = None) -> nn.Module:
+    """A smaller net with the same outputs as a pruned one; its layers are plain and keep their names.
+
+    Channels go that have no influence on the output, and channels that are always 0. `exact=True` promises:
+
+    - In eval and in train mode, outputs, gradients of the weights that are left, and running statistics are those of
+      the masked net, to rounding. Weights that are gone and not masked have gradients of exactly 0 there.
+    - Hence the masked net (pruned weights held at 0) and the compact one agree after any number of training steps,
+      with any optimiser that treats each weight for itself, and with clipping by the global norm.
+
+    Three things in train mode are not covered: dropout draws other numbers, because it has fewer to draw; a constant
+    other than 0 that enters a batch norm leaves it as rounding noise, in both nets, whose sign a relu may follow; and
+    statistics of spare channels, which fill up the groups of a grouped convolution, mean nothing.
+
+    `exact=False` promises outputs in eval mode alone, as the weights are now: channels go that are 0 now although
+    training would change them, and constants are added to the bias of their reader if no padding is in between.
+
+    Args:
+        model: only read, its pruned weights being 0. Hooks are not taken over.
+        example_input: a batch of the model's input; only its shape matters.
+        exact: see above.
+        masks: which weights are kept; tensors that no mask names are kept whole. Default: all that are not 0. Before
+            training give masks: of ten million random weights one or two are 0 by chance.
+
+    Returns:
+        A `torch.fx.GraphModule` in the mode of `model`, or a copy of `model` if there is nothing to remove. Its
+        attribute `compaction` tells what was done: see `Compaction`.
+
+    Raises:
+        InputError: no path leads from input to output, the model cannot be traced, or the masks are not of it.
+    """
+    weights = prunable(model)
+    if masks is None:
+        masks = {name: weight.detach() != 0 for name, weight in weights.items()}
+    check_masks(masks, weights)
+    return Compactor(model, example_input)(masks, exact=exact)
+
+
+def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:
+    """Write a compact net's weights and statistics to their places in `model`, in place, and apply the masks.
+
+    Args:
+        compact_net: made by `compact`, trained or not.
+        model: the net that it was made of, or one like it. Weights that have no place in the compact net stay.
+
+    Raises:
+        InputError: the two do not belong together.
+    """
+    compaction = getattr(compact_net, "compaction", None)
+    if not isinstance(compaction, Compaction):
+        raise InputError("compact_net", type(compact_net).__name__, "was not made by prune_init.compact")
+    whole = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    try:
+        compaction.widen(compact_net.state_dict(), whole)
+        masking.apply(compaction.whole_masks, whole)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise InputError("model", type(model).__name__, f"is not the net that was compacted ({error})") from error
+    return model
+
+
+class Compactor:
+    """`compact` for many masks of one net, which is traced once; its weights are read anew each time."""
+
+    def __init__(self, model: nn.Module, example_input: Tensor) -> None:
+        self._net = ChannelGraph(model, example_input)
+        self._rules, unknown = recognised(self._net)
+        self._unknown = {place(node): f"no rule for {operation(node, model)}{more}" for node, more in unknown.items()}
+        self._example = example_input
+        if unknown:
+            names = ", ".join(sorted({operation(node, model) for node in unknown}))
+            warnings.warn(f"compaction leaves alone what it has no rule for: {names}", stacklevel=3)
+
+    def __call__(self, masks: Tensors, *, exact: bool = True) -> nn.Module:
+        """The compact net of these masks."""
+        model, net, rules = self._net.model, self._net, self._rules
+        tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+        facts, liveness = for_ever(net, rules, masks, tensors)
+        fed = reached(net, rules, facts, liveness)
+        self._refuse_disconnected(fed)
+        if not exact:
+            masks, tensors, facts, liveness = folded(net, rules, masks, tensors, fed, self._example)
+        builder = Builder(net, rules, tensors, facts, liveness)
+        whole = all(liveness.needed(node).all() for node, rule in rules.items() if rule.axis is not None)
+        small: Any = copy.deepcopy(model) if whole else emission.build(builder)
+        index = {name: builder.index.get(name, ()) for name in small.state_dict() if name in tensors}
+        parameters = dict(small.named_parameters())
+        narrow = {name: masks[name][index[name]] for name in parameters if name in masks}
+        masking.apply(narrow, parameters)
+        left_alone = self._unknown | builder.left_alone | self._constants(liveness, fed)
+        small.compaction = Compaction(index, narrow, masks, left_alone)
+        return small
+
+    def _refuse_disconnected(self, fed: Liveness) -> None:
+        if any(fed.live[source].any() for source in self._net.graph.output_node().all_input_nodes):
+            return
+        ends = [n for n, rule in self._rules.items() if isinstance(rule, Layer) and fed.inputs(rule)[0].any()]
+        where = f": the last one ends in {place(ends[-1])}" if ends else ""
+        raise InputError("model", type(self._net.model).__name__, f"no path leads from input to output{where}")
+
+    def _constants(self, liveness: Liveness, fed: Liveness) -> dict[str, str]:
+        """The layers with channels that are kept only for the constants that they emit."""
+        counts = {
+            place(node): int((liveness.needed(node) & ~fed.live[node]).sum())
+            for node, rule in self._rules.items()
+            if isinstance(rule, (Layer, Norm))
+        }
+        return {name: f"{count} channels emit a constant that is read" for name, count in counts.items() if count}

@@ -1,0 +1,161 @@
+"""How each operation is written into the smaller net: one function for each rule of `rules`, `layers` and `joins`."""
+
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from prune_init.compaction.builder import Builder, CompactNet
+from prune_init.compaction.joins import Concat, Join, Pointwise
+from prune_init.compaction.layers import LAYERS, NORMS, Layer, Norm
+from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule
+
+
+def build(builder: Builder) -> CompactNet:
+    """Write all operations that the output depends on."""
+    for node, rule in builder.rules.items():
+        builder.values[node] = emit(rule, builder)
+    return builder.finished()
+
+
+@singledispatch
+def emit(rule: Rule, builder: Builder) -> fx.Node:
+    """The operation in the smaller net, on whole tensors."""
+    return builder.copy(rule.node, {source: builder.whole(source) for source in rule.sources})
+
+
+@emit.register
+def _channelwise(rule: Channelwise, builder: Builder) -> fx.Node:
+    """The same operation on fewer channels."""
+    source = rule.sources[0]
+    kept = builder.carried(rule.node, source)
+    return builder.keep(rule.node, kept, builder.copy(rule.node, {source: builder.aligned(source, rule, kept)}))
+
+
+@emit.register
+def _reshape(rule: Reshape, builder: Builder) -> fx.Node:
+    """Written without numbers of channels."""
+    source, call = rule.sources[0], builder.graph.call_function
+    kept = builder.stored(source, rule)
+    x = builder.aligned(source, rule, kept)
+    if len(rule.after) == 3 and len(rule.before) > 3:
+        new = call(torch.flatten, (x, 2))
+    else:
+        new = call(torch.flatten, (x, 1))
+        if len(rule.after) > 2:
+            new = call(torch.unflatten, (new, 1, (-1, *rule.after[2:])))
+    features = kept[:, None] * rule.block + torch.arange(rule.block)
+    return builder.keep(rule.node, features.flatten(), new)
+
+
+@emit.register
+def _query(rule: Query, builder: Builder) -> fx.Node:
+    """The shape as the net knows it."""
+    return emit.dispatch(Rule)(rule, builder) if rule.whole else builder.copy(rule.node, {})
+
+
+@emit.register
+def _layer(rule: Layer, builder: Builder) -> fx.Node:
+    """The weights between the channels that are kept."""
+    source = rule.sources[0]
+    rows, columns = builder.needed(rule.node), builder.stored(source, rule)
+    per_row, groups = columns[None], 1
+    if rule.groups > 1:
+        rows, columns = _grouped(rule, builder, columns)
+        groups = len((rows // (rule.wide_out // rule.groups)).unique())
+        local = (columns % (rule.widths[0] // rule.groups)).view(groups, -1)
+        per_row = local.repeat_interleave(len(rows) // groups, 0)
+    x = builder.aligned(source, rule, columns)
+    smaller = _of_width(rule.module, len(columns), len(rows), groups)
+    builder.layer(rule.node, smaller, {"weight": (rows[:, None], per_row), "bias": (rows,)})
+    return builder.keep(rule.node, rows, builder.copy(rule.node, {source: x}))
+
+
+@emit.register
+def _norm(rule: Norm, builder: Builder) -> fx.Node:
+    """The norms of the channels that are kept."""
+    kept = builder.carried(rule.node, rule.sources[0])
+    old = rule.module
+    smaller = next(kind for kind in NORMS if isinstance(old, kind))(
+        len(kept), old.eps, old.momentum, old.affine, old.track_running_stats, device="meta"
+    )
+    names = [name for name in ("weight", "bias", "running_mean", "running_var") if getattr(old, name) is not None]
+    builder.layer(rule.node, smaller, dict.fromkeys(names, (kept,)))
+    return _channelwise(rule, builder)
+
+
+@emit.register
+def _pointwise(rule: Pointwise, builder: Builder) -> fx.Node:
+    """The same operation, all inputs brought to the channels that are needed."""
+    kept = builder.needed(rule.node)
+    replaced = {source: builder.aligned(source, rule, kept) for source in rule.sources}
+    return builder.keep(rule.node, kept, builder.copy(rule.node, replaced))
+
+
+@emit.register
+def _join(rule: Join, builder: Builder) -> fx.Node:
+    """Add where there is something to add: what is always 0 is left out."""
+    plain = rule.node.op == "call_function" and not rule.node.kwargs and "add" in str(rule.node.target)
+    shapes = {builder.net.shapes[source] for source in rule.sources}
+    if not plain or len(shapes) > 1 or len(set(rule.sources)) < 2:
+        return _pointwise(rule, builder)
+    kept = builder.needed(rule.node)
+    most, least = sorted(rule.sources, key=lambda source: -len(builder.overlap(source, rule, kept)))
+    total, few = builder.aligned(most, rule, kept), builder.overlap(least, rule, kept)
+    if len(few) == len(kept):
+        total = builder.graph.call_function(torch.add, (total, builder.aligned(least, rule, kept)))
+    elif len(few) > 0:
+        part = builder.aligned(least, rule, few)
+        total = builder.index_add(total, part, rule.reads, torch.searchsorted(kept, few))
+    return builder.keep(rule.node, kept, total)
+
+
+@emit.register
+def _concat(rule: Concat, builder: Builder) -> fx.Node:
+    """The same, of what there is."""
+    needed = builder.is_needed(rule.node).split(rule.widths)
+    starts = [sum(rule.widths[:position]) for position in range(len(rule.widths))]
+    parts, kept = [], []
+    for source, start, own in zip(rule.sources, starts, needed, strict=True):
+        if own.any() or (start == 0 and not any(part.any() for part in needed)):
+            stored = builder.stored(source, rule)
+            parts.append(builder.aligned(source, rule, stored))
+            kept.append(stored + start)
+    return builder.keep(rule.node, torch.cat(kept), builder.graph.call_function(torch.cat, (parts, rule.axis)))
+
+
+def _grouped(rule: Layer, builder: Builder, stored: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole groups go; those that stay have equally many channels, so some stay that nobody needs."""
+    needed = builder.is_needed(rule.node)
+    wanted = rule.read(needed, [], builder.facts)[0] & builder.liveness.inputs(rule)[0]
+    kept = needed.view(rule.groups, -1).any(1)
+    kept[0] |= not kept.any()
+    at_hand = torch.zeros(rule.widths[0], dtype=torch.bool)
+    at_hand[stored] = True
+    rows, spare_rows = _equally_many(needed, torch.zeros_like(needed), kept)
+    columns, spare_columns = _equally_many(wanted, at_hand, kept)
+    if spare_rows or spare_columns:
+        spare = f"{int(kept.sum())} groups of equal size: {spare_rows} outputs and {spare_columns} inputs to spare"
+        builder.leave(rule.node, spare)
+    return rows, columns
+
+
+def _equally_many(needed: Tensor, at_hand: Tensor, kept: Tensor) -> tuple[Tensor, int]:
+    """As many channels of each kept group as the fullest needs, at least one; and how many of them are not needed."""
+    groups = needed.view(len(kept), -1)[kept]
+    size = max(1, int(groups.sum(1).max()))
+    priority = groups.long() * 2 + at_hand.view(len(kept), -1)[kept].long()
+    chosen = priority.argsort(dim=1, descending=True, stable=True)[:, :size].sort(1).values
+    first = kept.nonzero() * (len(needed) // len(kept))
+    return (first + chosen).flatten(), int(chosen.numel() - groups.sum())
+
+
+def _of_width(old: Any, wide_in: int, wide_out: int, groups: int) -> nn.Module:
+    """An uninitialised layer like `old`, of another width; on no device, so that no random number is drawn."""
+    bias = old.bias is not None
+    if isinstance(old, nn.Linear):
+        return nn.Linear(wide_in, wide_out, bias=bias, device="meta")
+    convolution: Any = next(kind for kind in LAYERS if isinstance(old, kind))
+    how = (old.kernel_size, old.stride, old.padding, old.dilation, groups, bias, old.padding_mode)
+    return convolution(wide_in, wide_out, *how, device="meta")

@@ -1,0 +1,49 @@
+"""Constants that a layer reads, added to its bias instead: the same outputs in eval mode, as the weights are now."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_init.compaction.graph import ChannelGraph
+from prune_init.compaction.layers import Layer
+from prune_init.compaction.liveness import Liveness, Rules, facts_now
+from prune_init.compaction.rules import Facts
+from prune_init.pruning.masks import Tensors
+
+
+def folded(
+    net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors, fed: Liveness, example_input: Tensor
+) -> tuple[Tensors, Tensors, Facts, Liveness]:
+    """Masks, tensors and needed channels of the net whose layers with a bias read no constants any more.
+
+    A channel that the input does not reach (`fed`) has the same value for every input. If that is 0 everywhere,
+    nobody needs it. If it is the same at every place, and its reader does not put zeros around it, it adds the same
+    to every output.
+    """
+    masks, tensors, zero = dict(masks), dict(tensors), {}
+    values = net.values(example_input)
+    for node, rule in rules.items():
+        if rule.axis is not None:
+            zero[node] = (_by_channel(values[node], rule.axis) == 0).all(1).cpu() & ~fed.live[node]
+        if isinstance(rule, Layer) and _takes_constants(rule.module) and rules[rule.sources[0]].axis == rule.reads:
+            weight, bias = f"{node.target}.weight", f"{node.target}.bias"
+            rows = _by_channel(values[rule.sources[0]], rule.reads)
+            gone = ~fed.live[rule.sources[0]].to(rows.device) & (rows == rows[:, :1]).all(1)
+            kept = masks.get(weight, torch.ones_like(tensors[weight], dtype=torch.bool)).to(rows.device)
+            effect = torch.einsum("oi...,i->o", tensors[weight] * kept, rows[:, 0].where(gone, 0))
+            tensors[bias] = tensors[bias] + effect
+            masks[weight] = kept & ~gone.view(1, -1, *[1] * (kept.ndim - 2))
+    facts = facts_now(rules, masks, tensors)
+    return masks, tensors, facts, Liveness(net, rules, facts, zero)
+
+
+def _by_channel(value: Tensor, axis: Any) -> Tensor:
+    return value.movedim(axis, 0).flatten(1)
+
+
+def _takes_constants(module: Any) -> bool:
+    if isinstance(module, nn.Linear):
+        return module.bias is not None
+    padded = module.padding_mode == "zeros" and any(p != 0 for p in module.padding)
+    return module.groups == 1 and module.bias is not None and not padded

@@ -1,0 +1,94 @@
+"""Which channels a masked net needs: those that can be other than 0 and that a gradient can reach.
+
+A channel that no path leads to emits a constant. The constant is 0 where all biases on the way are 0, and it stays 0
+while training if none of these biases ever gets a gradient. It gets none through relu, whose derivative at 0 is 0;
+it does where a residual connection or another activation reads it. So: start from the channels that are 0 now, see
+which of their biases gradients can reach, take these as other than 0, and repeat until no further bias is reached.
+What is then left out is 0 for ever, or has no influence for ever, and all its gradients are exactly 0.
+"""
+
+import torch
+from torch import Tensor, fx
+
+from prune_init.compaction.graph import ChannelGraph
+from prune_init.compaction.layers import Layer, Norm
+from prune_init.compaction.rules import Facts, Rule
+from prune_init.pruning.masks import Tensors
+
+Rules = dict[fx.Node, Rule]
+
+
+class Liveness:
+    """One pass forward, which channels can be other than 0, and one backward, which are read.
+
+    `zero` are channels known to be 0 for another reason.
+    """
+
+    def __init__(
+        self, net: ChannelGraph, rules: Rules, facts: Facts, zero: dict[fx.Node, Tensor] | None = None
+    ) -> None:
+        self._rules = rules
+        self.live: dict[fx.Node, Tensor] = {}
+        for node, rule in rules.items():
+            self.live[node] = rule.live(self.inputs(rule), facts)
+            if zero and node in zero:
+                self.live[node] = self.live[node] & ~zero[node]
+        end = net.graph.output_node()
+        self.read = {node: torch.zeros_like(live) for node, live in self.live.items()}
+        for source in end.all_input_nodes:
+            self.read[source][:] = True
+        for node, rule in reversed(rules.items()):
+            for source, read in zip(rule.sources, rule.read(self.read[node], self.inputs(rule), facts), strict=True):
+                same = rules[source].axis == rule.reads and len(read) == len(self.read[source])
+                self.read[source] |= read if same else read.any()
+
+    def inputs(self, reader: Rule) -> list[Tensor]:
+        """The live channels of each of its sources, as `reader` counts channels."""
+        counted = []
+        for source, width in zip(reader.sources, reader.widths, strict=True):
+            live = self.live[source]
+            same = self._rules[source].axis == reader.reads and len(live) == width
+            counted.append(live if same else live.any().expand(width))
+        return counted
+
+    def needed(self, node: fx.Node) -> Tensor:
+        """The channels that are both."""
+        return self.live[node] & self.read[node]
+
+
+def for_ever(net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors) -> tuple[Facts, Liveness]:
+    """The channels that are needed now, or will be after any number of training steps."""
+    facts = facts_now(rules, masks, tensors)
+    biased = [node for node in facts.emits if f"{node.target}.bias" in tensors]
+    while True:
+        found = Liveness(net, rules, facts)
+        drifting = {node: found.read[node] & ~found.live[node] for node in biased}
+        if not any(channels.any() for channels in drifting.values()):
+            return facts, found
+        for node, channels in drifting.items():
+            facts.emits[node] |= channels
+
+
+def facts_now(rules: Rules, masks: Tensors, tensors: Tensors) -> Facts:
+    """What the rules need to know, as the weights are now."""
+    layers = {node: rule for node, rule in rules.items() if isinstance(rule, (Layer, Norm))}
+    emits = {node: rule.constants(tensors, str(node.target)) for node, rule in layers.items()}
+    return Facts(_connections(rules, masks), emits)
+
+
+def reached(net: ChannelGraph, rules: Rules, facts: Facts, found: Liveness) -> Liveness:
+    """Which of the live channels the network's input reaches, all constants left out."""
+    silent = {node: torch.zeros_like(channels) for node, channels in facts.emits.items()}
+    zero = {node: ~live for node, live in found.live.items()}
+    return Liveness(net, rules, Facts(facts.connects, silent, constants=False), zero)
+
+
+def _connections(rules: Rules, masks: Tensors) -> dict[fx.Node, Tensor]:
+    """For each layer the pairs of channels with a weight between them."""
+    found = {}
+    for node, rule in rules.items():
+        if isinstance(rule, Layer):
+            weight = rule.module.weight
+            mask = masks.get(f"{node.target}.weight")
+            found[node] = rule.connects(torch.ones_like(weight, dtype=torch.bool) if mask is None else mask)
+    return found

@@ -1,0 +1,184 @@
+"""Which rule each operation of a net follows; what is not recognised is left alone, and said."""
+
+from math import prod
+from operator import getitem
+from typing import Any
+
+from torch import fx
+
+from prune_init.compaction.graph import ChannelGraph
+from prune_init.compaction.joins import Concat, Join, Product
+from prune_init.compaction.layers import LAYERS, NORMS, Layer, Norm
+from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule
+from prune_init.traced import operation
+
+_STOPS = frozenset(["relu", "relu6"])
+_PASSES = frozenset(
+    """identity dropout dropout1d dropout2d dropout3d featuredropout stochasticdepth contiguous clone float double abs
+    neg leakyrelu elu selu celu gelu silu mish hardswish tanh softsign maxpool1d maxpool2d maxpool3d avgpool1d avgpool2d
+    avgpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d adaptivemaxpool1d adaptivemaxpool2d
+    adaptivemaxpool3d mean sum amax upsample interpolate pad zeropad2d""".split()
+)
+_REDUCTIONS = frozenset(["mean", "sum", "amax"])
+_LIFTS = frozenset(["sigmoid", "hardsigmoid", "softplus"])
+_RESHAPES = frozenset("flatten unflatten view reshape squeeze unsqueeze".split())
+_JOINS = frozenset("add iadd sub isub".split())
+_PRODUCTS = frozenset("mul imul truediv div itruediv".split())
+_CONCATS = frozenset("cat concat".split())
+_QUERIES = frozenset("size dim getattr getitem".split())
+_FORWARDS = {kind.forward for kind in (*LAYERS, *NORMS)}
+
+
+def recognised(net: ChannelGraph) -> tuple[dict[fx.Node, Rule], dict[fx.Node, str]]:
+    """The rule of each node, in the order of the graph; and the unknown operations, with what there is to say."""
+    rules: dict[fx.Node, Rule] = {}
+    unknown = {}
+    seen = _Recogniser(net, rules)
+    for node in net.graph.nodes:
+        if node.op == "output":
+            continue
+        rule = seen.rule(node)
+        rules[node] = rule or Rule(node, node.all_input_nodes)
+        if rule is None and seen.could_be_smaller(node):
+            unknown[node] = seen.more(node)
+    return rules, unknown
+
+
+class _Recogniser:
+    def __init__(self, net: ChannelGraph, rules: dict[fx.Node, Rule]) -> None:
+        self._net = net
+        self._rules = rules
+        calls = [net.module(node) for node in net.graph.nodes if node.op == "call_module"]
+        self._calls = [id(module) for module in calls]
+        self._holders = [id(p) for module in set(calls) for p in module.parameters(recurse=False)]
+        self._holders += [id(net.attribute(node)) for node in net.graph.nodes if node.op == "get_attr"]
+
+    def could_be_smaller(self, node: fx.Node) -> bool:
+        """Whether an operation has weights, or reads a tensor other than the net's input."""
+        weighted = node.op == "call_module" and any(True for _ in self._net.module(node).parameters())
+        tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
+        return weighted or (node.op != "get_attr" and any(source.op != "placeholder" for source in tensors))
+
+    def more(self, node: fx.Node) -> str:
+        """More about a layer that is left alone."""
+        layer = node.op == "call_module" and isinstance(self._net.module(node), (*LAYERS, *NORMS))
+        return " whose weights are used twice" if layer and not self._alone(self._net.module(node)) else ""
+
+    def rule(self, node: fx.Node) -> Rule | None:
+        """What `node` does to channels, if it is known."""
+        if not node.op.startswith("call"):
+            return None
+        name = operation(node, self._net.model)
+        if name in _QUERIES and node not in self._net.shapes:
+            return self._query(node, name)
+        tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
+        if node not in self._net.shapes or not tensors:
+            return None
+        if node.op == "call_module" and isinstance(module := self._net.module(node), (*LAYERS, *NORMS)):
+            return self._layer(node, tensors[0], module)
+        if name in _CONCATS:
+            return self._concat(node)
+        if name in _RESHAPES:
+            return self._reshape(node, tensors[0])
+        if name in _JOINS | _PRODUCTS:
+            return self._pointwise(node, name, tensors)
+        return self._channelwise(node, name, tensors)
+
+    def _layer(self, node: fx.Node, source: fx.Node, module: Any) -> Rule | None:
+        axis = 1 - len(self._net.shapes[source])
+        if not self._alone(module) or set(module._parameters) != {"weight", "bias"}:  # reparametrised, for instance
+            return None
+        if not node.meta.get("layer") and type(module).forward not in _FORWARDS:
+            return None
+        if isinstance(module, NORMS):
+            return Norm(node, source, module, axis)
+        rule = Layer(node, source, module)
+        return rule if rule.reads in (axis, -1) else None
+
+    def _alone(self, module: Any) -> bool:
+        own = [id(p) for p in module.parameters(recurse=False)]
+        return self._calls.count(id(module)) == 1 and all(self._holders.count(p) == 1 for p in own)
+
+    def _concat(self, node: fx.Node) -> Rule | None:
+        sources: Any = node.args[0]
+        rank = len(self._net.shapes[node])
+        axis = (_argument(node, "dim") or 0) % rank - rank
+        if any(self._rules[source].axis not in (axis, None) for source in sources) or axis == -rank:
+            return None
+        if all(self._rules[source].axis is None for source in sources) or len(set(sources)) < len(sources):
+            return None
+        return Concat(node, list(sources), axis, [self._net.shapes[source][axis] for source in sources])
+
+    def _reshape(self, node: fx.Node, source: fx.Node) -> Rule | None:
+        before, after = self._net.shapes[source], self._net.shapes[node]
+        counted = self._rules[source].axis == 1 - len(before)
+        return Reshape(node, source, before, after) if counted and Reshape.fits(before, after) else None
+
+    def _pointwise(self, node: fx.Node, name: str, tensors: list[fx.Node]) -> Rule | None:
+        axes = {axis for source in tensors if (axis := self._rules[source].axis) is not None}
+        if len(tensors) == 1 and len(node.args) == 2:
+            number = next((argument for argument in node.args if argument is not tensors[0]), 0)
+            if "div" in name and (node.args[0] is not tensors[0] or node.args[1] is tensors[0]):
+                return None  # 0 is in the denominator
+            return self._each(node, tensors[0], "lifts" if name in _JOINS and number != 0 else "passes")
+        if len(axes) != 1 or len(tensors) != 2 or "div" in name:
+            return None
+        (axis,) = axes
+        kind = Join if name in _JOINS else Product
+        return kind(node, tensors, axis, self._net.shapes[node][axis])
+
+    def _channelwise(self, node: fx.Node, name: str, tensors: list[fx.Node]) -> Rule | None:
+        groups = {"stops": _STOPS, "passes": _PASSES, "lifts": _LIFTS}
+        at_zero = next((effect for effect, names in groups.items() if name in names), None)
+        if at_zero is None or len(tensors) > 1:
+            return None
+        if (name == "pad" and not self._pads_zeros(node)) or (name in _REDUCTIONS and not self._reduces_places(node)):
+            return None
+        return self._each(node, tensors[0], at_zero)
+
+    def _each(self, node: fx.Node, source: fx.Node, at_zero: str) -> Rule | None:
+        """Element by element or place by place; a reduction may drop axes to the right of the channels."""
+        before, after = self._net.shapes[source], self._net.shapes[node]
+        axis = self._rules[source].axis
+        if axis is None:
+            return Channelwise(node, source, (None, None), 1, at_zero)
+        moved = axis + len(before) - len(after)
+        same = moved < 0 and prod(before[: axis + 1 or None]) == prod(after[: moved + 1 or None])
+        return Channelwise(node, source, (axis, moved), before[axis], at_zero) if same else None
+
+    def _pads_zeros(self, node: fx.Node) -> bool:
+        amounts, axis = _argument(node, "pad"), self._rules[node.all_input_nodes[0]].axis
+        mode, value = node.kwargs.get("mode", "constant"), node.kwargs.get("value")
+        zeros = len(node.args) < 3 and mode == "constant" and not value
+        return bool(zeros and axis is not None and len(amounts) <= -2 * (axis + 1))
+
+    def _reduces_places(self, node: fx.Node) -> bool:
+        source = node.all_input_nodes[0]
+        dims, axis, rank = _argument(node, "dim"), self._rules[source].axis, len(self._net.shapes[source])
+        dims = [dims] if isinstance(dims, int) else dims or range(rank)
+        return axis is None or all(dim % rank > axis + rank for dim in dims)
+
+    def _query(self, node: fx.Node, name: str) -> Rule | None:
+        """About the shape; getitem is known where it picks from a shape."""
+        source = node.all_input_nodes[0]
+        if source in self._net.shapes:
+            if name == "getitem" or (name == "getattr" and node.args[1] not in ("shape", "ndim", "dtype", "device")):
+                return None
+            return Query(node, [source], whole=self._asks_for_channels(node, source))
+        return Query(node, node.all_input_nodes, whole=False) if isinstance(self._rules[source], Query) else None
+
+    def _asks_for_channels(self, node: fx.Node, source: fx.Node) -> bool:
+        axis, rank = self._rules[source].axis, len(self._net.shapes[source])
+        if axis is None or node.target == "dim" or (node.target is getattr and node.args[1] != "shape"):
+            return False
+        if node.target == "size" and len(node.args) > 1:
+            return bool(node.args[1] % rank == axis + rank)  # type: ignore[operator]
+        picks = [user.args[1] for user in node.users if user.target is getitem]
+        picked = [range(rank)[pick] if isinstance(pick, (int, slice)) else range(rank) for pick in picks]
+        channels = any(axis + rank in ([p] if isinstance(p, int) else p) for p in picked)
+        return channels or len(picks) < len(node.users)
+
+
+def _argument(node: fx.Node, name: str) -> Any:
+    """The second argument of a call, which is called `name`."""
+    return node.kwargs.get(name, node.args[1] if len(node.args) > 1 else None)

@@ -1,0 +1,250 @@
+"""The contract of scorers, as a check that anybody can run on a scorer of their own."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_init import scorers
+from prune_init.errors import InputError, first_line
+from prune_init.loop import prune
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.result import PruneResult
+from prune_init.pruning.scored_net import ScoredNet
+
+Scorer = Callable[[ScoredNet], Tensors]
+
+SHAPE = (2, 8, 8)
+CLASSES = 3
+EXAMPLES = 24
+
+
+def check_scorer(scorer: str | Scorer) -> None:
+    """Run a scorer on small nets and refuse it where it breaks the contract of scorers; None says that it holds.
+
+    Checked are: one finite score of the right shape for each weight; exact counts at several sparsities, numbers of
+    iterations and scopes; that nothing of model, data, masks and global random state is changed; the same masks from
+    the same seed; in eval mode the same masks however the sample is split into batches; the same masks with
+    `shrinks=True` as with `shrinks=False`; models and scores in float32 and float64, under either default dtype, and on
+    the GPU the masks of the CPU, where there is one.
+
+    Args:
+        scorer: a name, or any callable from a `ScoredNet` to scores by name.
+
+    Raises:
+        InputError: the first property that does not hold, as what the scorer must do.
+    """
+    chosen = scorers.named(scorer) if isinstance(scorer, str) else scorer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for check in (_counts, _leaves_all_alone, _repeats, _splits, _shrinks, _dtypes, _devices):
+            try:
+                check(chosen)
+            except _BrokenError as broken:
+                raise InputError("scorer", _label(chosen), str(broken)) from broken.__cause__
+
+
+class _BrokenError(Exception):
+    """What a scorer must do and does not."""
+
+
+def _counts(scorer: Scorer) -> None:
+    for make in (convolutional, residual):
+        for sparsity, iterations, scope in ((0.5, 1, "global"), (0.93, 3, "global"), (0.8, 2, "layer")):
+            model = make()
+            result = _pruned(scorer, model, sparsity, iterations=iterations, scope=scope)
+            size = sum(mask.numel() for mask in result.masks.values())
+            kept = sum(int(mask.sum()) for mask in result.masks.values())
+            _must(kept == round((1 - sparsity) * size), f"leave exactly the asked weights, not {kept:,} of {size:,}")
+            weights = dict(model.named_parameters())
+            removed = all(not weights[name][~mask].any() for name, mask in result.masks.items())
+            _must(removed, "leave the masks as they are: weights that these prune are not 0")
+
+
+def _leaves_all_alone(scorer: Scorer) -> None:
+    model = convolutional().train()
+    model[1].eval()
+    before = copy.deepcopy(model.state_dict())
+    flags = [module.training for module in model.modules()]
+    data = _data()
+    random = torch.get_rng_state()
+    result = _pruned(_MasksWatched(scorer), model, 0.5, data=data, iterations=2)
+    _must(torch.equal(torch.get_rng_state(), random), "draw from net.generator, not change global random state")
+    _must([m.training for m in model.modules()] == flags, "leave train and eval flags as they were")
+    _must(all(p.grad is None for p in model.parameters()), "leave .grad alone: net.gradient returns gradients")
+    for name, tensor in model.state_dict().items():
+        expected = before[name] * result.masks[name] if name in result.masks else before[name]
+        _must(torch.equal(tensor, expected), f"leave the model's {name} alone: work on net.weights and net.others")
+    same = all(torch.equal(a, b) for one, two in zip(data, _data(), strict=True) for a, b in zip(one, two, strict=True))
+    _must(same, "leave the data as they are")
+
+
+def _repeats(scorer: Scorer) -> None:
+    one, other = (_pruned(scorer, convolutional(), 0.7, iterations=2).masks for _ in range(2))
+    _must(_equal(one, other), "give the same scores for the same seed: draw from net.generator")
+
+
+def _splits(scorer: Scorer) -> None:
+    """Batches count by their size; that shows in float64, where sums in another order decide nothing."""
+    if getattr(scorer, "mode", "eval") != "eval" or getattr(scorer, "per_batch", False):
+        return
+    options: dict[str, Any] = {"iterations": 1, "dtype": torch.float64}
+    found = [_pruned(scorer, convolutional(), 0.7, data=_data(sizes), **options) for sizes in (24, (10, 14), 5)]
+    same = all(_close(found[0].scores, other.scores) for other in found[1:])
+    what = (
+        "weigh each batch by its share of the examples, as net.losses and net.loss_gradient do, or say per_batch=True"
+    )
+    _must(same, what)
+
+
+def _shrinks(scorer: Scorer) -> None:
+    if not getattr(scorer, "shrinks", False):
+        return
+    for make in (convolutional, residual):
+        options: dict[str, Any] = {"iterations": 12, "dtype": torch.float64}
+        fast = _pruned(scorer, make(), 0.95, **options).masks
+        slow = _pruned(_Whole(scorer), make(), 0.95, **options).masks
+        _must(
+            _equal(fast, slow),
+            "not say shrinks=True, which is for scores that are a formula of each weight and its gradient alone: with "
+            "vectors of what is left of the weights it gives other masks",
+        )
+
+
+def _dtypes(scorer: Scorer) -> None:
+    for dtype in (torch.float32, torch.float64):
+        for default in (torch.float32, torch.float64):
+            with _default_dtype(default):
+                model = convolutional().to(dtype)
+                result = _pruned(scorer, model, 0.6, data=_data(dtype=dtype), iterations=2)
+            finite = all(score.isfinite().all() for score in result.scores.values())
+            _must(finite, f"give finite scores for models in {dtype}")
+
+
+def _devices(scorer: Scorer) -> None:
+    if not torch.cuda.is_available():
+        return
+    options: dict[str, Any] = {"iterations": 2, "dtype": torch.float64}
+    cpu = _pruned(scorer, convolutional(), 0.7, **options).masks
+    gpu = _pruned(scorer, convolutional().cuda(), 0.7, **options).masks
+    _must(_equal(cpu, {name: mask.cpu() for name, mask in gpu.items()}), "give the CPU's masks on a GPU, in float64")
+
+
+@dataclass(frozen=True)
+class _Wrapped:
+    scorer: Scorer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scorer, name)
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        return self.scorer(net)
+
+
+@dataclass(frozen=True)
+class _Whole(_Wrapped):
+    """A scorer that is given whole tensors."""
+
+    shrinks: bool = False
+
+
+class _MasksWatched(_Wrapped):
+    """A scorer whose masks are compared before and after."""
+
+    def __call__(self, net: ScoredNet) -> Tensors:
+        before = {name: mask.clone() for name, mask in net.masks.items()}
+        scores = self.scorer(net)
+        _must(_equal(before, net.masks), "leave net.masks alone")
+        return scores
+
+
+def _pruned(scorer: Scorer, model: nn.Module, sparsity: float, **options: Any) -> PruneResult:
+    given = {"input_shape": SHAPE, "data": _data(), "generator": torch.Generator().manual_seed(1), **options}
+    try:
+        return prune(model, scorer, sparsity, **given)
+    except _BrokenError:
+        raise
+    except InputError as error:
+        raise _BrokenError(f"work on a small {_name(model)}: {first_line(error)}") from error
+    except Exception as error:
+        raise _BrokenError(
+            f"not raise on a small {_name(model)}: {type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def _must(holds: bool, what: str) -> None:
+    if not holds:
+        raise _BrokenError(f"a scorer must {what}")
+
+
+def _data(sizes: int | tuple[int, ...] = (16, 8), dtype: torch.dtype = torch.float32) -> list[tuple[Tensor, Tensor]]:
+    random = torch.Generator().manual_seed(2)
+    x = torch.randn(EXAMPLES, *SHAPE, generator=random, dtype=torch.float64).to(dtype)
+    y = torch.arange(EXAMPLES) % CLASSES
+    return list(zip(x.split(sizes), y.split(sizes), strict=True))
+
+
+def convolutional() -> nn.Sequential:
+    """Convolutions, batch norm, dropout, a classifier."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(2, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.5),
+            nn.Conv2d(6, 8, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32, CLASSES),
+        )
+
+
+def residual() -> nn.Module:
+    """Two branches that meet."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return _Residual()
+
+
+class _Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        return self.head((x + self.block(x).relu()).mean((2, 3)))
+
+
+def _equal(one: Tensors, other: Tensors) -> bool:
+    return all(torch.equal(mask, other[name]) for name, mask in one.items())
+
+
+def _close(one: Tensors, other: Tensors) -> bool:
+    return all(torch.allclose(t, other[name], rtol=1e-9, atol=1e-12 * float(t.abs().max())) for name, t in one.items())
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _name(model: nn.Module) -> str:
+    return "residual net" if isinstance(model, _Residual) else "convolutional net"
+
+
+def _label(scorer: Any) -> str:
+    return getattr(scorer, "__name__", None) or type(scorer).__name__

@@ -1,0 +1,104 @@
+"""The flow <dR/dz, z> through every connection of a net.
+
+A connection leads from an operation to one that reads its result z; where z has several readers, each takes its own
+share of <dR/dz, z>. By Euler's theorem an operation that is homogeneous of degree 1 passes on what flows in: the one
+fact that both conservation theorems rest on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from prune_init.errors import InputError, first_line
+from prune_init.flow.layer_flow import LayerFlow, layer_flow
+from prune_init.flow.run import SUMS, Run
+from prune_init.traced import operation
+
+ADDITIVE = SUMS | {"cat", "concat", "stack"}
+"""Operations that are linear in all their operands together: a constant among them is a bias."""
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """What one run of the net carried.
+
+    Attributes:
+        graph: the operations, in the order they ran.
+        model: the traced model, read only.
+        values: the result of each operation.
+        live: operations whose result depends on the input.
+        layers: flow through the parameters of the layers.
+        connections: z * dR/dz for each tensor that an operation without parameters reads from another.
+    """
+
+    graph: fx.Graph
+    model: nn.Module
+    values: dict[fx.Node, Any]
+    live: set[fx.Node]
+    layers: dict[fx.Node, LayerFlow]
+    connections: dict[tuple[fx.Node, fx.Node], list[Tensor]]
+
+    def between(self, node: fx.Node, reader: fx.Node) -> float:
+        """The flow from a node to one of its readers."""
+        if reader in self.layers:
+            return float(self.layers[reader].read.sum())
+        return float(sum(flow.sum() for flow in self.connections[node, reader]))
+
+    def bias(self, node: fx.Node) -> float:
+        """The flow that begins at a node: at a layer's bias, or at a constant that is added."""
+        if node in self.layers:
+            return float(self.layers[node].bias.sum())
+        if node.op == "output" or operation(node, self.model) not in ADDITIVE:
+            return 0.0
+        return sum(self.between(constant, node) for constant in node.all_input_nodes if constant not in self.live)
+
+    def entering(self, node: fx.Node) -> float:
+        """The flow that its inputs bring to a node."""
+        return sum(self.between(source, node) for source in node.all_input_nodes if source in self.live)
+
+    def leaving(self, node: fx.Node) -> float:
+        """The flow that the readers of a node take."""
+        return sum(self.between(node, reader) for reader in node.users)
+
+    def gross(self, node: fx.Node) -> float:
+        """The sum of absolute values of all terms that flow into a node, which rounding errors are proportional to."""
+        if node in self.layers:
+            return float(self.layers[node].gross)
+        return sum(float(z.abs().sum()) for source in node.all_input_nodes for z in self.connections[source, node])
+
+
+def measure(run: Run, objective: Callable[[Any], Tensor]) -> Flow:
+    """Differentiate R = objective(output) by all that the run made variable.
+
+    Raises:
+        InputError: the objective is not a number that depends on the output.
+    """
+    try:
+        scalar = objective(next(reversed(run.values.values())))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError("objective", objective, f"fails on the model's output: {first_line(error)}") from error
+    if not isinstance(scalar, Tensor) or scalar.numel() != 1 or not scalar.requires_grad:
+        raise InputError("objective", objective, "must map the model's output to one number that depends on it")
+    leaves = [w for layer in run.layers.values() for w in layer.own.values()]
+    ends = [z for connection in run.connections.values() for z in connection]
+    found = torch.autograd.grad(scalar.sum(), leaves + ends, materialize_grads=True)
+    slope = {id(z): g for z, g in zip(leaves + ends, found, strict=True)}
+    return Flow(
+        graph=run.graph,
+        model=run.model,
+        values=run.values,
+        live=run.live,
+        layers={
+            node: layer_flow(layer, {name: slope[id(w)] for name, w in layer.own.items()}, run.values[run.source(node)])
+            for node, layer in run.layers.items()
+        },
+        connections={key: [_product(z.detach(), slope[id(z)]) for z in ends] for key, ends in run.connections.items()},
+    )
+
+
+def _product(z: Tensor, slope: Tensor) -> Tensor:
+    # Padding of -inf before a max pool is never the maximum, so that nothing flows: 0 * inf would be NaN.
+    return torch.where(slope == 0, 0, z * slope)

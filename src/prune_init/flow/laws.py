@@ -1,0 +1,117 @@
+"""`conservation`: are the two conservation theorems of a net's parameters true of this net, and where not?"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from prune_init.errors import InputError, fits, one_of
+from prune_init.flow.connections import measure
+from prune_init.flow.lawbreakers import lawbreakers
+from prune_init.flow.run import run
+from prune_init.flow.theorems import Cut, Neurons, cut_sums, neuron_sums
+from prune_init.pruning.checks import check_batch
+from prune_init.pruning.undisturbed import undisturbed
+from prune_init.traced import trace
+
+
+@dataclass(frozen=True, eq=False)
+class Conservation:
+    """How well a net obeys the conservation laws.
+
+    Attributes:
+        neurons: theorem 1, by layer.
+        cuts: theorem 2, one cut before each layer.
+        broken: the modules that break the laws on this input, by name, and why.
+    """
+
+    neurons: list[Neurons]
+    cuts: list[Cut]
+    broken: dict[str, str]
+
+    @property
+    def output(self) -> float:
+        """<dR/dy, y>."""
+        return self.cuts[0].output
+
+    @property
+    def largest(self) -> float:
+        """The largest flow through a neuron or a cut, the unit of all residuals."""
+        sums = [flow.abs().max() for row in self.neurons for flow in (row.incoming, row.outgoing)]
+        cuts = [abs(cut.weights + cut.biases) for cut in self.cuts] + [abs(self.output)]
+        return float(torch.tensor([*sums, *cuts], dtype=torch.float64).max())
+
+    def residual(self, row: Neurons | Cut) -> float:
+        """By how much neurons or a cut miss their theorem, relative to the largest flow."""
+        return float(row.gap) / self.largest if self.largest else 0.0
+
+    @property
+    def max_residual(self) -> float:
+        """The largest residual of all neurons and cuts; NaN where a flow is not finite."""
+        rows: list[Neurons | Cut] = [*self.neurons, *self.cuts]
+        return float(torch.tensor([self.residual(row) for row in rows], dtype=torch.float64).max())
+
+    def holds(self, tol: float = 1e-10) -> bool:
+        """Whether both theorems hold, with residuals of at most `tol`."""
+        return self.max_residual <= tol
+
+
+def conservation(
+    model: nn.Module, input: Tensor, *, objective: Callable[[Any], Tensor] | None = None, mode: str = "eval"
+) -> Conservation:
+    """Check the conservation laws of w dR/dw on a net built of homogeneous parts, for any scalar R of its output.
+
+    Neuron-wise (theorem 1): at every hidden neuron the sum of w dR/dw over incoming weights and biases equals the sum
+    over outgoing weights. Network-wise (theorem 2): over any cut between input and output,
+
+        sum of w dR/dw over the cut weights + sum of b dR/db over the biases behind the cut = <dR/dy, y>.
+
+    Linear and convolution layers, batch norm, pooling, ReLU and its kin, dropout, sums and concatenations obey both,
+    at initialisation and after training. An operation that does not, such as tanh or layer norm, is named.
+
+    Source: Tanaka et al. 2020, "Pruning neural networks without any data by iteratively conserving synaptic flow",
+    theorems 1 and 2. Differs from the reference: batch norm has a law in each mode (`layer_flow.py`), and the biases
+    of a cut are those behind it (one printed form sums over all of them).
+
+    Args:
+        model: any module that torch.fx can trace; it is only read.
+        input: a batch of its input.
+        objective: R, maps the output to one number; default: the sum of all outputs.
+        mode: `"train"` or `"eval"`, the state of norm and dropout layers.
+
+    Returns:
+        All sums, computed in float64 on copies, and their residuals relative to the largest flow.
+
+    Raises:
+        InputError: a bad argument, or a model that cannot be traced, needs another input or has no layer to check.
+    """
+    name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise InputError("model", name, "allowed: a torch.nn.Module")
+    if mode not in ("train", "eval"):
+        raise InputError("mode", mode, one_of(mode, ("train", "eval")))
+    check_batch("input", input)
+    if not input.is_floating_point():
+        raise InputError("input", input.dtype, "flow is a derivative: the input must be of floating-point numbers")
+    every = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    if not every:
+        raise InputError("model", name, "has no parameters")
+    if any(is_lazy(t) for t in every.values()):
+        raise InputError("model", name, "has parameters without a shape yet: run one batch through it first")
+    tensors = {
+        key: t.detach().to(torch.float64 if t.is_floating_point() else None, copy=True) for key, t in every.items()
+    }
+    x = input.detach().to(next(iter(every.values())).device, torch.float64, copy=True)
+    with undisturbed(model, mode, torch.Generator().manual_seed(torch.initial_seed())):
+        copied = copy.copy(model)
+        graph = trace(copied)
+        with fits(model, "input", list(input.shape)):
+            finished = run(graph, copied, tensors, x)
+        flow = measure(finished, torch.sum if objective is None else objective)
+    if not flow.layers:
+        raise InputError("model", name, "has no Linear, Conv or BatchNorm module whose flow could be checked")
+    return Conservation(neuron_sums(flow), cut_sums(flow), lawbreakers(flow))

@@ -1,0 +1,70 @@
+"""What flows through the parameters of one layer: the sums of w dR/dw that the conservation laws compare.
+
+A layer is a map z -> W z + b from the channels it reads to the channels it writes. Batch norm is one too, with one
+weight per channel (Tanaka et al. 2020 leave it out):
+
+    eval mode   W = gamma / s, b = beta - mean gamma / s, with s = sqrt(var + eps)   (running mean and variance)
+                <dR/dW, W> = gamma dR/dgamma + (mean gamma / s) dR/dbeta
+                <dR/db, b> = (beta - mean gamma / s) dR/dbeta
+    train mode  the batch's own mean and variance v undo any scaling of the input, all but eps of it:
+                <dR/dz, z> = eps / (v + eps) gamma dR/dgamma
+                what is left of gamma dR/dgamma + beta dR/dbeta begins here, as in a bias
+
+In both modes weight and bias add up to gamma dR/dgamma + beta dR/dbeta, the flow at the layer's output.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prune_init.flow.used_layer import Layer, Norm
+from prune_init.pruning.masks import Tensors
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFlow:
+    """Sums of w dR/dw over the weights of each channel.
+
+    Attributes:
+        written: over the weights that write to it, for each output channel.
+        read: over the weights that read it, for each input channel.
+        bias: over its bias, for each output channel.
+        gross: the sum of the absolute values of all terms, which rounding errors are proportional to.
+        axis: of input and output, the one that counts channels.
+    """
+
+    written: Tensor
+    read: Tensor
+    bias: Tensor
+    gross: Tensor
+    axis: int
+
+
+def layer_flow(layer: Layer, slopes: Tensors, x: Tensor) -> LayerFlow:
+    """The flow through a layer that has read x, given the `slopes` dR/dw of its own parameters."""
+    product = {name: w.detach() * slopes[name] for name, w in layer.own.items()}
+    gross = torch.stack([flow.abs().sum() for flow in product.values()]).sum()
+    if layer.norm is not None:
+        scale = _scale_flow(layer.norm, layer.own["weight"].detach(), slopes, x.detach())
+        shift = (scale - product["weight"]).abs().sum()  # may be far larger than the sums it cancels in
+        return LayerFlow(scale, scale, product["weight"] + product["bias"] - scale, gross + shift, layer.axis)
+    written, read = _margins(product["weight"], layer.groups)
+    if layer.transposed:
+        written, read = read, written
+    return LayerFlow(written, read, product.get("bias", torch.zeros_like(written)), gross, layer.axis)
+
+
+def _scale_flow(norm: Norm, gamma: Tensor, slopes: Tensors, x: Tensor) -> Tensor:
+    """<dR/dz, z> for each channel of a norm's input."""
+    if norm.mean is None or norm.var is None:
+        v = x.transpose(0, 1).flatten(1).var(1, correction=0)
+        return norm.eps / (v + norm.eps) * gamma * slopes["weight"]
+    return gamma * slopes["weight"] + norm.mean * gamma / (norm.var + norm.eps).sqrt() * slopes["bias"]
+
+
+def _margins(product: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Sums over all but the first axis, and over all but the second, where each group has columns of its own."""
+    rows, columns = product.shape[:2]
+    blocks = product.reshape(groups, rows // groups, columns, -1)
+    return blocks.sum((2, 3)).flatten(), blocks.sum((1, 3)).flatten()

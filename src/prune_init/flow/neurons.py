@@ -1,0 +1,154 @@
+"""Which channels are one neuron: those between which no weight stands.
+
+Every channel that a layer writes gets a label. Labels travel through the graph as values do: an operation that moves
+elements moves their labels, and channels that are added become one neuron, the channel of the joined stream. Where an
+operation mixes channels in a way not known here, all that it mixes is taken as one neuron: coarse, but still true.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate, map_arg
+
+from prune_init.flow.connections import Flow
+from prune_init.traced import module_of, operation
+
+_MOVES = frozenset(
+    """flatten unflatten view reshape permute transpose t movedim swapaxes squeeze unsqueeze expand repeat cat concat
+    stack split chunk unbind getitem narrow select pad zeropad1d zeropad2d zeropad3d constantpad2d reflectionpad2d
+    replicationpad2d roll flip contiguous pixelshuffle pixelunshuffle channelshuffle getattr""".split()
+)
+_POINTWISE = frozenset(
+    """relu leakyrelu prelu rrelu threshold abs neg identity dropout dropout1d dropout2d dropout3d featuredropout clone
+    float double to add sub mul truediv div tanh sigmoid logsigmoid hardtanh hardsigmoid relu6 softsign gelu silu mish
+    elu selu celu softplus hardswish square pow exp sqrt layernorm groupnorm instancenorm2d stochasticdepth""".split()
+)
+_REDUCTIONS = frozenset("mean sum amax".split())
+
+
+class Channels:
+    """The channels of a run, and the neuron that each belongs to, known by the smallest label in it.
+
+    Attributes:
+        first: of each layer, the label of its first output channel.
+        read: of each layer, the labels of the channels that it reads.
+        labels: of each other operation, the labels of its result, element by element; 0 where no layer wrote.
+        neuron: the neuron of each label.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._count = 1  # label 0 is nobody: padding and constants
+        self._joined: list[Tensor] = []
+        self.first: dict[fx.Node, int] = {}
+        self.read: dict[fx.Node, Tensor] = {}
+        self.labels: dict[fx.Node, Any] = {}
+        for node in flow.graph.nodes:
+            if node in flow.live and node.op != "output":
+                self.labels[node] = self._label(node)
+        self.neuron = _components(self._count, self._joined)
+
+    def _label(self, node: fx.Node) -> Any:
+        value = self._flow.values[node]
+        if node.op == "placeholder":
+            return self._new(value, min(1, value.ndim - 1))
+        if node in self._flow.layers:
+            axis = self._flow.layers[node].axis
+            source = next(s for s in node.all_input_nodes if s in self._flow.live)
+            self.first[node] = self._count
+            self.read[node] = self._by_channel(self.labels[source], axis).long()
+            return self._new(value, axis)
+        name = operation(node, self._flow.model)
+        if name in _MOVES:
+            return self._moved(node)
+        sources = [self.labels[s] for s in node.all_input_nodes if s in self._flow.live]
+        sources = [labels for labels in sources if isinstance(labels, Tensor)]
+        if not isinstance(value, Tensor):
+            return map_aggregate(value, lambda part: self._one(sources, part))
+        if name in _POINTWISE:
+            return self._join([labels.expand(value.shape) for labels in sources])
+        if "pool" in name or name in ("upsample", "interpolate"):
+            channels = self._by_channel(sources[0], 1)
+            return channels.view(-1, *[1] * (value.ndim - 2)).expand(value.shape)
+        if name in _REDUCTIONS:
+            return self._reduced(node, sources)
+        return self._one(sources, value)
+
+    def _new(self, value: Tensor, axis: int) -> Tensor:
+        channels = torch.arange(self._count, self._count + value.shape[axis], dtype=torch.float64)
+        self._count += len(channels)
+        shape = [1] * value.ndim
+        shape[axis] = -1
+        return channels.view(shape).expand(value.shape)
+
+    def _moved(self, node: fx.Node) -> Any:
+        """The operation itself, done to labels."""
+
+        def done_to(source: fx.Node, *, nobody: bool = False) -> Any:
+            value = self._flow.values[source]
+            nobody = nobody or source not in self._flow.live
+            labels = self.labels.get(source, value)
+            return torch.zeros(value.shape, dtype=torch.float64) if nobody and isinstance(value, Tensor) else labels
+
+        moved = _again(node, self._flow.model, done_to)
+        if "pad" not in operation(node, self._flow.model):
+            return moved
+        # The constant that is padded with, which may be infinite, is nobody's either.
+        return (moved - _again(node, self._flow.model, partial(done_to, nobody=True))).nan_to_num(0)
+
+    def _reduced(self, node: fx.Node, sources: list[Tensor]) -> Tensor:
+        labels, value = sources[0], self._flow.values[node]
+        dims: Any = node.args[1:2] or ([node.kwargs["dim"]] if "dim" in node.kwargs else ())
+        highest, lowest = (extreme(labels, *dims) for extreme in (torch.amax, torch.amin))
+        return highest.view(value.shape) if torch.equal(highest, lowest) else self._one(sources, value)
+
+    def _by_channel(self, labels: Tensor, axis: int) -> Tensor:
+        """One label for each channel; where several meet in a channel, all of the tensor become one neuron."""
+        rows = labels.movedim(axis, 0).flatten(1)
+        label = rows.amax(1)
+        same = (rows == label[:, None]) | (rows == 0)
+        return label if same.all() else self._one([labels], label)
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        first, *others = parts
+        for other in others:
+            pairs = (first * self._count + other).flatten().long().unique_consecutive()
+            self._joined.append(torch.stack([pairs // self._count, pairs % self._count]))
+            first = torch.where(first == 0, other, first)
+        return first
+
+    def _one(self, sources: list[Tensor], value: Any) -> Any:
+        """Everything that `sources` hold becomes one neuron, and so is the result."""
+        if not isinstance(value, Tensor):
+            return value
+        every = torch.cat([torch.zeros(1), *(labels.unique() for labels in sources)]).long()
+        highest = every.max()
+        self._joined.append(torch.stack([every, highest.expand_as(every)]))
+        return torch.full(value.shape, float(highest), dtype=torch.float64)
+
+
+def _again(node: fx.Node, model: nn.Module, value: Callable[[fx.Node], Any]) -> Any:
+    """The result of an operation without parameters, given the values of its inputs."""
+    args, kwargs = map_arg(node.args, value), map_arg(node.kwargs, value)
+    if node.op == "call_module":
+        return module_of(node, model)(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _components(count: int, pairs: list[Tensor]) -> Tensor:
+    """The smallest member of the component of each of 0..count-1 in the graph with these edges; 0 joins nothing."""
+    smallest = torch.arange(count)
+    edges = torch.cat([pair[:, (pair > 0).all(0)] for pair in pairs], 1).unique(dim=1) if pairs else None
+    while edges is not None:
+        low = smallest[edges].amin(0)
+        lower = smallest.scatter_reduce(0, edges.flatten(), low.repeat(2), "amin")
+        lower = lower[lower]
+        if torch.equal(lower, smallest):
+            break
+        smallest = lower
+    return smallest

@@ -1,0 +1,128 @@
+"""One float64 run of a traced net, in which every connection and every use of a parameter can be differentiated by."""
+
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.fx.node import map_aggregate, map_arg
+
+from prune_init.errors import InputError
+from prune_init.flow.used_layer import FUNCTIONS, Layer, of_function, of_module
+from prune_init.pruning.masks import Tensors
+from prune_init.traced import is_layer, module_of, operation
+
+SUMS = frozenset(("add", "sub"))
+
+
+def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "Run":
+    """Run `graph` on x with `tensors` for the model's parameters and buffers; they stay as they are.
+
+    Every connection and every use of a parameter is a variable of its own, so that shared layers and tensors with
+    several readers are told apart.
+
+    Raises:
+        InputError: the model needs a second input.
+    """
+    state = Run(graph, model, tensors)
+    first, *rest = graph.nodes
+    state.values[first] = x.requires_grad_()
+    state.live.add(first)
+    for node in rest:
+        state.values[node] = state.step(node)
+    return state
+
+
+class Run:
+    """The state of one run.
+
+    Attributes:
+        graph, model, tensors: what was run.
+        values: the result of each operation so far, in the order they ran.
+        live: operations whose result depends on the input.
+        layers: each layer as it was used.
+        connections: for each (operation, reader), the tensors as the reader saw them.
+    """
+
+    def __init__(self, graph: fx.Graph, model: nn.Module, tensors: Tensors) -> None:
+        self.graph, self.model, self.tensors = graph, model, tensors
+        self.values: dict[fx.Node, Any] = {}
+        self.live: set[fx.Node] = set()
+        self.layers: dict[fx.Node, Layer] = {}
+        self.connections: dict[tuple[fx.Node, fx.Node], list[Tensor]] = {}
+
+    def tensors_of(self, node: fx.Node) -> Tensors:
+        """Parameters and buffers of the module that a node calls."""
+        prefix = f"{node.target}."
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+    def step(self, node: fx.Node) -> Any:
+        """The result of one operation."""
+        if node.op == "placeholder":
+            if not node.args:
+                raise InputError("model", type(self.model).__name__, f"needs a second input, {node.target}")
+            return node.args[0]
+        if node.op == "get_attr":
+            name = str(node.target)
+            return self.tensors[name] if name in self.tensors else attrgetter(name)(self.model)
+        if any(source in self.live for source in node.all_input_nodes):
+            self.live.add(node)
+            layer = self._layer(node)
+            if layer is not None:
+                self.layers[node] = layer
+                return layer.call(input=self.values[self.source(node)], **layer.own)
+        shape = self._sum_shape(node)
+        args = map_arg(node.args, lambda source: self._connect(source, node, shape))
+        kwargs = map_arg(node.kwargs, lambda source: self._connect(source, node, shape))
+        if node.op == "output":
+            return args[0]
+        if node.op == "call_module":
+            return functional_call(module_of(node, self.model), self.tensors_of(node), args, kwargs)
+        call = getattr(args[0], node.target) if isinstance(node.target, str) else node.target
+        return call(*args[node.op == "call_method" :], **kwargs)
+
+    def source(self, layer: fx.Node) -> fx.Node:
+        """What a layer reads; its weights do not depend on the input."""
+        return next(source for source in layer.all_input_nodes if source in self.live)
+
+    def _layer(self, node: fx.Node) -> Layer | None:
+        """The layer that a node is, or None."""
+        if node.op == "call_module":
+            # A second argument, such as a transposed convolution's output size, makes another map of it.
+            alone = len(node.args) + len(node.kwargs) == 1
+            module = module_of(node, self.model)
+            x = self.values[self.source(node)]
+            return of_module(module, self.tensors_of(node), x) if alone and is_layer(module) else None
+        name = operation(node, self.model)
+        if (
+            not callable(node.target)
+            or name not in FUNCTIONS
+            or sum(source in self.live for source in node.all_input_nodes) != 1
+        ):
+            return None
+        bound = dict(zip(FUNCTIONS[name], node.args, strict=False)) | node.kwargs
+        given: Any = map_arg(bound, self.values.__getitem__)
+        x = self.values[self.source(node)]
+        return of_function(name, node.target, given) if given["input"] is x else None
+
+    def _sum_shape(self, node: fx.Node) -> torch.Size | None:
+        """The shape of a sum: a bias is widened to it first, to tell apart all elements that it is added to."""
+        if node.op == "output" or operation(node, self.model) not in SUMS:
+            return None
+        terms = [self.values[source] for source in node.all_input_nodes]
+        return torch.broadcast_shapes(*(term.shape for term in terms if isinstance(term, Tensor)))
+
+    def _connect(self, source: fx.Node, reader: fx.Node, shape: torch.Size | None) -> Any:
+        """The value of `source` as `reader` sees it: variables to differentiate by, copied as readers may overwrite."""
+        ends = self.connections.setdefault((source, reader), [])
+
+        def end(value: Any) -> Any:
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                return value
+            value = value.double()  # a constant of forward's own may be in single precision
+            value = value if shape is None else value.expand(shape)
+            ends.append(value.view_as(value) if value.requires_grad else value.detach().clone().requires_grad_())
+            return ends[-1].clone()
+
+        return map_aggregate(self.values[source], end)

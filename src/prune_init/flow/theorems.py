@@ -1,0 +1,143 @@
+"""The two conservation theorems of w dR/dw, written out for one run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.node import map_aggregate
+
+from prune_init.flow.connections import Flow
+from prune_init.flow.neurons import Channels
+from prune_init.flow.run import SUMS
+from prune_init.traced import operation, place
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """Neurons that begin at one layer. A neuron is a channel: of the joined stream, where a net has shortcuts.
+
+    Attributes:
+        layer: the first layer that writes to these neurons.
+        writers: all layers whose weights and biases lead into them.
+        readers: all layers whose weights lead out of them; `output` is the output of the net.
+        incoming: for each neuron, the sum of w dR/dw over incoming weights and biases.
+        outgoing: for each neuron, the sum over outgoing weights.
+    """
+
+    layer: str
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    incoming: Tensor
+    outgoing: Tensor
+
+    @property
+    def gap(self) -> Tensor:
+        """By how much the worst neuron misses theorem 1."""
+        return (self.incoming - self.outgoing).abs().max()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A set of connections of which every path from input to output crosses exactly one.
+
+    Attributes:
+        layer: the layer before which the net is cut.
+        layers: the layers whose weights are cut.
+        shortcuts: operations whose input is cut without a weight; it counts as a weight of 1 in every channel.
+        weights: the sum of w dR/dw over the cut weights.
+        biases: the sum of b dR/db over the biases behind the cut.
+        output: <dR/dy, y>.
+    """
+
+    layer: str
+    layers: tuple[str, ...]
+    shortcuts: tuple[str, ...]
+    weights: float
+    biases: float
+    output: float
+
+    @property
+    def gap(self) -> Tensor:
+        """By how much the cut misses theorem 2."""
+        return torch.tensor(self.weights + self.biases - self.output, dtype=torch.float64).abs()
+
+
+def neuron_sums(flow: Flow) -> list[Neurons]:
+    """Theorem 1: at each hidden neuron, incoming parameters and outgoing weights have the same sum of w dR/dw.
+
+    Neurons that the network's input reaches without a weight have no incoming parameters and are left out. The
+    output is read by weights of 1.
+    """
+    channels = Channels(flow)
+    writes = {node: channels.neuron[first:][: len(flow.layers[node].bias)] for node, first in channels.first.items()}
+    reads = {node: channels.neuron[labels] for node, labels in channels.read.items()}
+    incoming, outgoing = torch.zeros(2, len(channels.neuron), dtype=torch.float64)
+    for node, layer in flow.layers.items():
+        incoming.index_add_(0, writes[node], (layer.written + layer.bias).cpu())
+        outgoing.index_add_(0, reads[node], layer.read.cpu())
+    for node in flow.live:
+        if node not in flow.layers and node.op != "output" and operation(node, flow.model) in SUMS:
+            for constant in set(node.all_input_nodes) - flow.live:
+                _spread(incoming, channels.neuron, channels.labels[node], flow.connections[constant, node])
+    end = flow.graph.output_node()
+    outputs = [source for source in end.all_input_nodes if source in flow.live]
+    for source in outputs:
+        _spread(outgoing, channels.neuron, channels.labels[source], flow.connections[source, end])
+    reads[end] = channels.neuron[torch.cat([_flat(channels.labels[source]).unique() for source in outputs])]
+
+    rows = []
+    for node, first in channels.first.items():
+        own = torch.arange(first, first + len(writes[node]))
+        neurons = own[channels.neuron[own] == own]
+        if len(neurons):
+            writers = tuple(place(other) for other, found in writes.items() if torch.isin(found, neurons).any())
+            readers = tuple(place(other) for other, found in reads.items() if torch.isin(found, neurons).any())
+            rows.append(Neurons(place(node), writers, readers, incoming[neurons], outgoing[neurons]))
+    return rows
+
+
+def cut_sums(flow: Flow) -> list[Cut]:
+    """Theorem 2: the weights of any cut, with the biases behind it, have the sum <dR/dy, y>.
+
+    One cut before each layer, in the order of the graph: between all that ran earlier and all that did not. Where it
+    passes beside a shortcut or a branch that waits to be joined, that connection is cut too.
+    """
+    when = {node: position for position, node in enumerate(flow.graph.nodes)}
+    bias = {node: flow.bias(node) for node in flow.live}
+    through = {
+        (source, node): flow.between(source, node)
+        for node in flow.live
+        for source in node.all_input_nodes
+        if source in flow.live and (node in flow.layers or flow.connections[source, node])
+    }
+    cuts = []
+    for layer in flow.layers:
+        crossed = [edge for edge in through if when[edge[0]] < when[layer] <= when[edge[1]]]
+        readers = sorted({node for _, node in crossed}, key=when.__getitem__)
+        cuts.append(
+            Cut(
+                layer=place(layer),
+                layers=tuple(place(node) for node in readers if node in flow.layers),
+                shortcuts=tuple(place(node) for node in readers if node not in flow.layers),
+                weights=sum(through[edge] for edge in crossed),
+                biases=sum(b for node, b in bias.items() if when[node] >= when[layer]),
+                output=flow.entering(flow.graph.output_node()),
+            )
+        )
+    return cuts
+
+
+def _spread(sums: Tensor, neuron: Tensor, labels: Any, flows: list[Tensor]) -> None:
+    """Add flows, element by element, to the sums of the neurons that their labels belong to."""
+    sums.index_add_(0, neuron[_flat(labels)], torch.cat([flow.flatten() for flow in flows]).cpu())
+
+
+def _flat(labels: Any) -> Tensor:
+    parts: list[Tensor] = []
+
+    def collect(part: Any) -> Any:
+        parts.append(part.flatten())
+
+    map_aggregate(labels, collect)
+    return torch.cat(parts).long()

@@ -1,0 +1,100 @@
+"""Layers as they are used: a linear map of channels with its own weight and bias, whether module or function."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from prune_init.pruning.masks import Tensors
+
+_CONVOLUTION = "input weight bias stride padding dilation groups".split()
+_TRANSPOSED = "input weight bias stride padding output_padding groups dilation".split()
+FUNCTIONS = {
+    "linear": ["input", "weight", "bias"],
+    "batchnorm": "input running_mean running_var weight bias training momentum eps".split(),
+    **{f"conv{d}d": _CONVOLUTION for d in (1, 2, 3)},
+    **{f"convtranspose{d}d": _TRANSPOSED for d in (1, 2, 3)},
+}
+"""Functions that are layers, by name, and their parameters in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """What a batch norm normalises by: stored mean and variance, or the batch's own where these are None."""
+
+    mean: Tensor | None
+    var: Tensor | None
+    eps: float
+
+    def __call__(self, input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The normalised input, scaled and shifted."""
+        return F.batch_norm(input, self.mean, self.var, weight, bias, training=self.mean is None, eps=self.eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One use of a layer.
+
+    Attributes:
+        call: maps (input=, weight=, bias=) to the output; `bias` is absent where the layer has none.
+        own: its weight and bias, to differentiate by.
+        axis: of input and output, the one that counts channels.
+        groups: of a convolution.
+        transposed: the first axis of the weight counts input channels.
+        norm: of a batch norm.
+    """
+
+    call: Callable[..., Tensor]
+    own: Tensors
+    axis: int = 1
+    groups: int = 1
+    transposed: bool = False
+    norm: Norm | None = None
+
+
+def of_module(module: Any, tensors: Tensors, x: Tensor) -> Layer:
+    """The layer that `module` is where it reads x, with `tensors` for its parameters and buffers."""
+    own = {name: tensors[name] for name, _ in module.named_parameters()}
+    if isinstance(module, _BatchNorm):
+        stored = None if module.training else tensors.get("running_mean")
+        return _norm(own, stored, tensors.get("running_var"), module.eps, x)
+
+    def call(input: Tensor, **own: Tensor) -> Tensor:
+        output: Tensor = functional_call(module, own, (input,))
+        return output
+
+    if isinstance(module, nn.Linear):
+        return Layer(call, _leaves(own), axis=-1)
+    assert isinstance(module, _ConvNd)
+    return Layer(call, _leaves(own), groups=module.groups, transposed=isinstance(module, _ConvTransposeNd))
+
+
+def of_function(name: str, function: Callable[..., Tensor], given: Mapping[str, Any]) -> Layer:
+    """The layer that `function`, one of `FUNCTIONS`, is with the arguments `given`."""
+    own = {key: given[key] for key in ("weight", "bias") if given.get(key) is not None}
+    if name == "batchnorm":
+        stored = None if given.get("training", False) else given["running_mean"]
+        return _norm(own, stored, given["running_var"], given.get("eps", 1e-5), given["input"])
+
+    def call(**own: Tensor) -> Tensor:
+        return function(**{**given, **own})
+
+    axis = -1 if name == "linear" else 1
+    return Layer(call, _leaves(own), axis, groups=given.get("groups", 1), transposed="transpose" in name)
+
+
+def _norm(own: Tensors, mean: Tensor | None, var: Tensor | None, eps: float, x: Tensor) -> Layer:
+    """A norm without parameters has gamma = 1 and beta = 0."""
+    unit = {"weight": x.new_ones(x.shape[1]), "bias": x.new_zeros(x.shape[1])}
+    norm = Norm(mean, None if mean is None else var, eps)
+    return Layer(norm, _leaves(unit | own), norm=norm)
+
+
+def _leaves(own: Tensors) -> Tensors:
+    return {name: tensor.detach().to(torch.float64, copy=True).requires_grad_() for name, tensor in own.items()}

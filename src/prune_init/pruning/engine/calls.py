@@ -1,0 +1,147 @@
+"""Layers that multiply by what is left of their weights."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from prune_init.pruning.engine import sameness
+from prune_init.pruning.engine.live import LiveWeight, Product
+from prune_init.pruning.engine.sameness import Alike
+from prune_init.pruning.masks import Tensors
+
+
+class LiveCalls(TorchFunctionMode):
+    """While it is active, convolutions and linear maps with the weights `tensors` work on their small tensors.
+
+    A weight that is used in any other way is passed as it is: whole, and differentiable.
+
+    Args:
+        live: what is left of each weight.
+        entries: the vectors to differentiate by.
+
+    Attributes:
+        tensors: what to give to the net for its weights.
+    """
+
+    def __init__(self, live: Mapping[str, LiveWeight], entries: Tensors) -> None:
+        super().__init__()
+        self.tensors = {name: _stand_in(weight, entries[name]) for name, weight in live.items()}
+        self._known = {id(self.tensors[name]): (weight, entries[name]) for name, weight in live.items()}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called in place of every function of torch."""
+        kwargs = kwargs or {}
+        alike = sameness.after(func, args, kwargs)
+        result = self._result(func, args, kwargs, alike)
+        return result if alike is None else sameness.note(result, alike)
+
+    def _result(self, func: Any, args: Any, kwargs: Any, alike: Alike | None) -> Any:
+        if func in _LAYERS and len(args) > 1 and id(args[1]) in self._known:
+            weight, entries = self._known[id(args[1])]
+            product = _Multiplication(weight, entries, alike)
+            result = _LAYERS[func](func, product, args[0], *args[2:], **kwargs)
+            if result is not None:
+                weight.multiplied = True
+                return result
+        self._note_other_uses((*args, *kwargs.values()))
+        return func(*args, **kwargs)
+
+    def _note_other_uses(self, values: Iterable[Any]) -> None:
+        for value in values:
+            if isinstance(value, (list, tuple)):
+                self._note_other_uses(value)
+            elif id(value) in self._known:
+                self._known[id(value)][0].used_otherwise = True
+
+
+class _Multiplication:
+    """By one weight: with matrix products of our own where torch has nothing faster, for one example in float64."""
+
+    def __init__(self, weight: LiveWeight, entries: Tensor, alike: Alike | None) -> None:
+        self.weight, self.entries, self.alike = weight, entries, alike
+
+    def of_columns(self, x: Tensor, axis: int) -> Tensor:
+        """The channels of x that the weight reads."""
+        return x if self.weight.columns is None else x.index_select(axis, self.weight.columns)
+
+    def to_rows(self, y: Tensor, bias: Tensor | None, axis: int) -> Tensor:
+        """All output channels; those that nothing feeds are 0."""
+        if self.weight.rows is None:
+            return y
+        shape = list(y.shape)
+        shape[axis] = self.weight.shape[0]
+        y = y.new_zeros(shape).index_copy(axis, self.weight.rows, y)
+        return y if bias is None else y + bias.view(-1, *[1] * (y.ndim - axis - 1 if axis >= 0 else 0))
+
+    def inside(self, bias: Tensor | None) -> Tensor | None:
+        """The bias that a layer with all its output channels can add itself."""
+        return bias if self.weight.rows is None else None
+
+    def is_own(self, x: Tensor) -> bool:
+        """Whether x is multiplied by the matrix in pieces."""
+        return len(x) == 1 and x.dtype == torch.float64 and x.device.type == "cpu"
+
+    def own(self, x: Tensor) -> Tensor:
+        """The product of the matrix and x."""
+        return Product.apply(self.entries, x, self.weight)
+
+
+def _convolution(
+    func: Any, product: _Multiplication, x: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Tensor | None:  # fmt: skip
+    if groups != 1 or x.ndim != len(product.weight.shape):
+        return None
+    x = product.of_columns(x, 1)
+    if func is torch.conv2d and product.is_own(x) and not isinstance(padding, str):
+        y = _convolution_as_product(product, x, *(_pair(value) for value in (stride, padding, dilation)))
+        if product.weight.rows is None and bias is not None:
+            y = y + bias.view(-1, 1, 1)
+    else:
+        tensor = product.weight.tensor(product.entries)
+        y = func(x, tensor, product.inside(bias), stride, padding, dilation)
+    return product.to_rows(y, bias, 1)
+
+
+def _convolution_as_product(product: _Multiplication, x: Tensor, stride: Any, padding: Any, dilation: Any) -> Tensor:
+    window = product.weight.shape[2:]
+    ways = list(zip(x.shape[2:], window, stride, padding, dilation, strict=True))
+    if product.alike is not None and product.alike.is_worth_it():
+        rows, columns = (sameness.line(kinds, *way) for kinds, way in zip(product.alike, ways, strict=True))
+        return sameness.everywhere(product.own(sameness.patches(x.squeeze(0), rows, columns)), rows, columns)[None]
+    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in ways]
+    # Not unpacked or indexed: the gradient of that would be a copy of all.
+    return product.own(F.unfold(x, window, dilation, padding, stride).squeeze(0)).view(1, -1, *size)
+
+
+def _linear(func: Any, product: _Multiplication, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    x = product.of_columns(x, -1)
+    if product.is_own(x):
+        y = product.own(x.reshape(-1, x.shape[-1]).t()).t().reshape(*x.shape[:-1], -1)
+        y = y if bias is None or product.weight.rows is not None else y + bias
+    else:
+        y = func(x, product.weight.tensor(product.entries), product.inside(bias))
+    return product.to_rows(y, bias, -1)
+
+
+_LAYERS: dict[Any, Callable[..., Tensor | None]] = {
+    torch.conv1d: _convolution,
+    torch.conv2d: _convolution,
+    torch.conv3d: _convolution,
+    F.linear: _linear,
+}
+
+
+def _stand_in(weight: LiveWeight, entries: Tensor) -> Tensor:
+    if weight.rows is None:
+        return weight.tensor(entries)
+    # Takes no memory; and should the net do anything else with it than before, the scores will not be finite.
+    return entries.detach().new_full((), torch.nan).expand(weight.shape)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)

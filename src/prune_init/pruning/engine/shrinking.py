@@ -1,0 +1,74 @@
+"""Score what is left: the same masks for a part of the work.
+
+A scorer that works weight by weight, by formulas of value and gradient, needs no other weights than those that are
+left. They become vectors, and layers multiply by smaller tensors as their channels die.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_init.pruning import scored_net
+from prune_init.pruning.engine import sameness
+from prune_init.pruning.engine.calls import LiveCalls
+from prune_init.pruning.engine.live import LiveWeight
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.scored_net import ScoredNet
+
+FACTOR = 0.6
+"""The net is narrowed whenever the density has fallen by this factor since it last was."""
+
+
+class Shrinking:
+    """Makes `net` smaller as its weights go, if that is `possible`, and hands back results in whole shapes."""
+
+    def __init__(self, net: ScoredNet, *, possible: bool) -> None:
+        self._net, self._possible, self._density = net, possible, 1.0
+        self._live: dict[str, LiveWeight] = {}
+        if possible:
+            self._live = {name: LiveWeight(w.shape) for name, w in net.weights.items()}
+            net.weights = {name: w.view(-1) for name, w in net.weights.items()}
+            net.masks = {name: mask.view(-1) for name, mask in net.masks.items()}
+            net.call = self._call
+
+    def advance(self, density: float) -> bool:
+        """Go on towards `density`; returns whether the net has been narrowed before that."""
+        net, narrower = self._net, self._possible and self._net.density < FACTOR * self._density
+        if narrower:
+            self._density = net.density
+            for name, weight in self._live.items():
+                net.weights[name] = weight.narrow(net.weights[name], net.masks[name])
+                net.masks[name] = torch.ones_like(net.weights[name], dtype=torch.bool)
+        for weight in self._live.values():
+            weight.begin_iteration()
+        net.density = density
+        return narrower
+
+    def remove(self, pruned: Tensors, masks: Tensors) -> None:
+        """Go on with these masks, which are changed, less the weights at the flat indices `pruned`."""
+        net = self._net
+        for name, w in net.weights.items():
+            masks[name].view(-1).index_fill_(0, pruned[name], False)
+            if net.dense is not None:
+                w.copy_(net.dense[name]).masked_fill_(~masks[name], 0)
+            elif self._possible:
+                self._live[name].clear(w, pruned[name])
+            else:
+                w.view(-1).index_fill_(0, pruned[name], 0)
+        net.masks = masks
+
+    def finish(self, scores: Tensors) -> Tensors:
+        """Give the net whole masks, and return whole scores."""
+        self._net.masks = self.whole(self._net.masks)
+        return self.whole(scores)
+
+    def whole(self, tensors: Tensors) -> Tensors:
+        """Tensors of the shapes of the model's weights, 0 or False where these were left out."""
+        return {name: self._live[name].whole(t) for name, t in tensors.items()} if self._possible else tensors
+
+    def _call(self, model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
+        if x is self._net._ones and isinstance(x, Tensor):
+            sameness.uniform(x)
+        with LiveCalls(self._live, weights) as calls:
+            return scored_net.call(model, calls.tensors, others, x)

@@ -1,0 +1,1 @@
+"""Which weights lie on a path from input to output."""

@@ -1,0 +1,55 @@
+"""Calls that torch does not take apart by itself: functions written in Python, and the net's own autograd functions."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from prune_init.pruning.paths.kinds import Kinds
+
+
+def is_composed(func: Callable[..., Any]) -> bool:
+    """Whether torch writes the function in Python, so that its parts can be followed."""
+    return isinstance(func, FunctionType) and func.__module__ in ("torch.nn.functional", "torch.functional")
+
+
+@contextmanager
+def taken_apart(func: Callable[..., Any]) -> Iterator[None]:
+    """Inside, such a function runs instead of asking first who else would."""
+    module = sys.modules[func.__module__]
+    with ExitStack() as inside:
+        for check in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+            if hasattr(module, check):
+                inside.enter_context(patch.object(module, check, lambda *_: False))
+        yield
+
+
+@contextmanager
+def functions_shown(kinds: Kinds) -> Iterator[None]:
+    """Inside, autograd functions are their forward; a backward of one's own is a gradient, and no path."""
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kinds.carries((args, kwargs)):
+            return original.__get__(None, cls)(*args, **kwargs)
+        split = cls.setup_context is not torch.autograd.Function.setup_context
+        return cls.forward(*args, **kwargs) if split else cls.forward(_Context(len(args)), *args, **kwargs)
+
+    with patch.object(torch.autograd.Function, "apply", classmethod(apply)):
+        yield
+
+
+class _Context:
+    """What forward keeps for a backward pass that never runs."""
+
+    def __init__(self, inputs: int) -> None:
+        self.needs_input_grad = (True,) * inputs
+
+    def _nothing(self, *_: Any) -> None:
+        pass
+
+    save_for_backward = mark_dirty = mark_non_differentiable = set_materialize_grads = _nothing

@@ -1,0 +1,87 @@
+"""The weights on a path from input to output: a run of the net in the semiring of paths, and its gradient."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prune_init.errors import first_line
+from prune_init.pruning.chance import forked
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError
+from prune_init.pruning.paths.mode import followed
+from prune_init.pruning.plain_run import plainly
+from prune_init.pruning.read_only import only_read
+from prune_init.pruning.structures import arguments, mapped
+from prune_init.pruning.structures import leaves as leaves_of
+from prune_init.pruning.weights import inside, prunable
+
+
+def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> Tensors:
+    """The kept weights that lie on a path from input to output (Vysogorets and Kempe 2023, effective sparsity).
+
+    A weight is on a path when the input reaches one of the elements it reads and one of the elements it writes
+    reaches the output. Weights that no mask names count as kept. A kernel tap that only ever sees padding is on no
+    path. Exact for every net of known operations; the model is only read.
+
+    Raises:
+        UnsupportedOperationError: see `connectivity`.
+    """
+    model = inside(model)
+    every = prunable(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
+    kinds = Kinds()
+    device = next(iter(every.values())).device
+    with torch.enable_grad(), only_read(model), plainly(model), forked(device, seed=0):
+        leaves = {
+            name: (masks[name].to(w.device, w.dtype) if name in masks else torch.ones_like(w)).detach().requires_grad_()
+            for name, w in every.items()
+        }
+        # Copies that forward may write to; the weights are no leaves, for the same reason.
+        given = {**_constants(model, leaves), **{name: leaf.clone() for name, leaf in leaves.items()}}
+        x = mapped(partial(_start, like=next(iter(every.values()))), example_input)
+        kinds.mark(list(given.values()), Kind.CONSTANT)
+        kinds.mark([given[name] for name in leaves], Kind.WEIGHT)
+        for tensor in leaves_of(x):
+            kinds.mark(tensor, Kind.PATH if tensor.is_floating_point() else Kind.CHOICE)
+        args, kwargs = arguments(model, x)
+        with followed(kinds):
+            output = functional_call(model, given, args, kwargs)
+        found = _on_paths(model, kinds, output, leaves)
+    return {name: found[name] & mask.to(found[name].device) for name, mask in masks.items()}
+
+
+def _start(x: Tensor, like: Tensor) -> Tensor:
+    """Ones in the model's type of numbers; a copy of what are no real numbers, such as token ids."""
+    if not x.is_floating_point():
+        return x.detach().to(like.device, copy=True)
+    return torch.ones(x.shape, dtype=like.dtype, device=like.device, requires_grad=True).clone()
+
+
+def _constants(model: nn.Module, leaves: Tensors) -> Tensors:
+    """Copies of all that is not pruned. Training moves parameters that are 0 or cancel now: they do neither here."""
+    constants: Tensors = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    draw = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if name in leaves:
+            continue
+        value = parameter.detach().clone()
+        if parameter.requires_grad and parameter.is_floating_point():
+            noise = torch.rand(value.shape, generator=draw).to(value)
+            value = torch.where(value == 0, 0.1 + noise, value * (1 + 0.1 * noise))
+        constants[name] = value
+    return constants
+
+
+def _on_paths(model: nn.Module, kinds: Kinds, output: Any, weights: Tensors) -> Tensors:
+    """The weights whose pattern reaches an output."""
+    ends = [y for y in leaves_of(output) if kinds.of(y) is Kind.PATH]
+    if not ends:
+        raise UnsupportedOperationError(f"nothing that {type(model).__name__} returns can be followed to its input")
+    total = sum((y.float().sum() for y in ends), torch.zeros((), device=ends[0].device))
+    try:
+        gradients = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
+    except RuntimeError as error:
+        raise UnsupportedOperationError(f"a value was changed in place that paths need: {first_line(error)}") from error
+    return {name: gradient > 0.5 for name, gradient in zip(weights, gradients, strict=True)}

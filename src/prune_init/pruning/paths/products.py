@@ -1,0 +1,142 @@
+"""Products: what a path does where tensors are multiplied. It leads on where all other factors can be other than 0.
+
+A factor that depends on the input itself counts as other than 0 everywhere: where no path reaches it, it may still be
+a constant, such as a gate's bias or an even softmax.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
+
+Rule = Callable[..., Any]
+
+
+def product(kinds: Kinds, function: Callable[..., Tensor], factors: list[Any], bias: Any = None) -> Tensor:
+    """Paths through `function`, which is linear in each of its arguments; then a bias is added."""
+    total = kinds.strongest(factors)
+    if function is not torch.mul and any(kinds.of(x) is Kind.CHOICE for x in factors):
+        total = Kind.PATH  # begins here
+    patterns = [kinds.factor(x) for x in factors]
+    on_path = [i for i, x in enumerate(factors) if kinds.of(x) is Kind.PATH]
+    device = next(x for x in factors if kinds.carries(x)).device
+    patterns = [pattern.to(device) if pattern.ndim == 0 else pattern for pattern in patterns]
+    terms = []
+    for i in on_path or [-1]:
+        others = (torch.ones_like(x) if j in on_path and j != i else x for j, x in enumerate(patterns))
+        terms.append(function(*others))
+    if bias is not None and (total is Kind.WEIGHT or kinds.of(bias) is Kind.PATH):
+        terms.append(kinds.factor(bias))
+    return reached(sum(terms[1:], terms[0]))
+
+
+def _matmul(kinds: Kinds, input: Tensor, other: Tensor) -> Tensor:
+    return product(kinds, torch.matmul, [input, other])
+
+
+def _linear(kinds: Kinds, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return product(kinds, F.linear, [input, weight], bias)
+
+
+def _convolution(convolve: Callable[..., Tensor]) -> Rule:
+    def rule(
+        kinds: Kinds, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        if bias is not None:
+            bias = bias.view(-1, *[1] * (weight.ndim - 2))
+        return product(kinds, lambda x, w: convolve(x, w, None, *args, **kwargs), [input, weight], bias)
+
+    return rule
+
+
+def _bilinear(kinds: Kinds, input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return product(kinds, F.bilinear, [input1, input2, weight], bias)
+
+
+def _einsum(kinds: Kinds, equation: Any, *operands: Any) -> Tensor:
+    if not isinstance(equation, str):
+        raise UnsupportedOperationError("einsum without an equation in letters has no rule for paths")
+    given = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    return product(kinds, lambda *factors: torch.einsum(equation, *factors), given)
+
+
+def _added(multiply: Callable[..., Tensor], first: str, second: str) -> Rule:
+    """input + multiply(first, second), as `addmm`; alpha and beta of 0 take away what they multiply."""
+
+    def rule(
+        kinds: Kinds, input: Tensor, *factors: Any, beta: Any = 1, alpha: Any = 1, value: Any = 1, **named: Any
+    ) -> Tensor:
+        factors = (*factors, *(named.pop(name) for name in (first, second) if name in named))
+        if len(factors) != 2 or named:
+            raise UnsupportedOperationError("this form of a product and a sum has no rule for paths")
+        scale = float(alpha != 0 and value != 0)
+        total = kinds.strongest([input, *factors])
+        parts = [kinds.term(input, total) * float(beta != 0)]
+        if kinds.strongest(factors) >= total:
+            parts.append(product(kinds, lambda a, b: multiply(a, b) * scale, list(factors)))
+        elif total is Kind.WEIGHT:
+            parts.append(multiply(*map(kinds.factor, factors)) * scale)
+        else:
+            parts.append(torch.zeros_like(multiply(*(kinds.factor(x).detach() for x in factors))))
+        return reached(parts[0] + parts[1])
+
+    return rule
+
+
+def _attention(
+    kinds: Kinds,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Every output token sees all values that the mask lets it see, and depends on its query and on their keys."""
+    if enable_gqa:
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+    seen = torch.ones(query.shape[-2], key.shape[-2], device=query.device)
+    if is_causal:
+        seen = seen.tril()
+    if attn_mask is not None and not kinds.carries(attn_mask, Kind.RANDOM):
+        allowed = attn_mask if attn_mask.dtype == torch.bool else attn_mask > float("-inf")
+        seen = seen * allowed.float()
+    terms = []
+    moving = kinds.of(value) is Kind.PATH
+    if kinds.carries([query, key]):
+        scores = product(kinds, torch.matmul, [query, key.transpose(-2, -1)])
+        if kinds.carries([query, key], Kind.PATH):
+            terms.append((scores * seen) @ (torch.ones_like(value).float() if moving else kinds.factor(value)))
+        else:
+            seen = reached(scores + 1) * seen  # a softmax of weights is never 0
+    if moving or not terms:
+        terms.append(seen @ kinds.factor(value))
+    return reached(sum(terms[1:], terms[0]))
+
+
+def _tensordot(kinds: Kinds, a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    return product(kinds, lambda x, y: torch.tensordot(x, y, dims), [a, b])
+
+
+RULES: dict[str, Rule] = {
+    **{f"conv{d}d": _convolution(getattr(F, f"conv{d}d")) for d in (1, 2, 3)},
+    **{f"conv_transpose{d}d": _convolution(getattr(F, f"conv_transpose{d}d")) for d in (1, 2, 3)},
+    "linear": _linear,
+    "bilinear": _bilinear,
+    "einsum": _einsum,
+    "tensordot": _tensordot,
+    **dict.fromkeys(("matmul", "bmm", "mm", "mv", "dot"), _matmul),
+    "rmatmul": lambda kinds, input, other: _matmul(kinds, other, input),
+    "outer": lambda kinds, input, vec2: product(kinds, torch.outer, [input, vec2]),
+    "addmm": _added(torch.matmul, "mat1", "mat2"),
+    "addmv": _added(torch.matmul, "mat", "vec"),
+    "baddbmm": _added(torch.matmul, "batch1", "batch2"),
+    "addcmul": _added(torch.mul, "tensor1", "tensor2"),
+    "scaled_dot_product_attention": _attention,
+}

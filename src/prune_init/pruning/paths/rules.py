@@ -1,0 +1,113 @@
+"""Joins, choices and moves with a rule of their own; arguments are named as in torch."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from prune_init.pruning.paths.elements import elementwise
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
+from prune_init.pruning.paths.products import Rule
+
+
+def _cat(kinds: Kinds, tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, join: Any) -> Any:
+    total = kinds.strongest(tensors)
+    return join([kinds.term(x, total) for x in tensors], dim if axis is None else axis)
+
+
+def _pad(kinds: Kinds, input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
+    fill = float(bool(value)) if kinds.of(input) is Kind.WEIGHT else 0.0
+    return F.pad(input, pad, mode, fill if mode == "constant" else None)
+
+
+def _where(kinds: Kinds, condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
+    if input is None or kinds.of(condition) is Kind.WEIGHT:
+        raise UnsupportedOperationError("this form of where has no rule for paths")
+    total = kinds.strongest([condition, input, other])
+    if kinds.carries(condition, Kind.RANDOM):
+        return elementwise(kinds, torch.where, condition, input, other)
+    one, two = (kinds.term(x, total).to(condition.device) for x in (input, other))
+    return torch.where(condition, one, two)
+
+
+def _masked_fill(kinds: Kinds, input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    return _where(kinds, mask, value, input)
+
+
+def _embedding(kinds: Kinds, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
+    """The input chooses among the rows, so that any of them may be read. Constant indices read their own rows."""
+    if not kinds.carries(input, Kind.CHOICE):
+        return F.embedding(input, kinds.factor(weight))
+    rows = reached(kinds.factor(weight).sum(0))
+    return reached(kinds.factor(input).unsqueeze(-1) * rows)
+
+
+def _one_hot(kinds: Kinds, tensor: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes < 1:
+        raise UnsupportedOperationError("one_hot needs num_classes for paths")
+    return kinds.factor(tensor).unsqueeze(-1).repeat(*[1] * tensor.ndim, num_classes)
+
+
+def _index_add(kinds: Kinds, input: Tensor, dim: int, index: Tensor, source: Any, **_: Any) -> Tensor:
+    total = kinds.strongest([input, source])
+    return reached(torch.index_add(kinds.term(input, total), dim, index, kinds.term(source, total)))
+
+
+def _scatter_add(kinds: Kinds, input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    total = kinds.strongest([input, src])
+    return reached(torch.scatter_add(kinds.term(input, total), dim, index, kinds.term(src, total)))
+
+
+def _glu(kinds: Kinds, input: Tensor, dim: int = -1) -> Tensor:
+    first, gate = input.float().chunk(2, dim)
+    return reached(first + gate) if kinds.of(input) is Kind.PATH else first.clone()  # a sigmoid is never 0
+
+
+def _weighted(kinds: Kinds, input: Tensor, *args: Any, function: Callable[..., Tensor], **kwargs: Any) -> Tensor:
+    """Fixed weighted sums, be it of both signs: random factors at both ends, lest terms cancel."""
+    draw = torch.Generator().manual_seed(0)
+
+    def scaled(x: Tensor) -> Tensor:
+        return x * (1 + torch.rand(x.shape, generator=draw)).to(x.device)
+
+    tiny = 1e-6  # of weights that are not 0, next to the rounding errors of those that are
+    return reached(scaled(function(scaled(reached(input.float(), tiny)), *args, **kwargs)), tiny)
+
+
+def _copy(kinds: Kinds, input: Tensor, source: Any, *_: Any, **__: Any) -> Tensor:
+    """What is overwritten leaves nothing behind."""
+    return kinds.term(source, kinds.strongest([input, source])).to(input.device).expand(input.shape)
+
+
+def _alias(kinds: Kinds, input: Tensor, *_: Any) -> Tensor:
+    return input.view_as(input)
+
+
+_WEIGHTED = {
+    name.strip("_"): getattr(torch._C._nn, name)
+    for name in """upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d _upsample_bilinear2d_aa
+    _upsample_bicubic2d_aa""".split()
+}
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("cat", "concat", "concatenate"), lambda *args, **kwargs: _cat(*args, **kwargs, join=torch.cat)),
+    "stack": lambda *args, **kwargs: _cat(*args, **kwargs, join=torch.stack),
+    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    "where": _where,
+    "masked_fill": _masked_fill,
+    "embedding": _embedding,
+    "one_hot": _one_hot,
+    "index_add": _index_add,
+    "scatter_add": _scatter_add,
+    "gather": lambda kinds, input, dim, index, **_: torch.gather(input, dim, index),
+    "glu": _glu,
+    "col2im": lambda kinds, *args: reached(torch._C._nn.col2im(*args)),
+    "copy": _copy,
+    "fill": _copy,
+    "zero": lambda kinds, input: _copy(kinds, input, 0),
+    **dict.fromkeys(("detach", "data"), _alias),
+}
+RULES |= {name: partial(_weighted, function=function) for name, function in _WEIGHTED.items()}

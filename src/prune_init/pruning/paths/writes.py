@@ -1,0 +1,82 @@
+"""Operations in place, for tensors on a path: the result of the rule is written into the same memory."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prune_init.errors import first_line
+from prune_init.pruning.paths.elements import elementwise
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
+
+
+def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The tensors that a call writes to; `name` is as torch has it, underscores and all."""
+    into = list(tensors_in(kwargs.get("out")))
+    augmented = name.startswith("__i") and name.strip("_") in _AUGMENTED
+    if name == "__setitem__" or augmented or (name.endswith("_") and not name.endswith("__")):
+        return [*into, *list(tensors_in((*args[:1], kwargs.get("input"))))[:1]]
+    position = _place_of_inplace(func)
+    asked = kwargs.get("inplace", args[position] if 0 <= position < len(args) else False)
+    return [*into, *list(tensors_in((*args[:1], kwargs.get("input"))))[:1]] if asked is True else into
+
+
+_AUGMENTED = frozenset("iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor ilshift irshift".split())
+
+
+@cache
+def _place_of_inplace(func: Callable[..., Any]) -> int:
+    """Where the argument `inplace` stands among a function's arguments; -1 if it has none."""
+    try:
+        names = list(inspect.signature(func).parameters)
+    except (TypeError, ValueError):
+        return -1
+    return names.index("inplace") if "inplace" in names else -1
+
+
+def write(kinds: Kinds, target: Tensor, pattern: Tensor, kind: Kind) -> Tensor:
+    """Let `target`, and whatever shares its memory, hold `pattern`; returns `target`."""
+    _become(kinds, target, kind)
+    with _views_that_torch_refuses():
+        target.copy_(pattern)
+    return target
+
+
+def write_part(kinds: Kinds, target: Tensor, index: Any, value: Any) -> None:
+    """`target[index] = value`."""
+    if kinds.carries(index):
+        if kinds.carries(value) or not isinstance(index, Tensor) or index.shape != target.shape:
+            raise UnsupportedOperationError("setitem at places that depend on the input is not known")
+        write(kinds, target, elementwise(kinds, torch.add, target, index), kinds.strongest([target, index]))
+        return
+    kind = kinds.strongest([target, value])
+    pattern = kinds.term(value, kind).to(target.device)
+    _become(kinds, target, kind)
+    with _views_that_torch_refuses():
+        target[index] = pattern.to(target.dtype)
+
+
+@contextmanager
+def _views_that_torch_refuses() -> Iterator[None]:
+    """Autograd writes into no view that is one of several results, and into none that was made without it."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UnsupportedOperationError(f"writing into a view: {first_line(error)}") from error
+
+
+def _become(kinds: Kinds, target: Tensor, kind: Kind) -> None:
+    """A tensor of constants that is written to holds a pattern from now on."""
+    was = kinds.of(target)
+    if was is kind:
+        return
+    if was is None or was >= Kind.WEIGHT or not target.is_floating_point() or target.requires_grad:
+        raise UnsupportedOperationError("writing what depends on the input into such a tensor is not known")
+    with torch.no_grad():
+        whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())
+        whole.copy_(whole != 0) if kind is Kind.WEIGHT else whole.zero_()
+    kinds.mark(target, kind)

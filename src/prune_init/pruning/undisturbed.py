@@ -1,0 +1,21 @@
+"""Score a model and leave it, and all randomness, as they were."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from prune_init.pruning.chance import forked
+from prune_init.pruning.plain_run import plainly
+from prune_init.pruning.read_only import only_read
+
+
+@contextmanager
+def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iterator[None]:
+    """Score inside: `model` is in `mode`, gradients are on, global randomness is forked; all restored after."""
+    device = next(model.parameters()).device
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with only_read(model), plainly(model), forked(device, seed), torch.enable_grad():
+        model.train(mode == "train")
+        yield

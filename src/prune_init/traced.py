@@ -1,0 +1,79 @@
+"""A net as the graph of its operations."""
+
+from typing import Any
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from prune_init.errors import InputError, first_line
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_FORWARDS = {kind.forward for kind in (nn.Linear, _BatchNorm, *_CONVOLUTIONS)}
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether `module` is a Linear, Conv or BatchNorm that computes as torch's own and holds plain parameters."""
+    plain = {name for name, _ in module.named_parameters()} <= {"weight", "bias"}
+    return plain and type(module).forward in _FORWARDS
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # A subclass of nn.Linear that computes as nn.Linear does is a layer, wherever it was defined.
+        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """The graph of `model` in its present mode, free of side effects.
+
+    Tracing keeps tensors that forward makes as attributes of `model`: give it a copy (`copy.copy` will do).
+
+    Raises:
+        InputError: torch.fx cannot follow the model's forward.
+    """
+    try:
+        graph = _Tracer().trace(model)
+    except Exception as error:  # the model's own code runs on proxies here and may fail in any way
+        raise InputError("model", type(model).__name__, f"torch.fx cannot trace it: {first_line(error)}") from error
+    _read_what_was_overwritten(graph, model)
+    return graph
+
+
+def module_of(node: fx.Node, model: nn.Module) -> Any:
+    """The module that a `call_module` node calls."""
+    return model.get_submodule(str(node.target))
+
+
+def operation(node: fx.Node, model: nn.Module) -> str:
+    """What a node does, by the same name for module, function and method: maxpool2d, relu, add."""
+    name = type(module_of(node, model)).__name__ if node.op == "call_module" else _name(node)
+    return name.lower().replace("_", "")
+
+
+def place(node: fx.Node) -> str:
+    """Where a node is in the model: the module's name, or the module and the function that it calls."""
+    if node.op == "call_module":
+        return str(node.target)
+    inside = next(reversed(node.meta.get("nn_module_stack") or {"": None}))
+    return f"{inside}.{_name(node)}".removeprefix(".")
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else node.target.__name__
+
+
+def _read_what_was_overwritten(graph: fx.Graph, model: nn.Module) -> None:
+    """Let those who read a tensor after it was changed in place read the result: then all can work on copies."""
+    order = {node: position for position, node in enumerate(graph.nodes)}
+    for node, position in order.items():
+        if node.op.startswith("call") and _in_place(node, model) and node.all_input_nodes:
+            old = node.all_input_nodes[0]
+            for reader in list(old.users):
+                if order[reader] > position:
+                    reader.replace_input_with(old, node)
+
+
+def _in_place(node: fx.Node, model: nn.Module) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(module_of(node, model), "inplace", False))
+    return bool(node.kwargs.get("inplace")) or (_name(node).endswith("_") and not _name(node).endswith("__"))
