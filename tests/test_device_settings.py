@@ -71,6 +71,7 @@ def test_scoring_is_exact_and_reproducible_and_settings_come_back(fast_settings)
     assert settings() == fast_settings and len(seen) == 2
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, the next test looks at its generator itself")
 @pytest.mark.parametrize("scorer", ["snip", "random", "synflow"])
 def test_pruning_on_the_processor_leaves_a_gpus_random_numbers_alone(scorer):
     net, data = network(), [(torch.randn(6, 1, 6, 6), torch.arange(6) % 3)]
