@@ -83,6 +83,11 @@ NAMES_AND_VALUES = [
     ("recipe.epochs=0", "recipe.epochs=0: allowed: whole numbers from 1"),
     ("recipe.batch_size=64.5", "recipe.batch_size=64.5: allowed: whole numbers from 1"),
     ("recipe.gradient_clip=-1", "recipe.gradient_clip=-1: allowed: a norm above 0"),
+    (
+        "precision=16-mixed recipe.gradient_clip=1 +recipe.optimizer.fused=true",
+        "recipe.optimizer.fused=true: precision=16-mixed cannot clip gradients (recipe.gradient_clip) with it",
+    ),
+    ("tf32=foo", "tf32=foo: allowed: true, false"),
     ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: allowed: a number"),
     ("recipe.optimizer.momentum=-1", "recipe.optimizer.momentum=-1: torch.optim.SGD refuses it"),
     ("recipe.optimizer._target_=torch.optim.SGDD", "recipe.optimizer._target_=torch.optim.SGDD: Error locating target"),
@@ -210,6 +215,9 @@ def test_a_run_leaves_exactly_its_record(command, tmp_path):
     assert row["seconds"].keys() == {"setup", "scoring", "training", "total"}
     assert 0 <= row["cost"]["seconds"] == row["seconds"]["scoring"] < row["seconds"]["total"]
     assert {"torch", "python", "prune_init"} <= row["versions"].keys() and "commit" in row
+    assert row["device"].keys() == {"kind", "name", "count", "threads", "peak_memory"}
+    assert (row["device"]["kind"], row["device"]["count"]) == ("cpu", 1) and row["device"]["name"]
+    assert row["device"]["threads"] == torch.get_num_threads() and row["device"]["peak_memory"] > 10_000_000
 
     (epoch,) = metrics(folder)
     assert epoch["epoch"] == 1 and epoch["lr"] == 0.05

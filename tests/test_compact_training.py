@@ -10,8 +10,18 @@ from safetensors.torch import load_file
 
 from prune_init.assembly import make_data, make_module, make_trainer
 from prune_init.building import dataset
+from prune_init.training.losses import cross_entropy
 
 SMALL = ("architecture.widths=[8,12,16,16]", "recipe.epochs=2", "recipe.batch_size=250", "scorer.iterations=20")
+
+SEEN = []
+
+
+def watched(outputs, labels, **options):
+    """The loss, where it is of more images than the trial of the configuration has."""
+    if len(outputs) > 2:
+        SEEN.append(outputs.dtype)
+    return cross_entropy(outputs, labels, **options)
 
 
 def rows(folder):
@@ -41,8 +51,9 @@ def test_the_compact_net_has_the_masked_nets_losses(command, tmp_path):
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
 
 
-def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path):
-    arguments = (*SMALL, "compact=true", "checkpoint=true")
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path, precision):
+    arguments = (*SMALL, "compact=true", "checkpoint=true", "weights=true", f"precision={precision}")
 
     def stop(self, trainer, module):
         if trainer.current_epoch == 1:
@@ -55,6 +66,8 @@ def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path):
             command(*arguments, f"results={tmp_path / 'parts'}")
     assert command(*arguments, f"results={tmp_path / 'parts'}").code == 0
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    weights = [load_file(next((tmp_path / name).rglob("weights.safetensors"))) for name in ("whole", "parts")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
     assert (
         record(tmp_path / "parts")["compaction"]["parameters"] == record(tmp_path / "whole")["compaction"]["parameters"]
     )
@@ -80,6 +93,20 @@ def test_weights_come_back_in_their_full_shapes(tmp_path):
     assert all((whole.get_parameter(name)[~mask] == 0).all() for name, mask in module.masks.tensors().items())
     (x, _), *_ = data.dataset.test_loader(100, device="cpu")
     torch.testing.assert_close(whole.eval()(x), module.net.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
+def test_weights_come_back_in_the_precision_of_training(command, tmp_path, precision, dtype):
+    """And what is saved was measured in it."""
+    SEEN.clear()
+    arguments = ("compact=true", "weights=true", "sparsity=0.98", "channels_last=true", f"precision={precision}")
+    loss = "loss._target_=test_compact_training.watched"
+    assert command(*SMALL, "recipe.epochs=1", *arguments, loss, f"results={tmp_path}").code == 0
+    (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
+    weights = load_file(folder / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {dtype}
+    assert weights["classifier.weight"].abs().sum() > 0
+    assert set(SEEN) == {dtype}
 
 
 @pytest.mark.parametrize("kind", ["pt2", "onnx"])

@@ -449,6 +449,18 @@ def test_both_modes_are_followed_and_other_branches_refused():
         compacted(Dropping(True), torch.empty(1, 4))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_compact_net_trained_in_another_precision_comes_back_in_the_models_own(dtype):
+    model, masks, x = pruned("thin", torch.float32)
+    small = prune_init.compact(model, x, masks=masks)
+    before = small.state_dict()
+    expand(small.to(dtype), model)
+    state = model.state_dict()
+    for name, index in small.compaction.index.items():
+        assert state[name].dtype == before[name].dtype
+        assert torch.equal(state[name][index], small.state_dict()[name].to(state[name].dtype))
+
+
 def test_wrong_partners_and_inputs_are_refused_in_one_line():
     model, _, x = pruned("thin", torch.float32)
     small = prune_init.compact(model, x)

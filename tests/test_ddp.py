@@ -1,17 +1,72 @@
 """Two processes on one machine, really: one record, and the masks of a single process."""
 
+import csv
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from prune_init.scorers.random import Random
 from prune_init.training.mask_buffers import MaskBuffers
 
+HERE = Path(__file__).parent
 ARGUMENTS = ("architecture=mlp", "scorer=snip", "sparsity=0.9", "recipe.epochs=1", "trainer.accelerator=cpu")
+
+
+def rows(folder: Path) -> dict[str, float]:
+    """The only row of metrics.csv, but for the clock."""
+    with (folder / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    return {key: float(value) for key, value in row.items() if key != "seconds"}
+
+
+class OfItsOwn(Random):
+    """Other scores in each process: as if devices had rounded otherwise."""
+
+    def __call__(self, net: Any) -> dict[str, Tensor]:
+        net.generator.manual_seed(torch.distributed.get_rank())
+        return super().__call__(net)
+
+
+class Watch(pl.Callback):
+    """Looks in each process at what DDP sends, and that weights stay the same in all; draws other random numbers."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        sent = [name for name, _ in pl_module.named_buffers() if name not in trainer.model.parameters_to_ignore]
+        assert sent == [name for name, _ in pl_module.named_buffers() if name.startswith("net.")] != []
+        assert len(trainer.model.modules_buffers) == len(sent)
+        torch.rand(trainer.global_rank)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        mine = nn.utils.parameters_to_vector(pl_module.parameters())
+        all_of_them = pl_module.all_gather(mine)
+        assert torch.equal(all_of_them, all_of_them[:1].expand_as(all_of_them))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_masks_of_the_first_process_are_those_of_all(tmp_path, compact):
+    chosen = ("scorer=random", "scorer._target_=test_ddp.OfItsOwn", "+callbacks.watch._target_=test_ddp.Watch")
+    run = ("architecture.widths=[4,8]", "sparsity=0.8", "recipe.epochs=2", "trainer=ddp", "trainer.accelerator=cpu")
+    run = (*run, "checkpoint=true", "weights=true", f"compact={compact}", "+trainer.limit_train_batches=4")
+    command = [sys.executable, "-m", "prune_init", *run, *chosen, f"results={tmp_path}"]
+    home = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=home)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
+    masks, weights = load_file(folder / "masks.safetensors"), load_file(folder / "weights.safetensors")
+    assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
+    states = torch.load(folder / "last.ckpt", weights_only=True)["random_states"]
+    assert [sorted(state) for state in states] == [["cpu", "kind"]] * 2
+    assert not torch.equal(states[0]["cpu"], states[1]["cpu"])
 
 
 def test_checksums_tell_masks_apart():
@@ -24,10 +79,12 @@ def test_checksums_tell_masks_apart():
 
 @pytest.mark.slow
 def test_two_processes_keep_the_masks_of_one(tmp_path):
+    """And report its numbers: in float64, halves of equal batches have the gradients of the whole."""
     for devices in ("1", "2"):
         more = ("trainer=ddp", "logger=wandb") if devices == "2" else ()
         folder = f"results={tmp_path / devices}"
-        command = [sys.executable, "-m", "prune_init", *ARGUMENTS, f"trainer.devices={devices}", *more, folder]
+        same = ("precision=64-true", "recipe.batch_size=50", f"trainer.devices={devices}")
+        command = [sys.executable, "-m", "prune_init", *ARGUMENTS, *same, *more, folder]
         home = {**os.environ, "HOME": str(tmp_path / "home")}  # W&B keeps logs there
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=home)
         assert done.returncode == 0, done.stderr
@@ -35,6 +92,8 @@ def test_two_processes_keep_the_masks_of_one(tmp_path):
     one, two = (next((tmp_path / devices).rglob("result.json")) for devices in ("1", "2"))
     masks = [load_file(path.parent / "masks.safetensors") for path in (one, two)]
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
+    metrics = [rows(path.parent) for path in (one, two)]
+    assert len(metrics[0]) == 8 and metrics[1] == pytest.approx(metrics[0], rel=1e-6)
     assert json.loads(two.read_text())["cost"]["passes"] == 100
     assert len(list((tmp_path / "2").rglob("result.json"))) == 1
     assert len(list((tmp_path / "2").rglob("*.wandb"))) == 1

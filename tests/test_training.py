@@ -31,10 +31,16 @@ from prune_init.training.tally import Tally
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*")  # between Lightning and torch
 
 CLASSES = 5
+CPU = torch.device("cpu")
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True, weight_decay=1e-2),
     "adam": partial(torch.optim.Adam, lr=1e-2, weight_decay=1e-2),
     "adamw": partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1),
+}
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "num_sanity_val_steps": 0,
+    **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
 }
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -97,17 +103,8 @@ def leak(net: nn.Module, masks: dict[str, Tensor]) -> float:
 
 def fit(module: PruneThenTrain, *, epochs: int, clip: float | None = None) -> Watch:
     watch = Watch()
-    pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        gradient_clip_val=clip,
-        callbacks=[watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    ).fit(module, DataLoader(batches(), batch_size=None), DataLoader(batches(1), batch_size=None))
+    trainer = pl.Trainer(max_epochs=epochs, gradient_clip_val=clip, callbacks=[watch], **QUIET)
+    trainer.fit(module, DataLoader(batches(), batch_size=None), DataLoader(batches(1), batch_size=None))
     return watch
 
 
@@ -276,8 +273,8 @@ def test_the_nets_own_state_dict_has_no_masks():
 def test_top5_of_five_classes_is_all_of_them():
     tally = Tally([1, 5])
     tally.add(torch.tensor(0.5), torch.eye(CLASSES), torch.tensor([0, 1, 2, 3, 0]))
-    assert tally.take().tolist() == [2.5, 4, 5, 5]
-    assert tally.take().tolist() == [0, 0, 0, 0]
+    assert tally.take(CPU).tolist() == [2.5, 4, 5, 5]
+    assert tally.take(CPU).tolist() == [0, 0, 0, 0]
 
 
 def test_a_tally_is_that_of_torchmetrics():
@@ -288,9 +285,30 @@ def test_a_tally_is_that_of_torchmetrics():
         tally.add(torch.tensor(1.0), logits, labels)
         for metric in metrics:
             metric.update(logits, labels)
-    loss, *hits, examples = tally.take().tolist()
+    loss, *hits, examples = tally.take(CPU).tolist()
     assert (loss, examples) == (10, 10)
     assert [hit / examples for hit in hits] == pytest.approx([float(metric.compute()) for metric in metrics])
+
+
+def test_a_tally_counts_beyond_the_precision_of_training():
+    tally = Tally([1])
+    outputs = torch.eye(10, dtype=torch.bfloat16)
+    for _ in range(100):
+        tally.add(torch.tensor(0.5, dtype=torch.bfloat16), outputs, torch.arange(10) // 2 * 2)
+    assert tally.take(CPU).tolist() == [500, 500, 1000]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_accuracies_are_counted_in_full_at_half_precision(precision):
+    """What one process tests in 257 images cannot be counted in bfloat16, nor 2,049 in float16."""
+    module = wrapped(network().float(), OPTIMIZERS["sgd"], scorer="magnitude", sparsity=0.5)
+    data = [(torch.zeros(2049, 1, 6, 6), torch.arange(2049) % CLASSES)]
+    trainer = pl.Trainer(precision=precision, max_epochs=1, **QUIET)
+    trainer.fit(module, DataLoader(batches(1), batch_size=None), DataLoader(data, batch_size=None))
+    assert trainer.callback_metrics["test/top5"] == 1
+    predicted = module.net.eval()(data[0][0][:1].to(next(module.parameters()))).argmax()
+    wanted = (data[0][1] == predicted).sum() / 2049
+    assert trainer.callback_metrics["test/top1"] == wanted
 
 
 # ---------------------------------------------------------------------------------------------------------- records
@@ -389,19 +407,20 @@ def checkpoint(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "last.ckpt", weights_only=True)
 
 
-@pytest.fixture
-def straight_and_interrupted(command, tmp_path, monkeypatch) -> tuple[Path, Path]:
+@pytest.fixture(params=["32-true", "64-true"])
+def straight_and_interrupted(request, command, tmp_path, monkeypatch) -> tuple[Path, Path]:
     """Folders of two runs of one configuration; the second broke down in epoch 3 and was started again."""
     monkeypatch.chdir(tmp_path)
     CALLS.clear()
-    assert command(*SMALL, "checkpoint=true", "results=straight").code == 0
+    run = (*SMALL, "checkpoint=true", f"precision={request.param}")
+    assert command(*run, "results=straight").code == 0
     assert len(CALLS) == 1
     with pytest.raises(PowerCutError):
-        command(*SMALL, "checkpoint=true", "results=broken", "+logger._target_=test_training.Dashboard")
+        command(*run, "results=broken", "+logger._target_=test_training.Dashboard")
     assert len(CALLS) == 2
     broken = only_run(tmp_path / "broken")
     assert checkpoint(broken)["epoch"] == 1 and len(rows(broken)) == 2 and not (broken / "result.json").exists()
-    assert command(*SMALL, "checkpoint=true", "results=broken").code == 0
+    assert command(*run, "results=broken").code == 0
     assert len(CALLS) == 2, "a resumed run must not prune again"
     return only_run(tmp_path / "straight"), broken
 

@@ -97,10 +97,13 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
         callbacks.append(kind(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs
     _quiet()
+    _let_round(tf32=cfg.tf32)
+    benchmark = cfg.trainer.benchmark
     try:
         trainer: pl.Trainer = instantiate(
             cfg.trainer,
             max_epochs=epochs,
+            benchmark=not cfg.trainer.deterministic if benchmark is None else benchmark,
             callbacks=callbacks,
             logger=instantiate(cfg.logger, save_dir=folder) if cfg.logger else False,
             default_root_dir=folder,
@@ -150,6 +153,12 @@ def check_batches(cfg: DictConfig, data: DataModule, module: PruneThenTrain, tra
 def _plugins() -> list[Any]:
     """Checkpoints are written whole; in a SLURM job Lightning takes its ranks from there, but requeues nothing."""
     return [WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])]
+
+
+def _let_round(*, tf32: bool) -> None:
+    """On a GPU `32-true` means IEEE float32 unless the user wants otherwise; cuDNN's own default is TF32."""
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
 
 
 def _quiet() -> None:

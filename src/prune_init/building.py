@@ -41,17 +41,21 @@ def dataset(cfg: DictConfig) -> "Dataset":
     return made.split(cfg.validation, seed=cfg.seed)
 
 
+def on_processor(trainer: DictConfig) -> bool:
+    """Whether the run is to be computed without a GPU, as far as this machine can tell."""
+    from torch import accelerator
+
+    return trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerator.is_available())
+
+
 def check_devices(trainer: DictConfig) -> None:
     """Without a GPU, processes stand in for devices: no more of them than there are cores.
 
     Raises:
         InputError: more of them.
     """
-    from torch import accelerator
-
-    alone = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerator.is_available())
     cores = os.cpu_count() or 1
-    if alone and isinstance(trainer.devices, int) and trainer.devices > cores:
+    if on_processor(trainer) and isinstance(trainer.devices, int) and trainer.devices > cores:
         raise refused("trainer", f"{trainer.devices} devices", f"allowed without a GPU: 1 to {cores} processes")
 
 

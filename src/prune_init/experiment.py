@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
@@ -14,8 +13,10 @@ from prune_init.assembly import check_batches, make_data, make_module, make_trai
 from prune_init.compaction.export import save_onnx, save_program
 from prune_init.console import Console
 from prune_init.data.dataset import Dataset
+from prune_init.device import described
 from prune_init.files import whole
 from prune_init.pruning import masks
+from prune_init.pruning.cost import forget_peak
 from prune_init.settings import identity, resolved, scorer_name
 from prune_init.training.dashboards import opened
 from prune_init.training.datamodule import DataModule
@@ -45,6 +46,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
     with opened(trainer, resolved(cfg)) as dashboards:
         console.plan(cfg, folder)
         ready = time.perf_counter()
+        forget_peak(trainer.strategy.root_device)
         try:
             trainer.fit(module, datamodule=data)
             if history.rows and (cfg.callbacks or history.ends_untested):
@@ -58,6 +60,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
             "total": time.perf_counter() - start,
         }
         row = _row(cfg, module, history, seconds) | {"trained": _trained(trainer, history)}
+        row |= {"device": described(trainer.strategy.root_device, trainer.world_size)}
         if trainer.is_global_zero:
             keep_weights = not cfg.train if cfg.weights is None else cfg.weights
             _write(folder, row, module, keep_weights=keep_weights, export=cfg.export)
@@ -110,7 +113,7 @@ def _write(
             save_file(state, path)
     if export is not None:
         save = {"pt2": save_program, "onnx": save_onnx}[export]
-        example = torch.zeros(2, *row["config"]["dataset"]["input_shape"])
+        example = next(module.parameters()).new_zeros(2, *row["config"]["dataset"]["input_shape"], device="cpu")
         with whole(folder / f"net.{export}") as path:
             save(module.net.cpu(), example, path)
     results.write(folder, row)

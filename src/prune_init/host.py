@@ -1,6 +1,8 @@
 """What the machine offers this process."""
 
 import os
+import platform
+from pathlib import Path
 from shutil import which
 
 
@@ -12,3 +14,15 @@ def cores() -> int:
 def compiler() -> str | None:
     """The C++ compiler that `torch.compile` uses on a CPU, g++ or the one that CXX names; None if it is not there."""
     return which(os.environ.get("CXX", "g++"))
+
+
+def processors() -> list[str]:
+    """The model of each core, as Linux tells it; empty elsewhere."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+
+
+def processor() -> str:
+    """The model of the processor."""
+    return next(iter(processors()), platform.processor())

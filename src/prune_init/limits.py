@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init import given_masks
+from prune_init.building import on_processor
 from prune_init.errors import InputError, check_whole, one_of
 from prune_init.host import compiler
 
@@ -33,7 +34,7 @@ OURS = {
 """Arguments of Lightning's trainer that we give, and by which of our keys."""
 
 SWITCHES = (
-    *("train", "compact", "channels_last", "compile", "checkpoint", "weights", "force"),
+    *("train", "compact", "channels_last", "compile", "tf32", "checkpoint", "weights", "force"),
     *("sample.augment", "logger.masks", "recipe.drop_last"),
 )
 """Values that are true or false."""
@@ -62,8 +63,8 @@ def check(cfg: DictConfig) -> None:
         _check_lottery_ticket(cfg)
     if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
         raise InputError("export", "onnx", "needs: pip install 'prune_init[onnx]'")
-    if cfg.compile is True and not compiler():
-        raise InputError("compile", True, "needs a C++ compiler: g++, or the one that CXX names")
+    if cfg.compile is True and not compiler() and on_processor(cfg.trainer):
+        raise InputError("compile", True, "needs a C++ compiler without a GPU: g++, or the one that CXX names")
     _check_trainer(cfg)
     if cfg.target == "effective" and cfg.ablation.name != "none":
         raise InputError("ablation", cfg.ablation.name, "works with target=nominal only")

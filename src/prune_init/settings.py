@@ -35,6 +35,7 @@ PLACES_WITHIN = {
 
 LATER: dict[str, Any] = {
     "masks": None,
+    "tf32": False,
     "callbacks": {},
     "loss": {
         "name": "cross_entropy",
@@ -59,6 +60,7 @@ TOLD = {
     "recipe.name": "quick",
     "validation": 0,
     "precision": "32-true",
+    "tf32": False,
     "compact": False,
     "train": True,
     "loss.name": "cross_entropy",

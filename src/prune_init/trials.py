@@ -59,6 +59,10 @@ def optimizer(config: DictConfig) -> None:
 
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = attempt("optimizer", lambda: instantiate(config.recipe.optimizer)([weight]))
+    scales_itself = getattr(optimizer, "_step_supports_amp_scaling", False)  # Lightning asks so, after pruning
+    if config.precision == "16-mixed" and config.recipe.gradient_clip is not None and scales_itself:
+        why = "precision=16-mixed cannot clip gradients (recipe.gradient_clip) with it; allowed: false"
+        raise InputError("recipe.optimizer.fused", "true", why)
     if config.recipe.scheduler is None:
         return
     scheduler = attempt("scheduler", lambda: instantiate(config.recipe.scheduler)(optimizer))
@@ -132,7 +136,7 @@ def _named(key: str, value: object) -> Iterator[None]:
 
 
 TRIALS: dict[Callable[[DictConfig], None], list[str]] = {
-    optimizer: ["recipe"],
+    optimizer: ["recipe", "precision"],
     scorer: ["scorer"],
     functions: ["schedule", "scorer", "iterations", "ablation"],
     loss: ["loss", "dataset"],

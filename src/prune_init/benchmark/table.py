@@ -88,6 +88,7 @@ COLUMNS: dict[str, tuple[type, Callable[[Row], Any], str]] = {
     "seconds_total": (float, _at("seconds", "total"), "of the whole run"),
     "multiply_adds_dense": (int, _optional("compaction", "multiply_adds", "dense"), "of one image; with compact only"),
     "multiply_adds_compact": (int, _optional("compaction", "multiply_adds", "compact"), "without the dead channels"),
+    "device": (str, _optional("device", "name"), "model of the GPU or the processor"),
     "torch": (str, _at("versions", "torch"), "version"),
     "prune_init": (str, _at("versions", "prune_init"), "version"),
     "commit": (str, _at("commit"), "of the source tree; + if it had changes; empty outside a checkout"),

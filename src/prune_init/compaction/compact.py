@@ -46,10 +46,10 @@ class Compaction:
 
     @torch.no_grad()
     def widen(self, small: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
-        """Write tensors shaped like the compact net's to their places in those of the whole net."""
+        """Write tensors shaped like the compact net's to their places in those of the whole net, in its types."""
         for name, index in self.index.items():
             if name in small:
-                whole[name][index] = small[name].to(whole[name].device)
+                whole[name][index] = small[name].to(whole[name])
 
 
 def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, masks: Tensors | None = None) -> nn.Module:

@@ -20,7 +20,8 @@ class Ledger:
             `torch.utils.flop_counter` counts them (a multiply-add is two). Iterations between which the net was
             not made smaller cost the same: one is counted.
         seconds: of the whole scoring.
-        peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU (Linux).
+        peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU (Linux). 0 where
+            it cannot be told: on a GPU, below an earlier peak of the process, whose record is left as it is.
     """
 
     forward: int = 0
@@ -37,16 +38,19 @@ class Ledger:
 
     @contextmanager
     def measure(self, device: torch.device) -> Iterator[None]:
-        """Measure seconds and memory of what happens inside."""
-        _forget_peak(device)
+        """Measure seconds and memory of what happens inside, and of nothing that a GPU still does when it begins."""
+        if device.type != "cuda":
+            forget_peak(device)
+        _wait(device)
+        earlier = peak(device) if device.type == "cuda" else 0
         before, start = _in_use(device), time.perf_counter()
         try:
             yield
         finally:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            _wait(device)
             self.seconds = time.perf_counter() - start
-            self.peak_memory = max(0, peak(device) - before)
+            highest = peak(device)
+            self.peak_memory = max(0, highest - before) if highest > earlier else 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,13 @@ class Cost:
         return {"passes": self.passes, **counts, **asdict(self.ledger)}
 
 
-def _forget_peak(device: torch.device) -> None:
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin the record of the highest memory anew, for the whole process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

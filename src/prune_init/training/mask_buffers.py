@@ -12,8 +12,8 @@ from prune_init.pruning.masks import Tensors
 class MaskBuffers(nn.Module):
     """One boolean buffer per prunable weight, all True until `fill`.
 
-    Being buffers of the module that is checkpointed, masks travel in checkpoints and in DDP's first broadcast; being
-    outside the net, they leave its `state_dict` and `forward` as they are.
+    Being buffers of the module that is checkpointed, masks travel in checkpoints; being outside the net, they leave
+    its `state_dict` and `forward` as they are.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], *, persistent: bool = True) -> None:
@@ -41,6 +41,14 @@ class MaskBuffers(nn.Module):
     def fill_from(self, state: Tensors, prefix: str) -> None:
         """Take over the masks of a checkpoint's `state_dict`."""
         self.fill({name: state[f"{prefix}.{_key(name)}"] for name in self._weights})
+
+    def share(self) -> None:
+        """Take over the masks of the first process, where there are several."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            masks = {name: mask.contiguous() for name, mask in self.tensors().items()}
+            for mask in masks.values():
+                torch.distributed.broadcast(mask, src=0)
+            self.fill(masks)
 
     def tensors(self) -> Tensors:
         """The masks by parameter name."""

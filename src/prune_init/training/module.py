@@ -29,10 +29,10 @@ STAGES = ("test", "validation")
 class PruneThenTrain(pl.LightningModule):
     """Wraps a net, its loss and metrics, and the life of a pruned net.
 
-    In `setup("fit")` it prunes: before DDP wraps the net, whose first broadcast makes rank 0 authoritative, and after
-    nothing else has touched the weights. A run resumed from a checkpoint takes masks and `pruning` from there and
-    does not prune again. While training, gradients are masked before clipping and weights after each step: the same
-    trajectory as masking in the forward pass. A compact net trains the same way with less work.
+    In `setup("fit")` it prunes: after nothing else has touched the weights, and before DDP wraps the net. Masks and,
+    by DDP's first broadcast, weights are those of rank 0. A run resumed from a checkpoint takes masks and `pruning`
+    from there and does not prune again. While training, gradients are masked before clipping and weights after each
+    step: the same trajectory as masking in the forward pass. A compact net trains the same way with less work.
 
     Args:
         net: the network; its `state_dict` stays its own.
@@ -72,9 +72,7 @@ class PruneThenTrain(pl.LightningModule):
         self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
         self._channels_last, self._compiled = channels_last, compiled
         self._ready = False
-        self._tallies = nn.ModuleDict(
-            {f"{stage}_tally": Tally(TOP.values()) for stage in ("train", "test", "validation")}
-        )
+        self._tallies = {stage: Tally(TOP.values()) for stage in ("train", *STAGES)}
 
     def forward(self, x: Tensor) -> Tensor:
         """The net's output."""
@@ -95,21 +93,35 @@ class PruneThenTrain(pl.LightningModule):
             self.masks.clear_weights()
         if self._compact_for is not None:
             self._compact(self._compact_for)
-        if self._channels_last:
-            self.to(memory_format=torch.channels_last)  # masks too: operations on both want the same order
+        for part in (self, *self.whole):
+            self._convert(part)
+        if self._compact_for is not None and self.pruning:  # a run that goes on has its savings in the checkpoint
+            self.pruning["compaction"] = self._savings()
         if self._compiled:
             self.net.compile()
 
+    def _convert(self, part: nn.Module) -> None:
+        """To the precision and memory format of training: before Lightning loads a checkpoint, which float32 rounds."""
+        self.trainer.precision_plugin.convert_module(part)
+        if self._channels_last:
+            part.to(memory_format=torch.channels_last)  # masks too: operations on both want the same order
+
     def _compact(self, shape: Sequence[int]) -> None:
         masks = self.masks.tensors()
-        small = cast(Any, compact(self.net, torch.zeros(2, *shape, device=self.device), masks=masks))
-        if self.pruning:  # a run that goes on has its savings in the checkpoint
-            batch = next(iter(self.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
-            left_alone = {"left_alone": small.compaction.left_alone}
-            self.pruning["compaction"] = savings(self.net, small, batch, self._loss) | left_alone
-        self.net = small
-        self.upkeep = MaskBuffers(prunable(small), persistent=False).to(self.device)
-        self.upkeep.fill(small.compaction.masks)
+        self.net = compact(self.net, torch.zeros(2, *shape, device=self.device), masks=masks)
+        self.upkeep = MaskBuffers(prunable(self.net), persistent=False).to(self.device)
+        self.upkeep.fill(cast(Any, self.net).compaction.masks)
+
+    def _savings(self) -> dict[str, Any]:
+        """Of steps as they are trained, but not compiled."""
+        precision = self.trainer.precision_plugin
+        x, y = precision.convert_input(next(iter(self.trainer.datamodule.train_dataloader())))  # type: ignore[attr-defined]
+        with precision.train_step_context():
+            found = savings(self.whole[0], self.net, (self._formed(x), y), self._loss)
+        return found | {"left_alone": cast(Any, self.net).compaction.left_alone}
+
+    def _formed(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last) if self._channels_last else images
 
     def whole_net(self) -> nn.Module:
         """The net in its full shapes, with the weights as they are now."""
@@ -125,6 +137,7 @@ class PruneThenTrain(pl.LightningModule):
                 "layer collapse: no path leads from input to output, so there is nothing to train", stacklevel=2
             )
         self.masks.fill(result.masks)
+        self.masks.share()
         self.pruning = {
             "settings": result.settings,
             "sparsity": result.sparsity,
@@ -169,14 +182,14 @@ class PruneThenTrain(pl.LightningModule):
 
     def _step(self, stage: str, batch: Batch) -> Tensor:
         x, y = batch
-        logits = self.net(x.contiguous(memory_format=torch.channels_last) if self._channels_last else x)
+        logits = self.net(self._formed(x))
         loss = self._loss(logits, y)
-        cast(Tally, self._tallies[f"{stage}_tally"]).add(loss.detach(), logits.detach(), y)
+        self._tallies[stage].add(loss.detach(), logits.detach(), y)
         return loss
 
     def _report(self, stage: str) -> None:
         """Log the epoch's means over all ranks: once, since logging takes longer than many a step."""
-        sums = cast(Tally, self._tallies[f"{stage}_tally"]).take()
+        sums = self._tallies[stage].take(self.device)
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         means = (sums[:-1] / sums[-1]).float()
         names = [f"{stage}/{name}" for name in ("loss", *TOP)]
@@ -197,8 +210,16 @@ class PruneThenTrain(pl.LightningModule):
         """Leave a masked net, whatever weights a callback has put in place at the end."""
         self.upkeep.clear_weights()
 
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """DDP's own name for what it leaves alone: it would send all masks before every forward pass.
+
+        The net's buffers it sends, as published: the statistics of batch norm are those of the first process.
+        """
+        return [name for name, _ in self.named_buffers() if not name.startswith("net.")]
+
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The net's. Averages of the module's state are taken over these; masks and tallies have no average."""
+        """The net's. Averages of the module's state are taken over these; masks have no average."""
         return self.net.buffers(recurse)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

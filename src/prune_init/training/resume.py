@@ -1,5 +1,6 @@
 """last.ckpt of an interrupted run: whose it is, and whether it is whole."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -39,25 +40,52 @@ class BeforeTheEnd(ModelCheckpoint):
 
 
 class RandomState(pl.Callback):
-    """Dropout and the like go on, after an interruption, with the numbers that they would have drawn."""
+    """Dropout and the like go on, after an interruption, with the numbers that they would have drawn.
+
+    Each process has a state of its own, of the processor and of the one device that it trains on.
+    """
 
     def __init__(self) -> None:
-        self._saved: dict[str, Any] | None = None
+        self._saved: list[dict[str, Any]] | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Of the processor and of the accelerators in sight."""
-        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Those of all processes; the first one writes them."""
+        states: list[Any] = [_random_state(trainer.strategy.root_device)]
+        if trainer.world_size > 1:
+            states *= trainer.world_size
+            torch.distributed.all_gather_object(states, states[trainer.global_rank])
+        checkpoint["random_states"] = states
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Kept until training begins: what comes before may draw numbers too."""
-        self._saved = state_dict
+        self._saved = checkpoint.get("random_states")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on from there; on another number of accelerators their streams begin anew."""
-        if self._saved is not None:
-            torch.set_rng_state(self._saved["cpu"].cpu())
-            if len(self._saved["cuda"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all([state.cpu() for state in self._saved["cuda"]])
+        """Go on from there; on other devices, or another number of them, their streams begin anew."""
+        if self._saved is None:
+            return
+        device, before, now = trainer.strategy.root_device, len(self._saved), trainer.world_size
+        kinds = {state["kind"] for state in self._saved}
+        if before != now or kinds != {device.type}:
+            was, goes = f"{before} x {', '.join(sorted(kinds))}", f"{now} x {device.type}"
+            told = f"last.ckpt is of a run on {was}; on {goes} random numbers, as of dropout, are others than they were"
+            warnings.warn(told, stacklevel=2)
+            return
+        state = self._saved[trainer.global_rank]
+        torch.set_rng_state(state["cpu"].cpu())
+        if device.type != "cpu":
+            torch.get_device_module(device).set_rng_state(state["device"].cpu(), device)
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    state: dict[str, Any] = {"kind": device.type, "cpu": torch.get_rng_state()}
+    if device.type != "cpu":  # asking would start a device that is not used
+        state["device"] = torch.get_device_module(device).get_rng_state(device)
+    return state
 
 
 def last_checkpoint(folder: Path, identity: str) -> Path | None:

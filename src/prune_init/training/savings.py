@@ -18,7 +18,7 @@ def savings(whole: nn.Module, small: nn.Module, batch: Batch, loss: Loss, *, rep
     Args:
         whole: the masked net.
         small: the compact one.
-        batch: training images and labels.
+        batch: training images and labels, of the nets' type.
         loss: (output, target) -> scalar.
         repeats: training steps of each; the median counts.
 

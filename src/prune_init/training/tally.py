@@ -3,34 +3,39 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-class Tally(nn.Module):
+class Tally:
     """Sums over the examples of an epoch, without waiting for the device at any step.
+
+    No module and no buffers: those are converted to the precision of training, and DDP would replace each process's
+    sums by those of the first one before every forward pass. Integers up to 2^53 are exact in the sums' float64.
 
     Args:
         top: for each k whether the label is among the k highest outputs; more outputs than there are count as all.
     """
 
-    sums: Tensor
-
     def __init__(self, top: Iterable[int]) -> None:
-        super().__init__()
         self._top = tuple(top)
-        self.register_buffer("sums", torch.zeros(2 + len(self._top), dtype=torch.float64), persistent=False)
+        self._sums: Tensor | None = None  # made where the first batch is
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch, `loss` being its mean."""
         best = logits.topk(min(max(self._top), logits.shape[1]), dim=1).indices
         hits = (best == labels[:, None]).sum(0).cumsum(0)
-        counted = [loss * len(labels), *(hits[min(k, len(hits)) - 1] for k in self._top)]
-        self.sums[:-1] += torch.stack([value.to(self.sums.dtype) for value in counted])
-        self.sums[-1] += len(labels)
+        sums = self._on(logits.device)
+        counted = [loss.to(sums.dtype) * len(labels), *(hits[min(k, len(hits)) - 1] for k in self._top)]
+        sums[:-1] += torch.stack([value.to(sums.dtype) for value in counted])
+        sums[-1] += len(labels)
 
-    def take(self) -> Tensor:
-        """The sums of losses and hits, and last the number of examples; begins anew."""
-        sums = self.sums.clone()
-        self.sums.zero_()
+    def take(self, device: torch.device) -> Tensor:
+        """The sums of losses and hits, and last the number of examples, on `device` if there are none; begins anew."""
+        sums, self._sums = self._on(device), None
         return sums
+
+    def _on(self, device: torch.device) -> Tensor:
+        if self._sums is None:
+            self._sums = torch.zeros(2 + len(self._top), dtype=torch.float64, device=device)
+        return self._sums

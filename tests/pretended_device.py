@@ -1,0 +1,202 @@
+"""A pretended CUDA device, for machines without one.
+
+Inside `pretended`, tensors that are moved to `CUDA` say that they are there and hold their numbers on the processor.
+Where they meet tensors or generators of the processor, they raise as real ones do; each wait of the host for the
+device is counted by the operation that caused it. Control flow that depends on numbers runs as it is. Not pretended
+are autocast, TF32, cuDNN, streams, memory, the device's own random numbers, and what torch's C++ code takes from a
+tensor's device: it sees the processor's.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map
+
+CUDA = torch.device("cuda", 0)
+WAITS: Counter[str] = Counter()
+"""How often the host waited for the device, by what it waited for."""
+
+RESULT_IS_NEEDED = {
+    *("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"),
+    *("equal", "is_nonzero", "bincount"),
+}
+"""Operations whose result, or its shape, the host has to know."""
+
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+NUMBERS_ALLOWED = {
+    *("masked_fill", "masked_fill_", "fill", "fill_", "where", "clamp", "lerp", *INDEXING),
+    *("_foreach_mul_", "_foreach_mul", "_foreach_add_", "_foreach_addcdiv_"),
+}
+"""Operations that take single numbers from the processor, besides all that work number by number."""
+
+
+class Pretended(torch.Tensor):
+    """A tensor on the pretended device."""
+
+    held: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, held: torch.Tensor, requires_grad: bool = False) -> "Pretended":
+        like = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
+        made = torch.Tensor._make_wrapper_subclass(cls, held.shape, **like, device="cpu", requires_grad=requires_grad)
+        made.held = held
+        return made
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    device = property(lambda self: CUDA)
+    is_cuda = property(lambda self: True)
+    is_cpu = property(lambda self: False)
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        """That there is this method lets `nn.Module.to` exchange parameters for ones of this class."""
+        return ["held"], None
+
+    @staticmethod
+    def __tensor_unflatten__(parts: dict[str, torch.Tensor], *_: Any) -> "Pretended":
+        return Pretended(parts["held"])
+
+    def __repr__(self, **_: Any) -> str:
+        return f"Pretended({self.held})"
+
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return moved(self, *args, **kwargs)
+
+    def cpu(self) -> torch.Tensor:
+        return moved(self, "cpu")
+
+    def tolist(self) -> Any:
+        WAITS["tolist"] += 1
+        return self.held.tolist()
+
+    def numpy(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        WAITS["saving"] += 1
+        return self.held.__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Pretended":
+        if id(self) not in memo:
+            memo[id(self)] = Pretended(self.held.clone()).requires_grad_(self.requires_grad)
+            if getattr(self, "_is_param", False):
+                memo[id(self)]._is_param = True
+        return memo[id(self)]
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = dict(kwargs or {}), func._overloadpacket.__name__
+        if name == "_to_copy":
+            kwargs.pop("device", None)
+        elif name == "copy_":
+            return _written(*args[:2])
+        else:
+            _refuse_mixture(func, args, kwargs)
+        by_mask = name in INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in RESULT_IS_NEEDED or by_mask:
+            WAITS[name] += 1
+        made = tree_map(_put, func(*tree_map(_held, args), **tree_map(_held, kwargs)))
+        return return_and_correct_aliasing(func, args, kwargs, made)
+
+
+def _held(x: Any) -> Any:
+    return x.held if isinstance(x, Pretended) else x
+
+
+def _put(x: Any) -> Any:
+    return Pretended(x) if type(x) is torch.Tensor else x
+
+
+def _written(target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    if not isinstance(target, Pretended):
+        WAITS["copy to the processor"] += 1
+    _held(target).copy_(_held(source))
+    return target
+
+
+def _refuse_mixture(func: Any, args: Any, kwargs: Any) -> None:
+    name = func._overloadpacket.__name__
+    _refuse_generator(kwargs.get("generator"))
+    others = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and not isinstance(x, Pretended)]
+    if name in INDEXING and isinstance(args[0], Pretended):  # which takes indices from the processor
+        others = [x for x in others if not any(x is index for index in args[1])]
+    numbers = torch.Tag.pointwise in func.tags or name in NUMBERS_ALLOWED
+    if any(x.dim() > 0 or not numbers for x in others):
+        raise RuntimeError(f"Expected all tensors to be on the same device, but {func} got cuda:0 and cpu")
+
+
+def _refuse_generator(generator: torch.Generator | None) -> None:
+    if generator is not None and generator.device.type != "cuda":
+        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+
+
+def moved(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """`x.to(...)`."""
+    device, dtype, _, memory_format = torch._C._nn._parse_to(*[_held(a) for a in args], **_without_copy(kwargs))
+    if any(isinstance(a, Pretended) for a in args):
+        device = CUDA
+    there, more = isinstance(x, Pretended), {} if memory_format is None else {"memory_format": memory_format}
+    if device is None or (device.type == "cuda") == there:
+        return torch.Tensor.to(x, dtype=dtype or x.dtype, copy=kwargs.get("copy", False), **more)
+    copy = _held(x).detach().to(dtype=dtype or x.dtype, copy=True, **more)
+    if there:
+        WAITS["copy to the processor"] += 1
+    return copy if there else Pretended(copy.as_subclass(torch.Tensor))
+
+
+def _without_copy(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in kwargs.items() if key != "copy"}
+
+
+class _Functions(TorchFunctionMode):
+    """Calls that name a device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.Tensor.to:
+            return moved(*args, **kwargs)
+        device = kwargs.get("device")
+        if device is None:
+            return func(*args, **kwargs)
+        if torch.device(device).type != "cuda":
+            return func(*tree_map(_held, args), **kwargs)
+        _refuse_generator(kwargs.get("generator"))
+        wanted = kwargs.pop("requires_grad", False)
+        made = func(*tree_map(_held, args), **tree_map(_held, kwargs | {"device": "cpu"}))
+        return tree_map(_put, made).requires_grad_() if wanted else tree_map(_put, made)
+
+
+class _Derivatives(TorchDispatchMode):
+    """What the formulas of derivatives make anew would be on the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        creates = {"zeros", "empty", "ones", "full", "empty_strided", "scalar_tensor", "arange"}
+        backward = torch._C._current_graph_task_id() != -1
+        return tree_map(_put, made) if backward and func._overloadpacket.__name__ in creates else made
+
+
+def _synchronize(*_: Any) -> None:
+    WAITS["synchronize"] += 1
+
+
+@contextmanager
+def pretended() -> Iterator[None]:
+    """Inside, there is a CUDA device; `WAITS` begin anew."""
+    WAITS.clear()
+    driver = {
+        "synchronize": _synchronize,
+        **dict.fromkeys(("memory_allocated", "max_memory_allocated"), lambda *_: 0),
+        **dict.fromkeys(("manual_seed", "set_rng_state", "reset_peak_memory_stats"), lambda *_: None),
+        "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
+        "device": lambda *_: nullcontext(),
+    }
+    with pytest.MonkeyPatch.context() as patch, _Derivatives(), _Functions():
+        for name, stand_in in driver.items():
+            patch.setattr(torch.cuda, name, stand_in)
+        yield

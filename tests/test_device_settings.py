@@ -1,0 +1,186 @@
+"""What pruning and training ask of a device, and what they leave as it was: settings, random states, statistics."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_module
+from torch import nn
+
+import prune_init
+from prune_init.assembly import make_trainer
+from prune_init.building import on_processor
+from prune_init.limits import check
+from prune_init.pruning.cost import Ledger
+from prune_init.scorers.magnitude import Magnitude
+from prune_init.training.resume import RandomState
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout(), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+
+
+def settings() -> dict[str, Any]:
+    cudnn = torch.backends.cudnn
+    return {
+        "matmul": torch.get_float32_matmul_precision(),
+        **{name: getattr(cudnn, name) for name in ("allow_tf32", "deterministic", "benchmark")},
+    }
+
+
+def put(values: dict[str, Any]) -> None:
+    torch.set_float32_matmul_precision(values["matmul"])
+    for name in ("allow_tf32", "deterministic", "benchmark"):
+        setattr(torch.backends.cudnn, name, values[name])
+
+
+@pytest.fixture
+def fast_settings():
+    """All that a user can set for the sake of speed."""
+    before = settings()
+    put({"matmul": "high", "allow_tf32": True, "deterministic": False, "benchmark": True})
+    yield settings()
+    put(before)
+
+
+class Looking(Magnitude):
+    """Notes the settings that it is called under."""
+
+    def __call__(self, net: Any) -> Any:
+        assert settings() == {"matmul": "highest", "allow_tf32": False, "deterministic": True, "benchmark": False}
+        seen.append(True)
+        if len(seen) == 2:
+            raise RuntimeError("a scorer that fails")
+        return super().__call__(net)
+
+
+seen: list[bool] = []
+
+
+def test_scoring_is_exact_and_reproducible_and_settings_come_back(fast_settings):
+    seen.clear()
+    prune_init.prune(network(), Looking(), 0.5, input_shape=(1, 6, 6))
+    assert settings() == fast_settings
+    with pytest.raises(RuntimeError, match="a scorer that fails"):
+        prune_init.prune(network(), Looking(), 0.5, input_shape=(1, 6, 6))
+    assert settings() == fast_settings and len(seen) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, the next test looks at its generator itself")
+@pytest.mark.parametrize("scorer", ["snip", "random", "synflow"])
+def test_pruning_on_the_processor_leaves_a_gpus_random_numbers_alone(scorer):
+    net, data = network(), [(torch.randn(6, 1, 6, 6), torch.arange(6) % 3)]
+
+    def calls() -> list[Any]:  # what torch.manual_seed would have a GPU do when it is first used
+        return list(torch.cuda._lazy_seed_tracker.get_calls())
+
+    before = calls()
+    prune_init.prune(net, scorer, 0.5, mode="train", data=data, input_shape=(1, 6, 6))
+    assert len(before) > 0 and calls() == before and not torch.cuda.is_initialized()
+
+
+@gpu
+def test_pruning_on_the_processor_does_not_move_a_gpus_generator():
+    torch.cuda.manual_seed_all(5)
+    before = torch.cuda.get_rng_state()
+    prune_init.prune(network(), "snip", 0.5, mode="train", data=[(torch.randn(6, 1, 6, 6), torch.arange(6) % 3)])
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_a_compiled_net_is_scored_as_it_is_written():
+    import torch._dynamo
+    from torch._dynamo.utils import counters
+
+    net, data = network(), [(torch.randn(6, 1, 6, 6), torch.arange(6) % 3)]
+    net.compile(backend="eager")
+    torch._dynamo.reset()
+    counters.clear()
+    for scorer in ("synflow", "snip"):
+        prune_init.prune(net, scorer, 0.5, data=data, input_shape=(1, 6, 6))
+    assert counters["frames"]["total"] == 0 and not counters["stats"]
+    net(data[0][0])
+    assert counters["frames"]["total"] == 1
+
+
+def test_the_clock_waits_for_the_device_and_leaves_its_record(monkeypatch):
+    """A driver that tells what it is asked: the device is idle when the clock starts, and when it stops."""
+    asked: list[str] = []
+    memory = {"allocated": 100, "highest": 700}
+
+    def ask(what: str, *_: Any) -> int:
+        asked.append(what)
+        return memory.get(what, 0)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", partial(ask, "wait"))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", partial(ask, "allocated"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", partial(ask, "highest"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", partial(ask, "reset"))
+    monkeypatch.setattr("time.perf_counter", partial(ask, "clock"))
+    ledger = Ledger()
+    with ledger.measure(torch.device("cuda")):
+        memory["highest"] = 900
+    assert [what for what in asked if what in ("wait", "clock", "reset")] == ["wait", "clock", "wait", "clock"]
+    assert ledger.peak_memory == 800
+    with ledger.measure(torch.device("cuda")):
+        memory["allocated"] = 200
+    assert ledger.peak_memory == 0, "an earlier peak hides this one"
+
+
+@gpu
+def test_peak_statistics_of_a_gpu_stay():
+    del (large := {"it": torch.empty(2**28, device="cuda")})["it"]
+    assert not large and torch.cuda.max_memory_allocated() >= 2**30
+    prune_init.prune(network().cuda(), "synflow", 0.5, input_shape=(1, 6, 6))
+    assert torch.cuda.max_memory_allocated() >= 2**30
+
+
+def test_random_states_go_on_where_they_were_and_else_a_line_says_so():
+    trainer, states = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), RandomState()
+    module, checkpoint = pl.LightningModule(), {}
+    states.on_save_checkpoint(trainer, module, checkpoint)
+    wanted = torch.rand(3)
+    states.on_load_checkpoint(trainer, module, checkpoint)
+    states.on_train_start(trainer, module)
+    assert torch.equal(torch.rand(3), wanted)
+    (mine,) = checkpoint["random_states"]
+    for others, line in (([mine, mine], "2 x cpu; on 1 x cpu"), ([mine | {"kind": "cuda"}], "1 x cuda; on 1 x cpu")):
+        states.on_load_checkpoint(trainer, module, {"random_states": others})
+        before = torch.get_rng_state()
+        with pytest.warns(UserWarning, match=f"last.ckpt is of a run on {line} random numbers"):
+            states.on_train_start(trainer, module)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def composed(*overrides: str) -> Any:
+    with initialize_config_module("prune_init.conf", version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ([], ("highest", False, True)),
+        (["tf32=true"], ("high", True, True)),
+        (["trainer.deterministic=true"], ("highest", False, False)),
+        (["trainer.benchmark=false"], ("highest", False, False)),
+    ],
+)
+def test_32_bits_are_ieee_numbers_unless_asked_for_less(fast_settings, tmp_path, overrides, wanted):
+    make_trainer(composed("trainer.accelerator=cpu", *overrides), tmp_path, [])
+    torch.use_deterministic_algorithms(False)
+    found = settings()
+    assert (found["matmul"], found["allow_tf32"], found["benchmark"]) == wanted
+
+
+def test_only_a_processor_needs_a_cpp_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no_such_compiler")
+    on_gpu, here = composed("compile=true", "trainer.accelerator=cuda"), composed("compile=true", "trainer=cpu")
+    assert not on_processor(on_gpu.trainer) and on_processor(here.trainer)
+    check(on_gpu)
+    with pytest.raises(prune_init.InputError, match="compile=True: needs a C"):
+        check(here)
