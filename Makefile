@@ -33,10 +33,11 @@ test: $(READY)  ## All tests
 bench: $(READY)  ## How fast pruning and training are, beside a plain implementation; half an hour
 	$(BIN)/python -m prune_init.benchmark.speed --json speed.json
 
-lint: $(READY)  ## Format, lint and types, nothing changed
+lint: $(READY)  ## Format, lint, types and the direction of imports, nothing changed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 check: lint  ## What must hold before a commit: format, lint, types, fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'

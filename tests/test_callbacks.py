@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prune_init import load_masks
-from prune_init.building import build
+from prune_init.command.building import build
 from prune_init.data.fashion_small import fashion_small
 from prune_init.training.losses import cross_entropy
 

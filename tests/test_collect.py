@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from prune_init import results, run_status
 from prune_init.benchmark import collect
 from prune_init.benchmark.table import COLUMNS
+from prune_init.record import results
+from prune_init.record import status as run_status
 
 parquet = pytest.importorskip("pyarrow.parquet")
 

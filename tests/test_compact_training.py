@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 
-from prune_init.assembly import make_data, make_module, make_trainer
-from prune_init.building import dataset
+from prune_init.command.assembly import make_data, make_module, make_trainer
+from prune_init.command.building import dataset
 from prune_init.training.losses import cross_entropy
 
 SMALL = ("architecture.widths=[8,12,16,16]", "recipe.epochs=2", "recipe.batch_size=250", "scorer.iterations=20")
@@ -61,7 +61,7 @@ def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path, p
 
     assert command(*arguments, f"results={tmp_path / 'whole'}").code == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prune_init.experiment.ProgressBars.on_train_epoch_start", stop, raising=False)
+        patch.setattr("prune_init.command.experiment.ProgressBars.on_train_epoch_start", stop, raising=False)
         with pytest.raises(RuntimeError, match="stopped"):
             command(*arguments, f"results={tmp_path / 'parts'}")
     assert command(*arguments, f"results={tmp_path / 'parts'}").code == 0

@@ -15,8 +15,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import prune_init.conf
-from prune_init import InputError, limits, settings
-from prune_init.building import build, schedule
+from prune_init import InputError
+from prune_init.command.building import build, schedule
+from prune_init.record import limits, settings
 
 CONF = Path(prune_init.conf.__file__).parent
 GROUPS = {

@@ -20,13 +20,15 @@ from PIL import Image
 from test_data_sources import cifar100, load_cifar100, md5  # noqa: F401  (a fixture)
 from torch import Tensor
 
-from prune_init import InputError, load_masks, results, run_status
-from prune_init.benchmark import plan
+from prune_init import InputError, load_masks
 from prune_init.benchmark.status import progress
 from prune_init.data import torchvision_sets
 from prune_init.data.fetch import unpack
 from prune_init.data.files import read_image
+from prune_init.launching import plan
 from prune_init.pruning import masks as mask_files
+from prune_init.record import results
+from prune_init.record import status as run_status
 from prune_init.training.resume import last_checkpoint
 
 IDENTITY = "0123456789abcdef" * 4

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_module
 from torch import nn
 
 import prune_init
-from prune_init.assembly import make_trainer
-from prune_init.building import on_processor
-from prune_init.limits import check
+from prune_init.command.assembly import make_trainer
+from prune_init.command.building import on_processor
 from prune_init.pruning.cost import Ledger
+from prune_init.record.limits import check
 from prune_init.scorers.magnitude import Magnitude
 from prune_init.training.resume import RandomState
 

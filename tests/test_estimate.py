@@ -9,9 +9,10 @@ from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
 import prune_init
-from prune_init import results
-from prune_init.benchmark import estimate, plan, stand_in, timing
+from prune_init.benchmark import estimate, stand_in, timing
 from prune_init.host import compiler
+from prune_init.launching import plan
+from prune_init.record import results
 
 ROOT = Path(prune_init.__file__).parents[2]
 QUICK = ("architecture=mlp", "scorer=magnitude", "trainer=cpu")

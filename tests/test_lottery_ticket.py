@@ -114,7 +114,7 @@ def test_an_interrupted_ticket_goes_on_to_the_same_end(command, tmp_path):
 
     assert command(*arguments, f"results={tmp_path / 'whole'}").code == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prune_init.experiment.ProgressBars.on_train_epoch_start", Stop().on_train_epoch_start)
+        patch.setattr("prune_init.command.experiment.ProgressBars.on_train_epoch_start", Stop().on_train_epoch_start)
         with pytest.raises(RuntimeError, match="stopped"):
             command(*arguments, f"results={tmp_path / 'parts'}")
     assert command(*arguments, f"results={tmp_path / 'parts'}").code == 0

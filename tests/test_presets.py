@@ -18,11 +18,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import prune_init
-from prune_init import InputError, results, settings
-from prune_init.benchmark import plan, status
+from prune_init import InputError
+from prune_init.benchmark import status
 from prune_init.benchmark.stand_in import SIZES
-from prune_init.building import build
+from prune_init.command.building import build
+from prune_init.launching import plan
 from prune_init.pruning.weights import prunable
+from prune_init.record import results, settings
 
 QUICK = ("architecture=mlp", "recipe.epochs=1", "recipe.batch_size=500", "trainer=cpu", "train=false")
 RUNS = {

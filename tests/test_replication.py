@@ -8,8 +8,9 @@ from statistics import mean, stdev
 import pytest
 
 import prune_init
-from prune_init import InputError, results
+from prune_init import InputError
 from prune_init.benchmark import replication as keeping
+from prune_init.record import results
 from prune_init.report import published, replication
 from prune_init.report.replication_figure import figure
 

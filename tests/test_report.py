@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("matplotlib")
-from prune_init import results
+from prune_init.record import results
 from prune_init.report.__main__ import main
 from prune_init.report.accuracy import accuracy
 from prune_init.report.density import density

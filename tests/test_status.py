@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from prune_init import results, run_status
 from prune_init.errors import InputError
+from prune_init.record import results
+from prune_init.record import status as run_status
 
 ME = "a" * 64
 HOLD = """
 import sys, time
 from pathlib import Path
-from prune_init import run_status
+from prune_init.record import status as run_status
 with run_status.recorded(Path(sys.argv[1]), "a" * 64, ["seed=1"]):
     print("began", flush=True)
     time.sleep(60)

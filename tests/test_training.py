@@ -21,7 +21,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 import prune_init
 from prune_init import load_masks
-from prune_init.building import build
+from prune_init.command.building import build
 from prune_init.pruning.weights import prunable
 from prune_init.scorers.random import Random
 from prune_init.training.history import History, write_csv

@@ -14,7 +14,7 @@ from wandb_endpoint import ENTITY, Endpoint
 from wandb_offline import OfflineRun, load
 
 from prune_init import wandb_dashboard
-from prune_init.results import commit
+from prune_init.record.results import commit
 from prune_init.training.wandb_run import WandbRun
 
 pytestmark = pytest.mark.slow

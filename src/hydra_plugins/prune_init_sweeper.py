@@ -40,8 +40,8 @@ class OnePassSweeper(BasicSweeper):
         from rich.console import Console
         from rich.progress import track
 
-        from prune_init.benchmark import plan
-        from prune_init.run_status import state
+        from prune_init.launching import plan
+        from prune_init.record.status import state
 
         assert self.config is not None and self.hydra_context is not None
         console = Console(highlight=False)

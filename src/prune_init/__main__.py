@@ -16,12 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune_init import explain, results, run_status
-from prune_init.console import Console
+from prune_init import explain
+from prune_init.command.console import Console
+from prune_init.command.interruption import Stopped, stoppable
 from prune_init.errors import one_of
 from prune_init.explain import one_line, shown
-from prune_init.interruption import Stopped, stoppable
-from prune_init.settings import identity
+from prune_init.record import results
+from prune_init.record import status as run_status
+from prune_init.record.settings import identity
 from prune_init.swept_groups import deferred
 
 
@@ -73,12 +75,12 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Read the data and only then import Lightning: who lacks files need not wait seconds to hear of it."""
-    from prune_init import building
+    from prune_init.command import building
 
     start = time.perf_counter()
     dataset = building.dataset(cfg)
     reading = time.perf_counter() - start
-    from prune_init import experiment, ranks
+    from prune_init.command import experiment, ranks
 
     with ranks.of_this_run_alone():
         return experiment.run(cfg, folder, Console(), dataset, reading)

@@ -4,6 +4,7 @@ import os
 import platform
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 
 def cores() -> int:
@@ -26,3 +27,10 @@ def processors() -> list[str]:
 def processor() -> str:
     """The model of the processor."""
     return next(iter(processors()), platform.processor())
+
+
+def on_processor(trainer: Any) -> bool:
+    """Whether the run is to be computed without a GPU, as far as this machine can tell."""
+    from torch import accelerator
+
+    return trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerator.is_available())

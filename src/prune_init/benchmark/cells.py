@@ -11,9 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune_init import kinds, results, run_status, settings
-from prune_init.benchmark.plan import Composer, plan
 from prune_init.errors import InputError
+from prune_init.launching.plan import Composer, plan
+from prune_init.record import kinds, results, settings
+from prune_init.record import status as run_status
 
 
 class Cell(NamedTuple):

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prune_init import results
 from prune_init.arguments import Parser
 from prune_init.benchmark.table import COLUMNS, SCHEMA, Row, flat
 from prune_init.errors import InputError
 from prune_init.files import whole
+from prune_init.record import results
 
 
 class Collected(NamedTuple):

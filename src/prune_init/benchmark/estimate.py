@@ -25,10 +25,10 @@ from rich.table import Table
 from prune_init import host
 from prune_init.arguments import Parser, whole
 from prune_init.benchmark.cells import Cell, cells, sweep
-from prune_init.benchmark.plan import Composer
 from prune_init.errors import InputError
 from prune_init.explain import one_line
 from prune_init.files import whole as written
+from prune_init.launching.plan import Composer
 
 STEPS = 20
 

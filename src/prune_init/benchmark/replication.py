@@ -18,11 +18,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init import results, run_status, settings
 from prune_init.arguments import Parser
 from prune_init.benchmark.collect import run_folders
 from prune_init.errors import InputError
 from prune_init.files import whole
+from prune_init.record import results, settings
+from prune_init.record import status as run_status
 
 SCHEMA = 1
 KEPT = Path("results/replication")

@@ -7,7 +7,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from prune_init import building
+from prune_init.command import building
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset

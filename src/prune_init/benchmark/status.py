@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prune_init import run_status
 from prune_init.arguments import Parser
-from prune_init.benchmark import plan
 from prune_init.benchmark.collect import run_folders
 from prune_init.errors import InputError
-from prune_init.results import read
+from prune_init.launching import plan
+from prune_init.record import status as run_status
+from prune_init.record.results import read
 
 STATES = ("done", "running", "failed", "missing")
 

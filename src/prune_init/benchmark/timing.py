@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from prune_init.assembly import make_data, make_module, make_trainer
 from prune_init.benchmark.stand_in import Source, shortened
+from prune_init.command.assembly import make_data, make_module, make_trainer
 from prune_init.training.datamodule import DataModule
 
 WARM = 2

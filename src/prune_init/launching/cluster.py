@@ -8,13 +8,13 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from prune_init import run_status
 from prune_init.errors import InputError
 from prune_init.launching.lock import locked
 from prune_init.launching.planned import Planned, plan
 from prune_init.launching.queue import active, job_name
 from prune_init.launching.report import Bar, returns, to_do
 from prune_init.launching.submission import Job, submit
+from prune_init.record import status as run_status
 
 POLL = 5.0
 """Seconds between looks at the queue."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init.benchmark.plan import plan as compose
+from prune_init.launching.plan import plan as compose
 
 OURS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
 """Options of the sweep, which its runs do not get."""

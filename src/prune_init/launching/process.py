@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from prune_init import run_status
 from prune_init.errors import InputError
 from prune_init.launching.planned import Planned
+from prune_init.record import status as run_status
 
 LOG = "output.log"
 CLUSTER = ("SLURM_", "SLURMD_", "SUBMITIT_", "SBATCH_", "SRUN_", "PMI_", "PMIX_")

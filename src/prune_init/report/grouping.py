@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from prune_init.record.settings import PLACES_WITHIN
 from prune_init.report.palette import rank
 from prune_init.report.runs import Run
 from prune_init.report.series import Panel, Point, Series
-from prune_init.settings import PLACES_WITHIN
 
 AVERAGED = ("seed", "sparsity", "exponent")
 """Keys of a configuration that do not make another series."""

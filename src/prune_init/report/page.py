@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from prune_init import results
+from prune_init.record import results
 from prune_init.report.cost import costs
 from prune_init.report.drawing import Drawing, ratio, sparsity
 from prune_init.report.palette import look

@@ -11,9 +11,9 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from prune_init import results
 from prune_init.errors import InputError, first_line
 from prune_init.explain import refused
+from prune_init.record import results
 from prune_init.training.dashboards import Plain, outcome
 
 SECONDS_TO_CONNECT = 30

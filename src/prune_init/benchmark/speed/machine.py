@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from prune_init import results
 from prune_init.host import processor, processors
+from prune_init.record import results
 
 
 def machine() -> dict[str, Any]:

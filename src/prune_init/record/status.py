@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from prune_init import results
 from prune_init.errors import InputError
 from prune_init.explain import one_line
 from prune_init.files import locked, whole
+from prune_init.record import results
 
 SCHEMA = 1
 LOG = "error.log"

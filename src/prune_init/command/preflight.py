@@ -13,12 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from prune_init import given_masks, kinds, limits, results, settings
-from prune_init.benchmark.plan import Composer
-from prune_init.building import check_devices
+from prune_init.command.building import check_devices
+from prune_init.command.trials import TRIALS
 from prune_init.errors import InputError, MissingDataError
 from prune_init.explain import shown
-from prune_init.trials import TRIALS
+from prune_init.launching.plan import Composer
+from prune_init.record import given_masks, kinds, limits, results, settings
 
 
 class Preflight(Callback):

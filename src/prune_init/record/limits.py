@@ -6,10 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init import given_masks
-from prune_init.building import on_processor
 from prune_init.errors import InputError, check_whole, one_of
-from prune_init.host import compiler
+from prune_init.host import compiler, on_processor
+from prune_init.record import given_masks
 
 CHOICES = {
     "scope": ("global", "layer"),

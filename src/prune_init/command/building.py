@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError
 from prune_init.explain import refusal, refused
+from prune_init.host import on_processor
 
 if TYPE_CHECKING:
     from prune_init.data.dataset import Dataset
@@ -39,13 +40,6 @@ def dataset(cfg: DictConfig) -> "Dataset":
     """The data set with its validation split."""
     made: Dataset = build(cfg.dataset)
     return made.split(cfg.validation, seed=cfg.seed)
-
-
-def on_processor(trainer: DictConfig) -> bool:
-    """Whether the run is to be computed without a GPU, as far as this machine can tell."""
-    from torch import accelerator
-
-    return trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerator.is_available())
 
 
 def check_devices(trainer: DictConfig) -> None:

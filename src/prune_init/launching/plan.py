@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, Node, OmegaConf, open_dict
 
-from prune_init import limits, settings
 from prune_init.errors import InputError
 from prune_init.files import whole
+from prune_init.record import limits, settings
 
 SCHEMA = 1
 FOLDER = ".sweeps"

@@ -12,8 +12,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init import given_masks
 from prune_init.errors import InputError
+from prune_init.record import given_masks
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
 """Keys that say where and how a run happens, not what it computes; they are no part of its identity ..."""

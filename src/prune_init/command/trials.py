@@ -10,11 +10,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init import building, given_masks
-from prune_init.building import build, chosen
+from prune_init.command import building
+from prune_init.command.building import build, chosen
 from prune_init.errors import InputError, check_whole, first_line
 from prune_init.explain import refusal, refused
 from prune_init.pruning.schedule import densities
+from prune_init.record import given_masks
 
 
 def network(config: DictConfig) -> None:

@@ -8,16 +8,16 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
-from prune_init import results
-from prune_init.assembly import check_batches, make_data, make_module, make_trainer
+from prune_init.command.assembly import check_batches, make_data, make_module, make_trainer
+from prune_init.command.console import Console
 from prune_init.compaction.export import save_onnx, save_program
-from prune_init.console import Console
 from prune_init.data.dataset import Dataset
-from prune_init.device import described
 from prune_init.files import whole
 from prune_init.pruning import masks
 from prune_init.pruning.cost import forget_peak
-from prune_init.settings import identity, resolved, scorer_name
+from prune_init.record import results
+from prune_init.record.device import described
+from prune_init.record.settings import identity, resolved, scorer_name
 from prune_init.training.dashboards import opened
 from prune_init.training.datamodule import DataModule
 from prune_init.training.history import History

@@ -15,14 +15,15 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from prune_init import building, given_masks
-from prune_init.building import build, check_devices, chosen
+from prune_init.command import building
+from prune_init.command.building import build, check_devices, chosen
 from prune_init.data.dataset import Dataset
 from prune_init.explain import refusal, refused
 from prune_init.loop import Progress, prune
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.result import PruneResult
-from prune_init.settings import identity
+from prune_init.record import given_masks
+from prune_init.record.settings import identity
 from prune_init.training.datamodule import DataModule
 from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
