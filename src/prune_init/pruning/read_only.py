@@ -23,8 +23,11 @@ def only_read(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Take back what forward does to the modules' attributes: which there are, and what lists and tensors hold."""
+def attributes_kept(model: nn.Module, *, numbers: bool = True) -> Iterator[None]:
+    """Take back what forward does to the modules' attributes: which there are, and what lists and tensors hold.
+
+    With `numbers=False` plain values that stay plain values, such as counters of calls, go on.
+    """
     modules = [(module, dict(module.__dict__)) for module in model.modules()]
     values = [value for _, attributes in modules for value in attributes.values()]
     tensors = [(value, value.detach().clone()) for value in values if isinstance(value, Tensor)]
@@ -33,8 +36,9 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, attributes in modules:
+            counted = {} if numbers else _counted(module.__dict__, attributes)
             module.__dict__.clear()
-            module.__dict__.update(attributes)
+            module.__dict__.update(attributes | counted)
         for container, before in held:
             if isinstance(container, list):
                 container[:] = before
@@ -42,6 +46,11 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
                 container.clear()
                 container.update(before)
         _restore(tensors)
+
+
+def _counted(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    plain = (bool, int, float, str)
+    return {k: v for k, v in now.items() if isinstance(v, plain) and isinstance(before.get(k), plain)}
 
 
 @torch.no_grad()

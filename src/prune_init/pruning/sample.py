@@ -107,7 +107,7 @@ def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
         _check_labels(output, y, label)
     try:
         found = loss(output, mapped(Tensor.clone, y))  # some losses write to their targets
-    except Exception as error:  # it is the user's own, and may fail in any way
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         given, made = (_described(part) for part in (y, output))
         why = f"the loss fails: {first_line(error)} (outputs of {made})"
         raise InputError("data", f"targets of {given}", why) from error

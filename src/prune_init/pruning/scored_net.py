@@ -25,7 +25,7 @@ Call = Callable[[nn.Module, Tensors, Tensors, Any], Any]
 def call(model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
     """What the model returns for a copy of x: some nets write to their input, or remember something."""
     args, kwargs = arguments(model, mapped(Tensor.clone, x))
-    with attributes_kept(model):
+    with attributes_kept(model, numbers=False):
         return functional_call(model, {**others, **weights}, args, kwargs)
 
 

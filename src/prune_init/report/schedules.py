@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from matplotlib.lines import Line2D
@@ -54,7 +54,7 @@ def _largest_cut(schedule: str, exponent: float, iterations: int) -> float:
     """Of all iterations, the largest sum of scores that one prunes, over the flow through the output layer."""
     torch.manual_seed(0)
     model = architecture("conv", 10, (1, 28, 28))
-    watched = Watched(SynFlow(iterations=iterations, shrinks=False))
+    watched = Watched(SynFlow(iterations=iterations))
     kept = prune(model, watched, 1 - 10**-exponent, schedule=schedule, input_shape=(1, 28, 28)).masks
     after = [masks for _, masks in watched.seen[1:]] + [kept]
     cuts = []
@@ -67,6 +67,8 @@ def _largest_cut(schedule: str, exponent: float, iterations: int) -> float:
 @dataclass(frozen=True)
 class Watched:
     """A scorer whose scores, and the masks they were computed under, are kept."""
+
+    shrinks: ClassVar = False  # what is watched has the shapes of the model's weights
 
     scorer: SynFlow
     seen: list[tuple[Tensors, Tensors]] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """FORCE: foresight connection sensitivity (de Jorge et al. 2021, section 4)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
@@ -16,7 +17,7 @@ class Force:
     iterations: int = 60
     mode: str = "train"
     examples_per_class: int = 10
-    revives: bool = True
+    revives: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w g| of every weight, pruned ones included; needs `data`."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prune_init.pruning.masks import Tensors, rank_in_layer
 from prune_init.pruning.scored_net import ScoredNet
@@ -19,7 +20,7 @@ class RandomErk:
 
     iterations: int = 1
     mode: str = "eval"
-    uses_density: bool = True
+    uses_density: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """Ranks in random order, over n d in a layer of n at density d."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prune_init.pruning.masks import Tensors, rank_in_layer
 from prune_init.pruning.scored_net import ScoredNet
@@ -17,7 +18,7 @@ class RandomUniformPlus:
 
     iterations: int = 1
     mode: str = "eval"
-    uses_density: bool = True
+    uses_density: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """Ranks in random order, over n d in a layer of n at density d."""

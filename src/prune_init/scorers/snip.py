@@ -1,6 +1,7 @@
 """SNIP: single-shot network pruning (Lee et al. 2019)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
@@ -20,7 +21,7 @@ class Snip:
     iterations: int = 1
     mode: str = "eval"
     examples_per_class: int = 10
-    shrinks: bool = True
+    shrinks: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w g| with g the gradient of the masked net; needs `data`."""

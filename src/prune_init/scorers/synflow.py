@@ -1,6 +1,7 @@
 """SynFlow: iterative synaptic flow pruning (Tanaka et al. 2020, algorithm 1)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -24,7 +25,7 @@ class SynFlow:
     mode: str = "eval"
     biases: bool = True
     dtype: torch.dtype = torch.float64
-    shrinks: bool = True
+    shrinks: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w| dR/d|w| of the masked net; needs `input_shape` or `example_input`."""
