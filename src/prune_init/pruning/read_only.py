@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_HOOKS = frozenset(nn.Module().__dict__) - {"_parameters", "_buffers", "_modules"}
+"""Attributes that every module has, the same at every pass unless a net changes its own hooks as it runs."""
+
 
 @contextmanager
 def only_read(model: nn.Module) -> Iterator[None]:
@@ -29,7 +32,8 @@ def attributes_kept(model: nn.Module, *, numbers: bool = True) -> Iterator[None]
     With `numbers=False` plain values that stay plain values, such as counters of calls, go on.
     """
     modules = [(module, dict(module.__dict__)) for module in model.modules()]
-    values = [value for _, attributes in modules for value in attributes.values()]
+    skipped = frozenset() if numbers else _HOOKS
+    values = [value for _, attributes in modules for key, value in attributes.items() if key not in skipped]
     tensors = [(value, value.detach().clone()) for value in values if isinstance(value, Tensor)]
     held: list[tuple[Any, Any]] = [(v, v.copy()) for v in values if isinstance(v, (dict, list, set))]
     try:

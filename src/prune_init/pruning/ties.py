@@ -203,20 +203,23 @@ def _noise(net: ScoredNet, scores: Tensors) -> dict[str, float]:
     x, y = net.seen
     quiet = replace(net, ledger=Ledger())
 
-    def gradient(step: float) -> Tensors:
-        weights = {name: (w * _perturbation(w, step)).requires_grad_() for name, w in net.weights.items()}
+    def gradient(weights: Tensors) -> Tensors:
         with forked(next(iter(weights.values())).device, seed=0):
             output = quiet(weights, x)
         objective = quiet.summed(output) if y is None else loss_of(net.loss, output, y)
         return {name: _some(g) for name, g in quiet.gradient(objective, weights, 0).items()}
 
-    one, other = gradient(0.0), gradient(4 * eps)
+    one = gradient(net.masked_weights())
+    other = gradient({name: _perturbed(w, 16 * eps).requires_grad_() for name, w in net.weights.items()})
     return {name: max(least[name], _relative_change(one[name], other[name])) for name in least}
 
 
-def _perturbation(w: Tensor, step: float) -> Tensor:
-    thirds = (torch.arange(w.numel(), device=w.device) % 3 - 1).to(w.dtype)
-    return (1 + step * thirds).view_as(w)
+def _perturbed(w: Tensor, step: float) -> Tensor:
+    """The weights, each changed by at most this part of itself, at random as far as its neighbours are concerned."""
+    drawn = torch.rand(4099, generator=torch.Generator().manual_seed(0), dtype=torch.float64).mul_(2).sub_(1)
+    factors = drawn.mul_(step).add_(1).to(w)
+    times = -(-w.numel() // len(factors))
+    return w.detach() * factors.repeat(times)[: w.numel()].view_as(w)
 
 
 def _some(g: Tensor) -> Tensor:
