@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -45,3 +46,28 @@ def test_a_stage_that_cannot_be_begun_fails(tmp_path: Path) -> None:
     (row,) = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
     assert done.returncode == 1 and (row["of"], row["passes"]) == ("rates", False)
     assert "0 checks passed, 1 failed" in done.stdout
+
+
+def test_a_tensor_of_rounding_alone_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from gpu_check.fits import gap
+
+    a = {"weight": torch.tensor([2.0, -4.0]), "dead": torch.tensor([3e-17, 0.0]), "steps": torch.tensor(7)}
+    assert gap(a, a | {"dead": torch.tensor([1e-17, 0.0])}) == (pytest.approx(5e-15), "dead")  # 2e-17 / (0.001 * 4)
+    assert gap(a, a | {"weight": torch.tensor([2.0, -3.0]), "steps": torch.tensor(8)}) == (0.25, "weight")
+
+
+def test_tables_show_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from gpu_check.table import markdown
+
+    rows = [
+        {"stage": "step", "ms": 1.23456},
+        {"stage": "step", "ms": 2.0},
+        {"stage": "step", "share": 0.2, "passes": False},
+    ]
+    shown = markdown(rows)
+    assert shown.startswith(
+        "| stage | passed | failed |\n| --- | --- | --- |\n| step | 0 | 1 |\n\n**step**\n\n| ms |\n"
+    )
+    assert "| 1.235 |\n| 2 |\n" in shown and "| 0.2 | False |" in shown

@@ -78,19 +78,13 @@ def main() -> None:
 
 def run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> bool:
     """Run the stages one after the other; whether all checks passed."""
-    begin = time.monotonic()
     beside = _start(REFERENCE, folder, quick=quick) if "big_masks" in stages else None
-    for name in stages:
-        left = limit - (time.monotonic() - begin)
-        if left < LEAST:
-            Report(folder, "done").say(of=name, ended=f"not begun: {left:.0f} s left", seconds=0.0, passes=False)
-            continue
-        start, own = time.monotonic(), STAGES[name].seconds * (10 if quick else 1)  # where it is quick, it is on a CPU
-        ended = _ended(_start(name, folder, quick=quick), min(own, left))
-        Report(folder, "done").say(of=name, ended=ended, seconds=time.monotonic() - start, passes=ended == "whole")
-    if beside is not None:
-        _kill(beside)
-        (folder / "reference.pt").unlink(missing_ok=True)
+    try:
+        _run(stages, folder, limit, quick=quick)
+    finally:
+        if beside is not None:
+            _kill(beside)
+            (folder / "reference.pt").unlink(missing_ok=True)
     found = rows(folder)
     (folder / "table.md").write_text(markdown(found))
     failed = [row for row in found if row.get("passes") is False]
@@ -98,6 +92,19 @@ def run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> bool:
     for row in failed:
         print("FAILED", row)
     return not failed
+
+
+def _run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> None:
+    begin, report = time.monotonic(), Report(folder, "done")
+    for name in stages:
+        start = time.monotonic()
+        left = limit - (start - begin)
+        if left < LEAST:
+            report.say(of=name, ended=f"not begun: {left:.0f} s left", seconds=0.0, passes=False)
+            continue
+        own = STAGES[name].seconds * (10 if quick else 1)  # what is quick is on a CPU
+        ended = _ended(_start(name, folder, quick=quick), min(own, left))
+        report.say(of=name, ended=ended, seconds=time.monotonic() - start, passes=ended == "whole")
 
 
 def _function(name: str) -> Callable[..., None]:
@@ -115,8 +122,9 @@ def _ended(stage: "subprocess.Popen[bytes]", seconds: float) -> str:
     try:
         status = stage.wait(seconds)
     except subprocess.TimeoutExpired:
-        _kill(stage)
         return f"stopped after {seconds:.0f} s"
+    finally:
+        _kill(stage)
     return f"exit status {status}" if status else "whole"
 
 

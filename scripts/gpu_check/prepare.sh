@@ -8,4 +8,5 @@ rm -rf .gpu && mkdir .gpu
 $PIP wheel --quiet --no-deps --wheel-dir .gpu .
 $PIP download --quiet --no-deps --only-binary=:all: --dest .gpu hydra-core==1.3.8 omegaconf==2.3.1
 $PIP wheel --quiet --no-deps --wheel-dir .gpu antlr4-python3-runtime==4.9.3  # has no wheel on PyPI
+git describe --always --dirty > .gpu/commit.txt  # which the wheel does not know
 ls .gpu

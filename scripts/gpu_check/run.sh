@@ -8,6 +8,7 @@ PYTHON=${PYTHON:-python3}
 SITE=$(mktemp -d)
 trap 'rm -rf "$SITE"' EXIT
 mkdir -p "$OUT"
+cp .gpu/commit.txt "$OUT"
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,temperature.gpu --format=csv | tee "$OUT/gpu.txt" || true
 $PYTHON -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$SITE" .gpu/*.whl
 cd "$OUT"  # not the repository: what is installed is what is checked
