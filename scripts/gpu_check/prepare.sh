@@ -4,8 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PIP="${PYTHON:-python3} -m pip"
-rm -rf .gpu && mkdir .gpu
+rm -rf .gpu build  # an earlier build would bring modules that are gone into the wheel
+mkdir .gpu
 $PIP wheel --quiet --no-deps --wheel-dir .gpu .
+rm -rf build
 $PIP download --quiet --no-deps --only-binary=:all: --dest .gpu hydra-core==1.3.8 omegaconf==2.3.1
 $PIP wheel --quiet --no-deps --wheel-dir .gpu antlr4-python3-runtime==4.9.3  # has no wheel on PyPI
 git describe --always --dirty > .gpu/commit.txt  # which the wheel does not know
