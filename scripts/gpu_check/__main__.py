@@ -1,0 +1,138 @@
+"""Run the check: each stage a process of its own with its own time limit, all of them within one limit.
+
+    python -m gpu_check --out FOLDER                  # everything; with `masks train` after it, these stages alone
+    python -m gpu_check --out FOLDER --quick --limit 3000    # tiny sizes: whether the check itself runs, on a CPU
+
+What is found goes into FOLDER/results.jsonl as it is found, and at the end into tables in FOLDER/table.md. The exit
+status is 0 if every check passed.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from gpu_check.report import RESULTS, Report, rows
+from gpu_check.table import markdown
+
+
+class Stage(NamedTuple):
+    """A function of the same name in a module, and the seconds that it may take."""
+
+    module: str
+    seconds: int
+
+
+STAGES = {
+    "env": Stage("card", 25),
+    "rates": Stage("card", 25),
+    "synflow": Stage("synflow", 75),
+    "masks": Stage("masks", 70),
+    "train": Stage("training", 70),
+    "step": Stage("steps", 60),
+    "lightning": Stage("epochs", 75),
+    "big_masks": Stage("masks", 50),
+    "paths": Stage("masks", 30),
+    "compact": Stage("steps", 60),
+    "compile": Stage("compiled", 100),
+    "together": Stage("together", 60),
+    "real": Stage("real", 70),
+}
+"""In this order. What a stage has not found by its limit is lost; the others go on."""
+REFERENCE = "reference"
+"""Runs beside the stages, for `big_masks`: the same on the CPU."""
+LEAST = 15
+"""Seconds below which no stage is begun."""
+
+
+def main() -> None:
+    """Run the chosen stages; or, in a process of its own, the one of `--one`."""
+    parser = argparse.ArgumentParser(
+        prog="gpu_check", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; default: all")
+    parser.add_argument("--out", type=Path, required=True, help="folder of what is found")
+    parser.add_argument("--limit", type=float, default=470, help="seconds for all stages")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        warnings.filterwarnings("ignore")
+        _function(options.one)(Report(options.out, options.one), quick=options.quick)
+        return
+    if unknown := set(options.stages) - set(STAGES):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in (RESULTS, "reference.pt"):  # of an earlier check
+        (options.out / name).unlink(missing_ok=True)
+    passed = run(options.stages or list(STAGES), options.out, options.limit, quick=options.quick)
+    sys.exit(0 if passed else 1)
+
+
+def run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> bool:
+    """Run the stages one after the other; whether all checks passed."""
+    beside = _start(REFERENCE, folder, quick=quick) if "big_masks" in stages else None
+    try:
+        _run(stages, folder, limit, quick=quick)
+    finally:
+        if beside is not None:
+            _kill(beside)
+            (folder / "reference.pt").unlink(missing_ok=True)
+    found = rows(folder)
+    (folder / "table.md").write_text(markdown(found))
+    failed = [row for row in found if row.get("passes") is False]
+    print(f"\n{sum(row.get('passes') is True for row in found)} checks passed, {len(failed)} failed")
+    for row in failed:
+        print("FAILED", row)
+    return not failed
+
+
+def _run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> None:
+    begin, report = time.monotonic(), Report(folder, "done")
+    for name in stages:
+        start = time.monotonic()
+        left = limit - (start - begin)
+        if left < LEAST:
+            report.say(of=name, ended=f"not begun: {left:.0f} s left", seconds=0.0, passes=False)
+            continue
+        own = STAGES[name].seconds * (10 if quick else 1)  # what is quick is on a CPU
+        ended = _ended(_start(name, folder, quick=quick), min(own, left))
+        report.say(of=name, ended=ended, seconds=time.monotonic() - start, passes=ended == "whole")
+
+
+def _function(name: str) -> Callable[..., None]:
+    module = "masks" if name == REFERENCE else STAGES[name].module
+    function: Callable[..., None] = getattr(import_module(f"gpu_check.{module}"), name)
+    return function
+
+
+def _start(name: str, folder: Path, *, quick: bool) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "gpu_check", "--one", name, "--out", str(folder), *(["--quick"] if quick else [])]
+    return subprocess.Popen(command, start_new_session=True)  # a session, so that its own processes end with it
+
+
+def _ended(stage: "subprocess.Popen[bytes]", seconds: float) -> str:
+    try:
+        status = stage.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return f"stopped after {seconds:.0f} s"
+    finally:
+        _kill(stage)
+    return f"exit status {status}" if status else "whole"
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""torch.compile: what it takes, and what it gains."""
+
+import time
+from typing import Any
+
+import torch
+from torch._dynamo.utils import counters
+
+from gpu_check.card import bf16
+from gpu_check.fits import fit
+from gpu_check.nets import DEVICE, net, wait
+from gpu_check.report import Report
+from gpu_check.steps import flops, per_step, rate, stepper
+
+CASES = [
+    ("vgg16", 128, "default"),
+    ("resnet18", 128, "default"),
+    ("vgg16", 128, "reduce-overhead"),
+    ("vgg16", 512, "default"),
+]
+
+
+def compile(report: Report, *, quick: bool) -> None:
+    """Steps of compiled nets; and an epoch under Lightning, whose last batch is smaller."""
+    highest = bf16(quick=quick)
+    for name, batch, mode in [("resnet8", 8, "default")] if quick else CASES:
+        case: dict[str, Any] = {"net": name, "batch": batch, "mode": mode}
+        with report.attempt(**case):
+            work, model = flops(name) * batch, net(name).to(DEVICE)
+            torch._dynamo.reset()
+            counters.clear()
+            model.compile(mode=mode)
+            act, start = stepper(model, batch), time.perf_counter()
+            act()
+            wait()
+            first, graphs = time.perf_counter() - start, counters["stats"]["unique_graphs"]
+            found = rate(per_step(act), batch, work, highest)
+            report.say(**case, first_step_s=first, graphs=graphs, **found, passes=graphs > 0)
+    torch._dynamo.reset()
+    counters.clear()
+    name, count, batch = ("resnet8", 48, 32) if quick else ("resnet20", 300, 128)
+    start = time.perf_counter()
+    leak = fit(name, 2, count=count, batch=batch, compiled=True).leak
+    graphs, took = counters["stats"]["unique_graphs"], time.perf_counter() - start
+    passes = graphs > 0 and leak == 0
+    report.say(case="two epochs under Lightning", graphs=graphs, seconds=took, leak=leak, passes=passes)

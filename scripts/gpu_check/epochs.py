@@ -1,0 +1,88 @@
+"""Epochs under Lightning, loader and tallies included, beside the same steps in a bare loop."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+import prune_init
+from gpu_check.card import bf16
+from gpu_check.fits import fit
+from gpu_check.nets import CUDA, DEVICE, net, once, wait
+from gpu_check.report import Report
+from gpu_check.steps import flops, judge, nets_and_batches, rate
+from prune_init.benchmark.speed.cases import SGD, images
+from prune_init.data.sampler import Sampler
+
+MOST = 1.05
+"""How much longer than the bare loop the Trainer may take on a GPU."""
+EPOCHS = 4
+"""Of which the first is not counted."""
+PRECISIONS = {"bf16-mixed": True, "32-true": False}
+"""By Lightning's name: whether the bare loop autocasts to bf16."""
+
+
+class Stopwatch(pl.Callback):
+    """Seconds of the training steps of each epoch, without its test and its checkpoint."""
+
+    def __init__(self) -> None:
+        self.seconds = list[float]()
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin, with an idle device."""
+        wait()
+        self._start = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """All steps are done when the device is."""
+        wait()
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def lightning(report: Report, *, quick: bool) -> None:
+    """The fastest of some epochs, so that what else the machine does counts for neither side."""
+    highest, steps = bf16(quick=quick), 2 if quick else 100
+    torch.backends.cudnn.benchmark = True  # as the Trainer of a run has it
+    for name, batch in nets_and_batches(quick=quick):
+        work, shares = flops(name) * batch, {}
+        for precision in PRECISIONS if batch <= 128 else ["bf16-mixed"]:
+            case: dict[str, Any] = {"net": name, "batch": batch, "precision": precision}
+            with report.attempt(**case):
+                ours = _trainer(name, batch, precision, steps) / steps
+                bare = _bare(name, batch, precision, steps) / steps
+                found = rate(ours, batch, work, highest)
+                shares[precision] = found["share"]
+                passes = ours <= MOST * bare if CUDA else None
+                report.say(**case, **found, bare_ms=1e3 * bare, overhead=ours / bare - 1, passes=passes)
+        judge(report, name, batch, {key: share for key, share in shares.items() if key == "bf16-mixed"})
+
+
+def _trainer(name: str, batch: int, precision: str, steps: int) -> float:
+    watch = Stopwatch()
+    options: Any = {"channels_last": True, "scorer": "random_uniform", "callbacks": [watch]}
+    fit(name, EPOCHS, count=steps * batch, batch=batch, precision=precision, **options)
+    return min(watch.seconds[1:])
+
+
+def _bare(name: str, batch: int, precision: str, steps: int) -> float:
+    """The same net, images, masks and optimiser; neither tallies nor Trainer."""
+    model = net(name).to(DEVICE)
+    result = prune_init.prune(model, "random_uniform", 0.98)
+    model.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD | {"lr": 0.05})
+    result.keep(optimizer)
+    count = steps * batch
+    loader = images(count).loader(Sampler(count, batch, seed=0), device=DEVICE, augment=0)
+
+    def epoch() -> None:
+        for x, y in loader:
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=PRECISIONS[precision]):
+                loss = F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return min([once(epoch) for _ in range(EPOCHS)][1:])

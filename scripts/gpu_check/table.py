@@ -1,0 +1,36 @@
+"""Tables for docs/ from the rows of the check: `python -m gpu_check.table FOLDER`."""
+
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from gpu_check.report import rows, shown
+
+Row = dict[str, Any]
+
+
+def markdown(found: list[Row]) -> str:
+    """How many checks passed, by stage, then every row: a table wherever rows of a stage have the same keys."""
+    parts = [_table([_verdicts(stage, found) for stage in dict.fromkeys(row["stage"] for row in found)])]
+    for (stage, _), group in groupby(found, key=_kind):
+        parts.append(f"**{stage}**\n\n" + _table([{k: v for k, v in row.items() if k != "stage"} for row in group]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _kind(row: Row) -> tuple[str, tuple[str, ...]]:
+    return row["stage"], tuple(row)
+
+
+def _verdicts(stage: str, found: list[Row]) -> Row:
+    verdicts = [row["passes"] for row in found if row["stage"] == stage and "passes" in row]
+    return {"stage": stage, "passed": sum(verdicts), "failed": len(verdicts) - sum(verdicts)}
+
+
+def _table(group: list[Row]) -> str:
+    lines = [list(group[0]), ["---"] * len(group[0]), *([shown(value) for value in row.values()] for row in group)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(markdown(rows(Path(sys.argv[1]))))
