@@ -92,7 +92,7 @@ MISTAKES = {
     "trainer.gradient_clip_val=3": "trainer.gradient_clip_val=3: is set by recipe.gradient_clip",
     "+trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0: allowed: whole numbers from 1",
     "+trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch=0: allowed: whole numbers from 1",
-    "+trainer.callbacks=[x]": "trainer.callbacks=['x']: is set by the run itself",
+    "+trainer.callbacks=[x]": "trainer.callbacks=['x']: is set by callbacks",
     "+trainer.enable_checkpointing=true": "trainer.enable_checkpointing=True: is set by checkpoint",
     "trainer.devices=0": "trainer.devices=0: allowed: whole numbers from 1, -1 or auto for all",
     "trainer.accelerator=gpus": "trainer.accelerator=gpus: did you mean gpu? allowed: auto, cpu, ",
@@ -196,7 +196,7 @@ SMALL = {
     "benchmark.replication nowhere": "folder=nowhere: is not a folder",
     "benchmark.replication .": "folder=.: holds no run that has trained for an epoch",
     "report.replication nowhere": "folder=nowhere: holds no cell.json; ",
-    "benchmark.speed --cases synflo vgg17": "--cases=vgg17: ",
+    "benchmark.speed.__main__ --cases synflo vgg17": "--cases=vgg17: ",
     "benchmark.status nowhere": "folder=nowhere: ",
 }
 

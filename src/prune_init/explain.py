@@ -71,11 +71,11 @@ def refusal(error: InstantiationException) -> str | None:
     cause = error.__cause__
     if isinstance(cause, InputError):
         return str(cause)
+    if isinstance(cause, ImportError) and str(error).startswith("Error in call"):  # it was told to import something
+        return " ".join(str(cause).split())
     if (broken := _broken_import(error)) is not None:
         return broken
     if isinstance(cause, (TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
-        return " ".join(str(cause).split())
-    if isinstance(cause, ImportError) and str(error).startswith("Error in call"):  # it was told to import something
         return " ".join(str(cause).split())
     if isinstance(cause, (ImportError, InstantiationException, type(None))):
         return str(error).splitlines()[0].split(", set env var")[0]

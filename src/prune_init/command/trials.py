@@ -140,8 +140,8 @@ TRIALS: dict[Callable[[DictConfig], None], list[str]] = {
     optimizer: ["recipe", "precision"],
     scorer: ["scorer"],
     functions: ["schedule", "scorer", "iterations", "ablation"],
-    loss: ["loss", "dataset"],
     callbacks: ["callbacks", "recipe"],
     network: ["architecture", "dataset", "include", "exclude", "masks"],
+    loss: ["loss", "dataset"],
 }
 """All of them, and the settings that each looks at."""
