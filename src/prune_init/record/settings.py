@@ -97,10 +97,10 @@ def name(cfg: DictConfig, identity: str) -> str:
     """What people look for and what differs from the defaults, then a hash of everything that defines the result."""
     what = [scorer_name(_root_=cfg), f"x{cfg.exponent:.2f}", f"s{cfg.seed}"]
     for key, default in TOLD.items():
-        value = OmegaConf.select(cfg, key)
-        if value != default and not (cfg.masks and key.partition(".")[0] in given_masks.CHOOSERS):
+        value = OmegaConf.select(cfg, key, default=default)
+        if value != default and not (cfg.get("masks") and key.partition(".")[0] in given_masks.CHOOSERS):
             what.append(_told(key.removesuffix(".name").rpartition(".")[2], value))
-    what += sorted(map(str, cfg.callbacks or {}))
+    what += sorted(map(str, cfg.get("callbacks") or {}))
     return f"{cfg.dataset.name}/{cfg.architecture.name}/{'-'.join(what)}-{identity[:8]}"
 
 
@@ -123,8 +123,8 @@ def identity(cfg: DictConfig) -> str:
     del plain["exponent"]
     plain["sparsity"] = f"{1 - plain['sparsity']:.9g}"
     for key, default in LATER.items():
-        if (plain[key] or default) == default:
-            del plain[key]
+        if (plain.get(key) or default) == default:
+            plain.pop(key, None)
     for group, key, default in LATER_WITHIN:
         if plain[group].get(key, default) == default:
             plain[group].pop(key, None)
@@ -140,7 +140,7 @@ def preset() -> str | None:
 
 def scorer_name(*, _root_: DictConfig) -> str:
     """Of the scorer, or what stands in its place."""
-    return given_masks.NAME if _root_.masks else str(_root_.scorer.name)
+    return given_masks.NAME if _root_.get("masks") else str(_root_.scorer.name)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         for key, value in cfg.items()
         if key not in PLACE
     }
-    if cfg.masks:
+    if cfg.get("masks"):
         plain |= {"masks": given_masks.facts(str(cfg.masks)).checksum, "scorer": {"name": given_masks.NAME}}
     return plain
 
