@@ -219,6 +219,14 @@ def test_planning_composes_once_per_choice_of_groups(sweep, monkeypatch):
     assert len(composed) == 5
 
 
+def test_no_value_of_one_job_is_left_in_another(sweep) -> None:  # type: ignore[no-untyped-def]
+    loader, config, _ = sweep()
+    compose = plan.Composer(loader, config)
+    jobs = [["scorer=snip", "iterations=7"], ["scorer=snip", "seed=1"], ["scorer=snip", "iterations=7", "seed=2"]]
+    found = [[compose(job, 0)[key] for key in ("iterations", "seed")] for job in [*jobs, *reversed(jobs)]]
+    assert found == [[7, 0], [None, 1], [7, 2], [7, 2], [None, 1], [7, 0]]
+
+
 def test_two_jobs_in_one_folder_are_refused(sweep):
     with pytest.raises(InputError, match=r"two runs would share it: exponent=1 .*; exponent=1\.0 "):
         plan.plan(*sweep("exponent=1,1.0", "seed=0"))

@@ -71,7 +71,8 @@ def plan(
 class Composer:
     """Composes jobs of a sweep, Hydra's 0.1 to 0.2 s only once per combination of group choices.
 
-    Plain values such as `seed=1` are set afterwards, which is what Hydra does with them as well.
+    Plain values such as `seed=1` are set afterwards, which is what Hydra does with them as well; so a configuration
+    serves only jobs that set the same keys, and no value of one job is left in another.
     """
 
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
@@ -82,10 +83,10 @@ class Composer:
 
     def __call__(self, job: Sequence[str], number: int) -> DictConfig:
         """The configuration of one job, good until the next call."""
-        slow = tuple(override for override in job if not self._quick(override))
-        if slow not in self._composed:
-            self._composed[slow] = self._loader.load_sweep_config(self._config, list(job))
-        cfg = self._composed[slow]
+        kind = tuple(self._parse(o).key_or_group if self._quick(o) else o for o in job)
+        if kind not in self._composed:
+            self._composed[kind] = self._loader.load_sweep_config(self._config, list(job))
+        cfg = self._composed[kind]
         if not _in_own_place(cfg):  # a place of the user's own may hang on anything
             cfg = self._loader.load_sweep_config(self._config, list(job))
             with open_dict(cfg.hydra.job):
