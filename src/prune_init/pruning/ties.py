@@ -14,15 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_init.pruning.chance import forked
-from prune_init.pruning.cost import Ledger
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.sample import loss_of
+from prune_init.pruning.noise import relative_rounding
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.selection import Choice
-
-ROUNDING = 8
-"""Scores that differ by no more than this many units of relative rounding count as equal."""
 
 NOISE = 0.1
 """From this median relative change on, under a change of all weights by some units of rounding, scores are noise."""
@@ -107,7 +102,7 @@ class TieWatch:
     def look(self, iteration: int, scores: Tensors, before: Tensors, choice: Choice, *, by_layer: bool) -> None:
         """Compare the lowest score kept and the highest one removed; to be called while `before` still holds."""
         if iteration == 1:
-            self._noise = _noise(self._net, scores)
+            self._noise = relative_rounding(self._net, scores)
             kinds = {n: self._kind(n, s if before[n].all() else s[before[n]]) for n, s in scores.items()}
             self._unscored = {name: kind for name, kind in kinds.items() if kind is not None}
         if not (by_layer or self._close(choice)):
@@ -185,52 +180,6 @@ def _survivors(cut: _Cut, masks: Tensors, stay: int) -> Ties:
         return Ties()
     layers = {name: kept[name] + cut.removed[name] for name in kept if kept[name] + cut.removed[name]}
     return Ties(total / stay, total, removed, cut.iteration, cut.score, layers)
-
-
-def _noise(net: ScoredNet, scores: Tensors) -> dict[str, float]:
-    """The relative rounding of each layer's scores.
-
-    It is measured, by a pass with weights that differ by some units of rounding, where that costs one example; and
-    elsewhere only where scores of a layer are so small that they may be noise.
-    """
-    dtype = next(iter(scores.values())).dtype
-    eps = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
-    least = dict.fromkeys(scores, ROUNDING * eps)
-    sums = {name: float(score.abs().sum()) for name, score in scores.items()}
-    suspect = any(0 < value < eps**0.5 * max(sums.values()) for value in sums.values())
-    if net.seen is None or not (net.examples <= 1 or suspect):
-        return least
-    x, y = net.seen
-    quiet = replace(net, ledger=Ledger())
-
-    def gradient(weights: Tensors) -> Tensors:
-        with forked(next(iter(weights.values())).device, seed=0):
-            output = quiet(weights, x)
-        objective = quiet.summed(output) if y is None else loss_of(net.loss, output, y)
-        return {name: _some(g) for name, g in quiet.gradient(objective, weights, 0).items()}
-
-    one = gradient(net.masked_weights())
-    other = gradient({name: _perturbed(w, 16 * eps).requires_grad_() for name, w in net.weights.items()})
-    return {name: max(least[name], _relative_change(one[name], other[name])) for name in least}
-
-
-def _perturbed(w: Tensor, step: float) -> Tensor:
-    """The weights, each changed by at most this part of itself, at random as far as its neighbours are concerned."""
-    drawn = torch.rand(4099, generator=torch.Generator().manual_seed(0), dtype=torch.float64).mul_(2).sub_(1)
-    factors = drawn.mul_(step).add_(1).to(w)
-    times = -(-w.numel() // len(factors))
-    return w.detach() * factors.repeat(times)[: w.numel()].view_as(w)
-
-
-def _some(g: Tensor) -> Tensor:
-    """A sample of a gradient: its median is that of the whole, nearly."""
-    return g.flatten()[:: max(1, g.numel() // 4096)]
-
-
-def _relative_change(one: Tensor, other: Tensor) -> float:
-    size = torch.maximum(one.abs(), other.abs())
-    there = size > 0
-    return float(((one - other).abs()[there] / size[there]).median()) if there.any() else 0.0
 
 
 def _cause(model: nn.Module, kinds: set[str], *, by_gradient: bool) -> str:
