@@ -44,7 +44,7 @@ def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, 
     return ranked
 
 
-def places_of(mask: Tensor) -> Tensor:
+def indices_of(mask: Tensor) -> Tensor:
     """Where a vector of booleans is True, int64."""
     if mask.device.type == "cpu":
         return torch.from_numpy(mask.numpy().nonzero()[0])  # ten times faster than torch's

@@ -143,8 +143,10 @@ class ScoredNet:
 
         def products() -> Iterator[Tensors]:
             for loss, n in self.losses(weights, temperature):
-                slopes = self.gradient(loss, weights, n, twice=True)
-                yield self.gradient(torch.stack([(slopes[k] * v).sum() for k, v in vector.items()]).sum(), weights, 0)
+                gradients = self.gradient(loss, weights, n, twice=True)
+                yield self.gradient(
+                    torch.stack([(gradients[k] * v).sum() for k, v in vector.items()]).sum(), weights, 0
+                )
                 self.ledger.hessian += n
 
         return total(products())

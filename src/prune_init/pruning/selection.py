@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from prune_init.pruning.masks import PIECE, places_of
+from prune_init.pruning.masks import PIECE, indices_of
 
 STRIDE = 499  # of the sample; a prime, so that no layer's shape divides it
 SMALL = 1 << 16  # candidates that are sorted out at once
@@ -46,15 +46,15 @@ def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep:
     if keep >= total:
         return Choice({n: torch.empty(0, dtype=torch.int64, device=score.device) for n, score in scores.items()})
     low, high = _bracket(scores, candidates, keep / total) if total > SMALL else (-math.inf, math.inf)
-    names, places, values = _not_above(scores, candidates, high)
-    inside = places_of(values >= low)
+    names, indices, values = _not_above(scores, candidates, high)
+    inside = indices_of(values >= low)
     go = total - keep - (len(values) - len(inside))
     if not 0 < go < len(inside):  # the sample was unlucky, or all candidates go
-        names, places, values = _not_above(scores, candidates, math.inf)
+        names, indices, values = _not_above(scores, candidates, math.inf)
         inside, go = torch.arange(len(values), device=values.device), total - keep
     smallest = _smallest(values[inside], go)
-    gone = torch.ones_like(values, dtype=torch.bool).index_copy_(0, inside, smallest)
-    parts = [part[chosen] for part, chosen in zip(places, gone.split([len(p) for p in places]), strict=True)]
+    goes = torch.ones_like(values, dtype=torch.bool).index_copy_(0, inside, smallest)
+    parts = [part[chosen] for part, chosen in zip(indices, goes.split([len(p) for p in indices]), strict=True)]
     pruned = {name: torch.cat([p for of, p in zip(names, parts, strict=True) if of == name]) for name in scores}
     near = values[inside]
     kept, removed = near[~smallest], near[smallest]
@@ -67,7 +67,7 @@ def _smallest(values: Tensor, count: int) -> Tensor:
         return torch.zeros_like(values, dtype=torch.bool)
     cut = values.kthvalue(count).values
     chosen = values < cut
-    equal = places_of(values == cut)
+    equal = indices_of(values == cut)
     chosen[equal[len(equal) - (count - int(torch.count_nonzero(chosen))) :]] = True
     return chosen
 
@@ -75,18 +75,18 @@ def _smallest(values: Tensor, count: int) -> Tensor:
 def _not_above(
     scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], high: Tensor | float
 ) -> tuple[list[str], list[Tensor], Tensor]:
-    """The candidates whose scores are at most `high`: by piece, the name of the tensor and the places; all scores."""
-    names, places, values = [], [], []
+    """The candidates whose scores are at most `high`: by piece, the name of the tensor and the indices; all scores."""
+    names, indices, values = [], [], []
     for name, score in scores.items():
         score, mask = score.flatten(), candidates[name].flatten()
         size = PIECE if score.device.type == "cpu" else max(1, score.numel())
         for start in range(0, max(1, score.numel()), size):
             piece = score[start : start + size]
-            found = places_of((piece <= high).logical_and_(mask[start : start + size]))
+            found = indices_of((piece <= high).logical_and_(mask[start : start + size]))
             names.append(name)
             values.append(piece.index_select(0, found))
-            places.append(found + start)
-    return names, places, torch.cat(values)
+            indices.append(found + start)
+    return names, indices, torch.cat(values)
 
 
 def _bracket(

@@ -29,7 +29,9 @@ class GraspSubmission:
         return {name: -net.weights[name] * product for name, product in products.items()}
 
     def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: Any, y: Any) -> Tensors:
-        slopes = net.gradient(loss_of(net.loss, net(weights, x), y), weights, size(x), twice=True)
-        norm = torch.stack([(slope * net.masks[name]).square().sum() for name, slope in slopes.items()]).sum() / 2
+        gradients = net.gradient(loss_of(net.loss, net(weights, x), y), weights, size(x), twice=True)
+        norm = (
+            torch.stack([(gradient * net.masks[name]).square().sum() for name, gradient in gradients.items()]).sum() / 2
+        )
         net.ledger.hessian += size(x)
         return net.gradient(norm, weights, 0)

@@ -48,10 +48,10 @@ class NtkSap:
         """|d/dm| of the masked net, 0 for pruned weights; needs `input_shape`."""
         net.once(keep_deviations)
         net.examples = self.batches * self.batch_size
-        summed = total(self._slopes(net) for _ in range(self.batches))
-        return {name: slope.abs_() for name, slope in summed.items()}
+        summed = total(self._mask_gradients(net) for _ in range(self.batches))
+        return {name: gradient.abs_() for name, gradient in summed.items()}
 
-    def _slopes(self, net: ScoredNet) -> Tensors:
+    def _mask_gradients(self, net: ScoredNet) -> Tensors:
         """The gradient by the masks, for one draw of weights, inputs and noise, in this order."""
         weights = {name: deviation * _normal(net, deviation) for name, deviation in net.weights.items()}
         x = self._noise(net)

@@ -38,10 +38,10 @@ class ProsPr:
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w_0 dL_M/dw_0| of the masked net; needs `data`, at least one example more than steps."""
         others = {name: net.others[name] for name, _ in net.model.named_parameters() if name in net.others}
-        slope = self._slope(_parts(net, self.steps + 1), net.weights | others)
-        return {name: (w * slope[name]).abs_() for name, w in net.weights.items()}
+        gradient = self._gradient(_parts(net, self.steps + 1), net.weights | others)
+        return {name: (w * gradient[name]).abs_() for name, w in net.weights.items()}
 
-    def _slope(self, parts: list[ScoredNet], values: Tensors) -> Tensors:
+    def _gradient(self, parts: list[ScoredNet], values: Tensors) -> Tensors:
         """dL_M/dw_k at these values w_k, with steps on all parts but the last still to be taken.
 
         It is s - rate H_k s, with s = dL_M/dw_k+1 and H_k the Hessian of L_k at w_k: what backpropagation through
@@ -56,10 +56,10 @@ class ProsPr:
         device = next(iter(weights.values())).device
         reseed(device, seed)  # both passes over this part need the same dropout
         steps = _live(net, net.loss_gradient(weights))
-        slope = self._slope(later, {name: value - self.rate * steps.pop(name) for name, value in values.items()})
+        gradient = self._gradient(later, {name: value - self.rate * steps.pop(name) for name, value in values.items()})
         reseed(device, seed)
-        bend = net.hessian_times(_live(net, slope), weights)
-        return {name: s - self.rate * bend[name] for name, s in slope.items()}
+        product = net.hessian_times(_live(net, gradient), weights)
+        return {name: s - self.rate * product[name] for name, s in gradient.items()}
 
 
 def _live(net: ScoredNet, tensors: Tensors) -> Tensors:
