@@ -147,6 +147,15 @@ def test_results(tmp_path: Path) -> None:
     assert survive(tmp_path / "result.json", read, cases=150, exact=False) > 75
 
 
+def test_a_status_that_lacks_a_key_says_nothing(tmp_path: Path) -> None:
+    run_status.fail(tmp_path, IDENTITY, ["seed=1"], "out of luck")
+    path, row = tmp_path / "status.json", run_status.read(tmp_path)
+    assert row is not None
+    for key in ("log", "error", "pid", "slurm_job"):
+        path.write_text(json.dumps({k: v for k, v in row.items() if k != key}))
+        assert run_status.read(tmp_path) is None, key
+
+
 def test_what_is_said_of_a_sweep(tmp_path: Path) -> None:
     """Its plan, and what a run left that failed: neither keeps anybody from hearing of the other runs."""
     plan.write(tmp_path, [plan.Planned("a", IDENTITY, ["seed=1"]), plan.Planned("b", "f" * 64, ["seed=2"])], "sweep")

@@ -154,7 +154,7 @@ def test_a_foreign_checkpoint_is_not_resumed(command, tmp_path, monkeypatch):  #
 @pytest.mark.slow
 def test_two_hundred_prunings_need_the_memory_of_a_few() -> None:
     code = """
-import gc, torch, prune_init
+import ctypes, gc, torch, prune_init
 from torch import nn
 def once(seed, scorer):
     torch.manual_seed(seed)
@@ -165,6 +165,7 @@ def once(seed, scorer):
     result.keep(torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9))
 def memory():
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free, though in pieces, is not needed
     return int(open('/proc/self/statm').read().split()[1]) * 4096
 scorers = prune_init.scorers()
 for n in range(26): once(n, scorers[n % len(scorers)])
@@ -175,4 +176,4 @@ print((memory() - before) // 2**20)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     # One net is 1.4 MB: had each pruning left its net behind, or its masks, this would be 280 MB or 70 MB.
-    assert int(done.stdout) < 30
+    assert int(done.stdout) < 10

@@ -55,7 +55,8 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     ours = isinstance(status, dict) and status.get("schema") == SCHEMA
-    return status if ours and all(isinstance(status.get(key), kind) for key, kind in KINDS.items()) else None
+    complete = ours and all(key in status and isinstance(status[key], kind) for key, kind in KINDS.items())
+    return status if complete else None
 
 
 def fail(folder: Path, identity: str, overrides: Sequence[str], error: str, log: Path | None = None) -> None:
