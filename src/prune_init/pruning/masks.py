@@ -68,7 +68,7 @@ def save(path: str | os.PathLike[str], masks: Tensors, metadata: Mapping[str, ob
     held = {name: mask.detach().cpu().contiguous() for name, mask in masks.items()}
     try:
         with whole(Path(path)) as partial:
-            save_file(held, partial, {**notes, CHECKSUM: _checksum(held, notes)})
+            save_file(held, partial, {**notes, CHECKSUM: checksum(held, notes)})
     except (SafetensorError, OSError) as error:
         raise InputError("path", path, f"cannot be written ({first_line(error)})") from None
 
@@ -90,14 +90,15 @@ def load_masks(path: str | os.PathLike[str]) -> Tensors:
     for name, mask in masks.items():
         if mask.dtype != torch.bool:
             raise InputError("path", path, f"{name} is {mask.dtype}, but masks are torch.bool")
-    if CHECKSUM in notes and notes.pop(CHECKSUM) != _checksum(masks, notes):
+    if CHECKSUM in notes and notes.pop(CHECKSUM) != checksum(masks, notes):
         raise InputError("path", path, "damaged: its contents do not have its checksum")
     return masks
 
 
-def _checksum(masks: Tensors, notes: Mapping[str, str]) -> str:
+def checksum(masks: Tensors, notes: Mapping[str, str]) -> str:
+    """SHA-256 of notes, names, shapes and values: what a mask file holds, not how it is written."""
     digest = hashlib.sha256(json.dumps(dict(notes), sort_keys=True).encode())
     for name, mask in sorted(masks.items()):
         digest.update(f"{name} {tuple(mask.shape)}".encode())
-        digest.update(mask.numpy().tobytes())
+        digest.update(mask.contiguous().numpy().tobytes())
     return digest.hexdigest()

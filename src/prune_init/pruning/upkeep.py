@@ -23,7 +23,8 @@ def apply_masks(model: nn.Module, masks: Tensors) -> None:
     Raises:
         InputError: a mask has no parameter of its name and shape, or is not boolean.
     """
-    masking.apply(named_masks(model, masks), weights_of(model, masks))
+    known = named_masks(model, masks)
+    masking.apply(known, _weights_of(model, known))
 
 
 def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, ...]:
@@ -43,7 +44,8 @@ def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> 
     Raises:
         InputError: a mask that does not fit, or an optimiser of another net.
     """
-    weights, known = weights_of(model, masks), named_masks(model, masks)
+    known = named_masks(model, masks)
+    weights = _weights_of(model, known)
     handles = hold(weights, known, optimizer)
     masking.apply(known, weights)
     return *handles, optimizer.register_step_pre_hook(_Owned(inside(model), weights))
@@ -99,10 +101,9 @@ class _Masked:
         return gradient.masked_fill(~self.mask, 0.0)
 
 
-def weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
-    """The parameters that the masks are for, by the masks' names without those of wrappers."""
-    known = named_masks(model, masks)
-    return {name: p for name, p in inside(model).named_parameters() if name in known}
+def _weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
+    """The parameters that these masks are for."""
+    return {name: p for name, p in inside(model).named_parameters() if name in masks}
 
 
 def named_masks(model: nn.Module, masks: Tensors) -> Tensors:

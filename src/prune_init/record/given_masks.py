@@ -1,6 +1,5 @@
 """`masks=FILE`: masks that are there already, in place of a scorer. Needs torch only when they are read."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -59,13 +58,11 @@ def facts(path: str) -> Facts:
 
 @cache
 def _facts(path: str, *_: int) -> Facts:
+    from prune_init.pruning.masks import checksum
+
     masks = read(path)
-    digest = hashlib.sha256()
-    for name, mask in sorted(masks.items()):
-        digest.update(f"{name} {tuple(mask.shape)}".encode())
-        digest.update(mask.contiguous().numpy().tobytes())
     kept, size = sum(int(mask.sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
-    return Facts(1 - kept / size, digest.hexdigest())
+    return Facts(1 - kept / size, checksum(masks, {}))
 
 
 def check_alone(overrides: Iterable[str]) -> None:
