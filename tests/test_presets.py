@@ -280,12 +280,9 @@ def test_status_tells_missing_killed_torn_and_unplanned_runs(tmp_path, monkeypat
     for folder, identity in ((folders[0], runs[0].identity), (folders[3], "f" * 64)):
         results.write(folder, {"status": "complete", "identity": identity})
     told = {"schema": 1, "status": "running", "identity": runs[1].identity, "pid": 2**22 + 1, "process_started": 1}
-    host = socket.gethostname()
-    (folders[1] / "status.json").write_text(
-        json.dumps(
-            {**told, **dict.fromkeys(("started", "updated"), "2026-11-23"), "host": host, "overrides": [], "attempt": 1}
-        )
-    )
+    told |= {"host": socket.gethostname(), "overrides": [], "attempt": 1}
+    told |= dict.fromkeys(("started", "updated"), "2026-11-23") | dict.fromkeys(("slurm_job", "error", "log"))
+    (folders[1] / "status.json").write_text(json.dumps(told))
     (folders[2] / "result.json").write_text('{"schema"')
     assert [(title, dict(counts)) for title, counts in status.progress(tmp_path).sweeps] == [
         ("figure1", {"done": 1, "failed": 2, "missing": 1}),
