@@ -16,7 +16,6 @@ import prune_init
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
-README = DOCUMENTS["README.md"]
 MINUTES = {"prune_init.analysis.published"}
 """What tests of their own run in part."""
 SHORTER = {"prune_init": ["recipe.epochs=1"], "prune_init.analysis.cost": ["--datasets", "CIFAR-100"]}
@@ -113,16 +112,22 @@ def test_make_targets_exist():
     assert named and named <= known
 
 
-def test_the_library_example(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
+def test_the_library_example(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = torchvision.models.resnet18(num_classes=10)
     names = {
         "model": model,
         "example_input": torch.zeros(1, 3, 32, 32),
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "batches": [(torch.randn(10, 3, 32, 32), torch.arange(10))],
+        "loss": torch.nn.functional.cross_entropy,
     }
-    exec("\n".join(blocks("python", README)).replace("sparsity=0.98,", "sparsity=0.98, iterations=2,"), names)
-    assert names["result"].sparsity == pytest.approx(0.98, abs=1e-6) and (tmp_path / "masks.safetensors").exists()
+    (code,) = blocks("python", DOCUMENTS[name])
+    exec(code.replace("sparsity=0.98,", "sparsity=0.98, iterations=2,"), names)
+    sparsity, saved = {"README.md": (0.98, True), "docs/library.md": (0.95, False)}[name]
+    assert names["result"].sparsity == pytest.approx(sparsity, abs=1e-6)
+    assert (tmp_path / "masks.safetensors").exists() == saved
 
 
 @pytest.mark.slow
@@ -145,4 +150,4 @@ def test_the_scorer_of_contributing(tmp_path):
 def test_every_choice_of_every_group_is_named():
     for group in ("dataset", "recipe", "lifecycle", "ablation", "logger", "scorer", "loss", "callbacks"):
         for choice in (ROOT / "conf" / group).glob("*.yaml"):
-            assert f"`{choice.stem}`" in README, f"{group}={choice.stem}"
+            assert f"`{choice.stem}`" in "".join(DOCUMENTS.values()), f"{group}={choice.stem}"
