@@ -1,6 +1,7 @@
 """Choosing, ranking and storing masks."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -39,20 +40,32 @@ def by_sorting(scores, candidates, keep):
     return {name: torch.tensor([(name, i) in kept for i in range(len(t))]) for name, t in scores.items()}
 
 
-def kept_of(scores, candidates, keep):
-    """The masks without those that are lowest."""
-    gone = selection.lowest(scores, candidates, keep).pruned
+def kept_of(scores, candidates, keep, lowest=selection.lowest):
+    """The masks without those that are lowest, and the choice."""
+    total = masks.count(candidates)
+    choice = lowest(scores, candidates, keep, total)
     kept = {name: mask.clone() for name, mask in candidates.items()}
-    for name, places in gone.items():
-        assert kept[name].view(-1)[places].all()  # candidates alone go
-        kept[name].view(-1)[places] = False
+    for name, where in choice.pruned.items():
+        assert kept[name].view(-1)[where].all()  # candidates alone go
+        masks.fill(kept[name], where, False)
+    if keep < total:
+        pruned = torch.cat([score[candidates[name] & ~kept[name]] for name, score in scores.items()])
+        left = torch.cat([score[mask] for score, mask in zip(scores.values(), kept.values(), strict=True)])
+        assert choice.highest_removed == pruned.max()
+        assert choice.lowest_kept == (left.min() if len(left) else math.inf)
     return kept
 
 
-@given(layers(), st.integers(0, 50))
-def test_what_is_not_lowest_is_the_sorted_definition(drawn, keep):
+def on_another_device(scores, candidates, keep, total):
+    """The way that `lowest` takes where a CPU's is slow."""
+    return selection._by_sorting(scores, candidates, total - keep) if keep < total else selection.Choice({})
+
+
+@pytest.mark.parametrize("lowest", [selection.lowest, on_another_device])
+@given(drawn=layers(), keep=st.integers(0, 50))
+def test_what_is_not_lowest_is_the_sorted_definition(lowest, drawn, keep):
     scores, candidates = drawn
-    found = kept_of(scores, candidates, keep)
+    found = kept_of(scores, candidates, keep, lowest)
     expected = by_sorting(scores, candidates, keep)
     assert all(torch.equal(found[name], expected[name]) for name in scores)
 

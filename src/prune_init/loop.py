@@ -140,7 +140,7 @@ def _iterate(
     shrinking = Shrinking(net, possible=possible and len(densities) > 1)
     watch = TieWatch(net, shrinking.whole)
     scores: Tensors = {}
-    flops = 0
+    flops, total = 0, masking.count(everything)
     for iteration, (density, keep) in enumerate(zip(densities, keeps, strict=True), start=1):
         if shrinking.advance(density) or iteration == 1:
             with Flops() as counter:
@@ -151,9 +151,10 @@ def _iterate(
         net.ledger.flops += flops
         candidates = {name: mask.clone() for name, mask in everything.items()} if revives else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
-        choice = lowest(ranked, candidates, keep)
+        choice = lowest(ranked, candidates, keep, total)
         watch.look(iteration, scores, candidates, choice, by_layer=scope == "layer")
         shrinking.remove(choice.pruned, candidates)
+        total = total if revives else min(total, keep)
         if progress is not None:
             progress(iteration, len(densities))
     scores = shrinking.finish(scores)

@@ -134,9 +134,12 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
             raise InputError("scorer", name, f"scores are {found}; a scorer must return tensors of real numbers")
         if score.shape != weights[name].shape:
             raise InputError("scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}")
-        # A sum is finite only if all its terms are; where it overflows, look closer.
-        if not score.sum().isfinite() and not score.isfinite().all():
-            raise InputError("scores", name, "not finite; try dtype=torch.float64 or look at the net's initialisation")
+    # A sum is finite only if all its terms are; where it overflows, look closer.
+    if not torch.stack([score.sum().isfinite() for score in scores.values()]).all():
+        for name, score in scores.items():
+            if not score.isfinite().all():
+                how = "not finite; try dtype=torch.float64 or look at the net's initialisation"
+                raise InputError("scores", name, how)
     return {name: score.detach() for name, score in scores.items()}
 
 

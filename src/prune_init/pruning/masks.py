@@ -44,6 +44,19 @@ def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, 
     return ranked
 
 
+def count(masks: Mapping[str, Tensor]) -> int:
+    """How many weights are kept."""
+    return sum(int(torch.count_nonzero(mask)) for mask in masks.values())
+
+
+def fill(tensor: Tensor, where: Tensor, value: float) -> None:
+    """Set some elements of a contiguous tensor, those of a mask or of flat indices, in place."""
+    if where.dtype == torch.bool:
+        tensor.masked_fill_(where.view_as(tensor), value)
+    else:
+        tensor.view(-1).index_fill_(0, where, value)
+
+
 def indices_of(mask: Tensor) -> Tensor:
     """Where a vector of booleans is True, int64."""
     if mask.device.type == "cpu":

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_init.pruning.masks import Tensors
+from prune_init.pruning.masks import Tensors, fill
 from prune_init.pruning.noise import relative_rounding
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.selection import Choice
@@ -156,7 +156,7 @@ class TieWatch:
         """Note the tied weights of layers that were ranked together, kept and removed."""
         goes = {name: torch.zeros_like(before[name]) for name in names}
         for name in names:
-            goes[name].view(-1)[pruned[name]] = True
+            fill(goes[name], pruned[name], True)
         stays = {name: before[name] & ~goes[name] for name in names}
         lows = [(float(scores[name][stays[name]].min()), name) for name in names if stays[name].any()]
         highs = [(float(scores[name][goes[name]].max()), name) for name in names if goes[name].any()]

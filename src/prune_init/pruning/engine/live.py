@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prune_init.pruning.masks import PIECE, indices_of
+from prune_init.pruning.masks import PIECE, fill, indices_of
 
 
 class LiveWeight:
@@ -86,9 +86,9 @@ class LiveWeight:
         return self._matrix
 
     def clear(self, entries: Tensor, pruned: Tensor) -> None:
-        """Set entries to 0, in the matrix as well if it holds them."""
+        """Set entries, of a mask or of indices, to 0; in the matrix, which only a CPU has, as well if it holds them."""
         held = self._holds(entries)
-        entries.index_fill_(0, pruned, 0)
+        fill(entries, pruned, 0)
         if self._matrix is not None and self.indices is not None and held:
             self._matrix.view(-1).index_fill_(0, self.indices[pruned], 0)
         self._held = (entries.detach(), entries._version) if held else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_init.errors import InputError
+from prune_init.pruning import masks as masking
 from prune_init.pruning import scored_net
 from prune_init.pruning.engine import sameness
 from prune_init.pruning.engine.calls import LiveCalls
@@ -47,16 +48,16 @@ class Shrinking:
         return narrower
 
     def remove(self, pruned: Tensors, masks: Tensors) -> None:
-        """Go on with these masks, which are changed, less the weights at the flat indices `pruned`."""
+        """Go on with these masks, which are changed, less the `pruned` weights of a `Choice`."""
         net = self._net
         for name, w in net.weights.items():
-            masks[name].view(-1).index_fill_(0, pruned[name], False)
+            masking.fill(masks[name], pruned[name], False)
             if net.dense is not None:
                 w.copy_(net.dense[name]).masked_fill_(~masks[name], 0)
             elif self._possible:
                 self._live[name].clear(w, pruned[name])
             else:
-                w.view(-1).index_fill_(0, pruned[name], 0)
+                masking.fill(w, pruned[name], 0)
         net.masks = masks
 
     def finish(self, scores: Tensors) -> Tensors:
