@@ -54,7 +54,7 @@ def unweighted(net):
 
 
 def writing(net):
-    net.data[0][0].mul_(0)
+    net.batches[0][0].mul_(0)
     return {name: w.abs() for name, w in net.weights.items()}
 
 

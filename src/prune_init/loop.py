@@ -14,9 +14,10 @@ from prune_init.pruning.connectivity import assess
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.engine.shrinking import Shrinking
 from prune_init.pruning.flops import Flops
+from prune_init.pruning.loss import Loss
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
-from prune_init.pruning.sample import Batch, Loss
+from prune_init.pruning.sample import Batch, Sample
 from prune_init.pruning.schedule import Schedule, kept
 from prune_init.pruning.schedule import densities as densities_of
 from prune_init.pruning.scored_net import ScoredNet
@@ -93,21 +94,18 @@ def prune(
     warn_of_others(model, weights)
     shape = None if example_input is not None else checks.shape_of(input_shape, model)
     checks.check_example(example_input, input_shape)
+    first = next(iter(weights.values()))
     densities = densities_of(schedule, 1 - settings["sparsity"], settings["iterations"])
     net = _scored_net(
         model,
         weights,
         dtype,
         revives=getattr(scorer, "revives", False),
-        loss=F.cross_entropy if loss is None else loss,
+        sample=Sample(data, loss or F.cross_entropy, shape, example_input, first.device, dtype or first.dtype),
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
-        data=data,
-        input_shape=shape,
-        example=example_input,
         masks=checks.masks_from(masks, weights, settings["sparsity"]),
     )
-    device = next(iter(weights.values())).device
-    with net.ledger.measure(device), undisturbed(model, settings["mode"], net.generator):
+    with net.passes.ledger.measure(first.device), undisturbed(model, settings["mode"], net.generator):
         keeps = [kept(counts, density, sum(w.numel() for w in weights.values())) for density in densities]
         scores, ties = _iterate(net, scorer, densities, keeps, scope, progress)
 
@@ -115,7 +113,7 @@ def prune(
         masks=net.masks,
         scores=scores,
         connectivity=assess(model, net.masks, shape, example_input),
-        cost=Cost(len(densities), net.examples, net.ledger),
+        cost=Cost(len(densities), net.passes.examples, net.passes.ledger),
         settings=settings,
         weights=dict(weights),
         ties=ties,
@@ -142,13 +140,14 @@ def _iterate(
     scores: Tensors = {}
     flops, total = 0, masking.count(everything)
     for iteration, (density, keep) in enumerate(zip(densities, keeps, strict=True), start=1):
+        net.passes.begin_iteration()
         if shrinking.advance(density) or iteration == 1:
             with Flops() as counter:
                 scores = checks.checked(scorer(net), net.weights)
             flops = counter.total
         else:
             scores = checks.checked(scorer(net), net.weights)
-        net.ledger.flops += flops
+        net.passes.ledger.flops += flops
         candidates = {name: mask.clone() for name, mask in everything.items()} if revives else net.masks
         ranked = masking.rank_in_layer(scores, candidates) if scope == "layer" else scores
         choice = lowest(ranked, candidates, keep, total)

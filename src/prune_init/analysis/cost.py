@@ -15,7 +15,7 @@ from torch import nn
 from prune_init.arguments import Parser
 from prune_init.loop import prune
 from prune_init.pruning.cost import Cost
-from prune_init.pruning.scored_net import Batch
+from prune_init.pruning.sample import Batch
 from prune_init.scorers import named
 
 CLASSES = {"CIFAR-10": 10, "CIFAR-100": 100, "Tiny-ImageNet": 200, "ImageNet": 1000}

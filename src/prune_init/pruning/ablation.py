@@ -19,7 +19,8 @@ from prune_init.pruning.checks import shape_of
 from prune_init.pruning.connectivity import assess
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
-from prune_init.pruning.scored_net import Batch, ScoredNet
+from prune_init.pruning.sample import Batch
+from prune_init.pruning.scored_net import ScoredNet
 
 
 def shuffle(

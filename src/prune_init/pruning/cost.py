@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
+from torch import Tensor
+
+from prune_init.pruning.structures import leaves
 
 
 @dataclass
@@ -51,6 +56,45 @@ class Ledger:
             self.seconds = time.perf_counter() - start
             highest = peak(device)
             self.peak_memory = max(0, highest - before) if highest > earlier else 0
+
+
+@dataclass
+class Passes:
+    """Counts passes through a net that is scored, as they are made.
+
+    Attributes:
+        ledger: examples sent forward and back.
+        last: the input of the last forward pass, and its target, if any.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    last: tuple[Any, Any] | None = None
+    _inputs: list[tuple[ReferenceType[Tensor], int]] = field(default_factory=list)
+
+    @property
+    def examples(self) -> int:
+        """How many different examples were looked at in this iteration."""
+        return sum(examples for _, examples in self._inputs)
+
+    def begin_iteration(self) -> None:
+        """Count the examples anew."""
+        self._inputs.clear()
+
+    def forward(self, x: Any) -> None:
+        """A forward pass of this input."""
+        first = leaves(x)[0]
+        self.ledger.forward += len(first)
+        if not any(reference() is first for reference, _ in self._inputs):
+            self._inputs.append((ref(first), len(first)))
+        self.last = (x, None)
+
+    def backward(self, examples: int) -> None:
+        """A backward pass of as many examples."""
+        self.ledger.backward += examples
+
+    def hessian(self, examples: int) -> None:
+        """A backward pass through a backward pass of as many examples."""
+        self.ledger.hessian += examples
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -55,6 +55,15 @@ def fill(tensor: Tensor, where: Tensor, value: float) -> None:
         tensor.masked_fill_(where.view_as(tensor), value)
     else:
         tensor.view(-1).index_fill_(0, where, value)
+
+
+def total(parts: Iterable[Tensors]) -> Tensors:
+    """The sum of dictionaries of tensors, name by name."""
+    parts = iter(parts)
+    summed = next(parts)
+    for part in parts:
+        summed = {name: tensor + part[name] for name, tensor in summed.items()}
+    return summed
 
 
 def indices_of(mask: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from prune_init.pruning.chance import forked
-from prune_init.pruning.cost import Ledger
+from prune_init.pruning.cost import Passes
+from prune_init.pruning.loss import loss_of
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.sample import loss_of
 from prune_init.pruning.scored_net import ScoredNet
 
 ROUNDING = 8
@@ -26,10 +26,10 @@ def relative_rounding(net: ScoredNet, scores: Tensors) -> dict[str, float]:
     least = dict.fromkeys(scores, ROUNDING * eps)
     sums = {name: float(score.abs().sum()) for name, score in scores.items()}
     suspect = any(0 < value < eps**0.5 * max(sums.values()) for value in sums.values())
-    if net.seen is None or not (net.examples <= 1 or suspect):
+    if net.passes.last is None or not (net.passes.examples <= 1 or suspect):
         return least
-    x, y = net.seen
-    quiet = replace(net, ledger=Ledger())
+    x, y = net.passes.last
+    quiet = replace(net, passes=Passes())
 
     def gradient(weights: Tensors) -> Tensors:
         with forked(next(iter(weights.values())).device, seed=0):

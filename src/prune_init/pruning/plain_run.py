@@ -6,13 +6,34 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import checkpoint
 
 from prune_init.errors import InputError, first_line
+from prune_init.pruning.masks import Tensors
+from prune_init.pruning.read_only import attributes_kept
+from prune_init.pruning.structures import arguments, mapped
 
 _HOOKED = "a net that computes parts of itself anew, or moves what it saved, during the backward pass is not supported"
+
+
+def call(model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
+    """What the model returns for a copy of x with these tensors: some nets write to their input, or remember things."""
+    args, kwargs = arguments(model, mapped(Tensor.clone, x))
+    with attributes_kept(model, numbers=False):
+        return functional_call(model, {**others, **weights}, args, kwargs)
+
+
+def dtype_hint(error: str, model: nn.Module, weights: Tensors) -> str:
+    """What to try where a net that has or makes tensors of its own dtype fails with weights of another one."""
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    used = next(iter(weights.values())).dtype
+    if own == used or not any(word in error for word in ("type", "Double", "Float")):
+        return ""
+    return f"; scores are computed in {used}, to which the net's own tensors or casts do not fit: try dtype={own}"
 
 
 @contextmanager
@@ -20,7 +41,8 @@ def plainly(model: nn.Module) -> Iterator[None]:
     """Inside, `model` runs eagerly and in full precision, and may be called with other tensors for its own.
 
     Off are activation checkpointing, which would compute parts anew in the backward pass, when the model has its own
-    tensors again; `torch.compile`; autocast; inference mode; and, on GPUs, TF32 and non-deterministic algorithms.
+    tensors again; `torch.compile`; autocast; fused attention, which has no
+    second derivative; inference mode; and, on GPUs, TF32 and non-deterministic algorithms.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     with ExitStack() as settings:
@@ -29,6 +51,7 @@ def plainly(model: nn.Module) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import would take a second
             settings.enter_context(torch.compiler.set_stance("force_eager"))
         settings.enter_context(torch.inference_mode(False))
+        settings.enter_context(sdpa_kernel(SDPBackend.MATH))
         settings.enter_context(torch.autocast(_device_type(model), enabled=False))
         settings.enter_context(_exact(cudnn=not recurrent))
         yield

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_init.errors import InputError
+from prune_init.pruning.masks import Tensors
+
 _HOOKS = frozenset(nn.Module().__dict__) - {"_parameters", "_buffers", "_modules"}
 """Attributes that every module has, the same at every pass unless a net changes its own hooks as it runs."""
 
@@ -23,6 +26,23 @@ def only_read(model: nn.Module) -> Iterator[None]:
         for parameter, requires_grad, gradient in parameters:
             parameter.requires_grad_(requires_grad).grad = gradient
         _restore(buffers)
+
+
+@contextmanager
+def weights_only_read(model: nn.Module, weights: Tensors, *, summed: bool = False) -> Iterator[None]:
+    """Refuse a forward that writes to these weights; `summed` also finds what goes around autograd, as `.data` does.
+
+    Raises:
+        InputError: the model writes to its weights.
+    """
+
+    def state() -> list[Any]:
+        return [(w.data_ptr(), w._version, str(float(w.detach().sum())) if summed else "") for w in weights.values()]
+
+    before = state()
+    yield
+    if state() != before:
+        raise InputError("model", type(model).__name__, "writes to its weights in its forward; allowed: to read")
 
 
 @contextmanager

@@ -1,68 +1,106 @@
-"""The pruning sample: (input, target) batches, the default loss, and what a loss may answer."""
+"""What a net is scored on: the pruning sample of (input, target) batches, or an all-ones input."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from prune_init.errors import InputError, first_line
-from prune_init.pruning.structures import leaves, mapped, together
+from prune_init.pruning.loss import Loss, ignored
+from prune_init.pruning.structures import described, leaves, mapped, shapes, together
 
 Batch = tuple[Any, Any]
 """Input and target: tensors, or tuples, lists and dicts of them."""
 
-Loss = Callable[[Any, Any], Tensor]
-"""From what the net returned and the target to the mean loss of the batch."""
 
+@dataclass(frozen=True)
+class Sample:
+    """Batches and all-ones input, each made when first asked for: a scorer without data never reads any.
 
-def read(data: Any, like: Tensor, loss: Loss) -> list[Batch]:
-    """All batches of `data`, on the device of `like` and, where they are floating-point inputs, in its dtype.
-
-    Raises:
-        InputError: no iterable, no batch, or something that is no batch.
+    Attributes:
+        data: an iterable of (input, target) batches.
+        loss: on each of them.
+        input_shape: (C, H, W) of one example, if known.
+        example: a batch of the model's input, if given: tensors in any structure.
+        device, dtype: where inputs are moved, and the arithmetic of those in floating point.
     """
-    if data is None:
-        raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
-    if not isinstance(data, Iterable):
-        raise InputError("data", type(data).__name__, "allowed: an iterable of (input, target) batches")
-    batches = [_moved(pair, like, loss) for pair in data]
-    if not batches:
-        raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
-    if not sum(weight(batch, loss) for batch in batches):
-        raise InputError("data", f"labels that are all {ignored(loss)}", "allowed: at least one label that counts")
-    return batches
 
+    data: Iterable[Batch] | None
+    loss: Loss
+    input_shape: Sequence[int] | None
+    example: Any
+    device: torch.device
+    dtype: torch.dtype
 
-def _moved(pair: Any, like: Tensor, loss: Loss) -> Batch:
-    match pair:
-        case [x, y] if leaves(x):
-            pass
-        case _:
-            raise InputError(
-                "data", type(pair).__name__, "allowed: (input, target) pairs of tensors, or of structures of tensors"
-            )
-    check_inputs("data", x)
-    if ignored(loss) is not None:
-        _check_lengths(x, y)
-    # Token ids and other integer inputs stay integers.
-    return to(x, like), mapped(lambda t: t.to(like.device), y)
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """All batches of the data.
 
+        Raises:
+            InputError: no iterable, no batch, or something that is no batch.
+        """
+        if self.data is None:
+            raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
+        if not isinstance(self.data, Iterable):
+            raise InputError("data", type(self.data).__name__, "allowed: an iterable of (input, target) batches")
+        batches = [self._batch(pair) for pair in self.data]
+        if not batches:
+            raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
+        if not any(self._count(batch) for batch in batches):
+            labels = f"labels that are all {ignored(self.loss)}"
+            raise InputError("data", labels, "allowed: at least one label that counts")
+        return batches
 
-def ignored(loss: Loss) -> int | None:
-    """The label that does not count, of torch's own cross-entropy; None for losses of which that is not known."""
-    if isinstance(loss, partial):
-        return int(loss.keywords.get("ignore_index", -100)) if loss.func is F.cross_entropy and not loss.args else None
-    if isinstance(loss, nn.CrossEntropyLoss):
-        return loss.ignore_index
-    return -100 if loss is F.cross_entropy else None
+    @cached_property
+    def ones(self) -> Any:
+        """An input of ones: (1, C, H, W), or like the example, whose integers, such as token ids, stay as they are."""
+        if self.example is None and self.input_shape is None:
+            why = "this scorer needs (C, H, W), the shape of one example, or example_input"
+            raise InputError("input_shape", None, why)
+        example = torch.empty(1, *(self.input_shape or ())) if self.example is None else self.example
+        return mapped(lambda t: torch.ones_like(t) if t.is_floating_point() else t, self._moved(example))
 
+    def shares(self) -> Iterator[tuple[Batch, float]]:
+        """Each batch that counts, and its share of the mean loss of them all."""
+        counts = [self._count(batch) for batch in self.batches]
+        return ((b, count / sum(counts)) for b, count in zip(self.batches, counts, strict=True) if count)
 
-def to(x: Any, like: Tensor) -> Any:
-    """The structure on the device of `like`, its floating-point tensors in its dtype."""
-    return mapped(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else t.dtype), x)
+    def is_ones(self, x: Any) -> bool:
+        """Whether this is the very input of `ones`."""
+        return x is vars(self).get("ones", self)
+
+    def origin(self, x: Any) -> tuple[str, Any]:
+        """The argument of `prune` that an input was made of, and what to say of its value."""
+        made = vars(self)  # what was asked for
+        if "ones" not in made or any(x is inputs for inputs, _ in made.get("batches", ())):
+            return "data", f"inputs of {shapes(x)}"
+        return ("input_shape", self.input_shape) if self.example is None else ("example_input", type(x).__name__)
+
+    def _batch(self, pair: Any) -> Batch:
+        match pair:
+            case [x, y] if leaves(x):
+                pass
+            case _:
+                allowed = "allowed: (input, target) pairs of tensors, or of structures of tensors"
+                raise InputError("data", type(pair).__name__, allowed)
+        check_inputs("data", x)
+        if ignored(self.loss) is not None and (not isinstance(y, Tensor) or y.ndim == 0 or len(y) != size(x)):
+            given = f"inputs of {shapes(x)} and targets of {shapes(y)}"
+            raise InputError("data", given, "allowed: batches of at least one example, with one target each")
+        return self._moved(x), mapped(lambda t: t.to(self.device), y)
+
+    def _moved(self, x: Any) -> Any:
+        """On the device; what is floating-point in the dtype. Always tensors of their own: passes are told by them."""
+        return mapped(lambda t: t.detach().to(self.device, self.dtype if t.is_floating_point() else t.dtype), x)
+
+    def _count(self, batch: Batch) -> int:
+        """How much the mean loss of a batch counts in that of the sample: its examples, or its labels that count."""
+        x, y = batch
+        label = ignored(self.loss)
+        return size(x) if label is None or y.is_floating_point() else int((y != label).sum())
 
 
 def size(x: Any) -> int:
@@ -76,69 +114,8 @@ def check_inputs(key: str, x: Any) -> None:
     if not tensors:
         raise InputError(key, type(x).__name__, "allowed: a batch of the net's input, tensors or a structure of them")
     if any(t.ndim == 0 or t.numel() == 0 for t in tensors):
-        given = " and ".join(str(tuple(t.shape)) for t in tensors)
-        raise InputError(key, f"inputs of {given}", "allowed: batches of at least one example, with one target each")
-
-
-def _check_lengths(x: Any, y: Any) -> None:
-    if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != size(x):
-        shapes = [" and ".join(str(tuple(t.shape)) for t in leaves(part)) for part in (x, y)]
-        given = f"inputs of {shapes[0]} and targets of {shapes[1]}"
-        raise InputError("data", given, "allowed: batches of at least one example, with one target each")
-
-
-def weight(batch: Batch, loss: Loss) -> int:
-    """How much the mean loss of a batch counts in that of the sample: its examples, or its labels that count."""
-    x, y = batch
-    label = ignored(loss)
-    if label is not None and not y.is_floating_point():
-        return int((y != label).sum())
-    return size(x)
-
-
-def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
-    """The loss of a batch.
-
-    Raises:
-        InputError: labels that the default loss cannot take, or a loss that fails or gives no number.
-    """
-    label = ignored(loss)
-    if label is not None:
-        _check_labels(output, y, label)
-    try:
-        found = loss(output, mapped(Tensor.clone, y))  # some losses write to their targets
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        given, made = (_described(part) for part in (y, output))
-        why = f"the loss fails: {first_line(error)} (outputs of {made})"
-        raise InputError("data", f"targets of {given}", why) from error
-    if not isinstance(found, Tensor) or found.numel() != 1 or (_differentiable(output) and not found.requires_grad):
-        raise InputError("loss", loss, "must return one number for a batch, which depends on the output")
-    return found.reshape(())
-
-
-def _check_labels(output: Any, y: Tensor, label: int) -> None:
-    """Class labels beyond the outputs would end a process on a GPU; say so here instead."""
-    if isinstance(output, Tensor) and not y.is_floating_point() and output.ndim == y.ndim + 1:
-        counted = y[y != label]
-        low, high = int(counted.min()), int(counted.max())
-        if low < 0 or high >= output.shape[1]:
-            allowed = f"allowed: 0..{output.shape[1] - 1}, the net's outputs, or {label} for none"
-            raise InputError("data", f"labels {low}..{high}", allowed)
-
-
-def _differentiable(output: Any) -> bool:
-    """Whether what the net returned depends on its weights, as far as autograd knows."""
-    return any(t.requires_grad for t in leaves(output))
-
-
-def _described(structure: Any) -> str:
-    tensors = leaves(structure)
-    return " and ".join(f"{tuple(t.shape)}, {t.dtype}" for t in tensors) or type(structure).__name__
-
-
-def as_ones(x: Any) -> Any:
-    """An input like x of ones; integers, such as token ids, and booleans stay as they are."""
-    return mapped(lambda t: torch.ones_like(t) if t.is_floating_point() else t, x)
+        allowed = "allowed: batches of at least one example, with one target each"
+        raise InputError(key, f"inputs of {shapes(x)}", allowed)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -150,12 +127,12 @@ def joined(batches: Sequence[Batch]) -> Batch:
     for batch in batches:
         if any(t.ndim == 0 or len(t) != size(batch[0]) for t in leaves(batch)):
             why = "this scorer splits the sample anew; allowed: tensors with one entry for each example"
-            raise InputError("data", _described(batch), why)
+            raise InputError("data", described(batch), why)
     try:
         found: Batch = together(torch.cat, [tuple(batch) for batch in batches])
     except (ValueError, RuntimeError) as error:
         why = f"this scorer joins all batches, which differ ({first_line(error)}); allowed: one batch"
-        raise InputError("data", _described(batches[0]), why) from None
+        raise InputError("data", described(batches[0]), why) from None
     return found
 
 

@@ -45,6 +45,16 @@ def mapped(function: Callable[[Tensor], Any], x: Any) -> Any:
     return function(x) if isinstance(x, Tensor) else _rebuilt(x, [mapped(function, part) for _, part in _parts(x)])
 
 
+def shapes(x: Any) -> str:
+    """The shapes of the tensors in a structure, to be shown."""
+    return " and ".join(str(tuple(t.shape)) for t in leaves(x))
+
+
+def described(x: Any) -> str:
+    """Shapes and dtypes of the tensors in a structure, to be shown; its type, where it has none."""
+    return " and ".join(f"{tuple(t.shape)}, {t.dtype}" for t in leaves(x)) or type(x).__name__
+
+
 def together(function: Callable[[list[Tensor]], Tensor], structures: list[Any]) -> Any:
     """A structure like each of these, with `function` of the tensors that are in the same place.
 

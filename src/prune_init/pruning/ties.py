@@ -126,7 +126,7 @@ class TieWatch:
         kinds = {self._unscored.get(name, "") for name in (*worst.layers, *unscored)}
         if worst.kept and worst.score == 0:
             kinds.add("zero")
-        return replace(worst, cause=_cause(self._net.model, kinds, by_gradient=self._net.seen is not None))
+        return replace(worst, cause=_cause(self._net.model, kinds, by_gradient=self._net.passes.last is not None))
 
     def _close(self, choice: Choice) -> bool:
         scale = max(abs(choice.lowest_kept), abs(choice.highest_removed))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prune_init.analysis.conservation import architecture, endless, train
 from prune_init.data.fashion_small import fashion_small
-from prune_init.pruning.scored_net import Batch
+from prune_init.pruning.sample import Batch
 from prune_init.pruning.weights import prunable
 from prune_init.report import published
 from prune_init.report.drawing import Drawing, canvas, mark

@@ -11,7 +11,7 @@ from prune_init.flow.laws import conservation
 from prune_init.flow.theorems import Neurons
 from prune_init.loop import prune
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.scored_net import Batch
+from prune_init.pruning.sample import Batch
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """GraSP: gradient signal preservation (Wang et al. 2020), as corrected."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.structures import mapped, outputs
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,16 @@ class Grasp:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """w * (H g) of the masked net; needs `data`."""
+        cooled = net.with_outputs(self._cooled)
         weights = net.masked_weights()
-        gradient = net.loss_gradient(weights, self.temperature)
+        gradient = cooled.loss_gradient(weights)
         live = {name: g * net.masks[name] for name, g in gradient.items()}
-        products = net.hessian_times(live, weights, self.temperature)
+        products = cooled.hessian_times(live, weights)
         return {name: net.weights[name] * hg for name, hg in products.items()}
+
+    def _cooled(self, output: Any) -> Any:
+        """The outputs over the temperature, floating-point ones alone."""
+        if not outputs(output):
+            why = f"returns {type(output).__name__}, in which no outputs are found to divide by the temperature"
+            raise InputError("model", type(output).__name__, why)
+        return mapped(lambda t: t / self.temperature if t.is_floating_point() else t, output)

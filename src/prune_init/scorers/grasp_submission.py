@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from prune_init.pruning.masks import Tensors
-from prune_init.pruning.sample import loss_of, size
-from prune_init.pruning.scored_net import ScoredNet, total
+from prune_init.pruning.loss import loss_of
+from prune_init.pruning.masks import Tensors, total
+from prune_init.pruning.sample import size
+from prune_init.pruning.scored_net import ScoredNet
 
 
 @dataclass(frozen=True)
@@ -33,5 +34,5 @@ class GraspSubmission:
         norm = (
             torch.stack([(gradient * net.masks[name]).square().sum() for name, gradient in gradients.items()]).sum() / 2
         )
-        net.ledger.hessian += size(x)
+        net.passes.hessian(size(x))
         return net.gradient(norm, weights, 0)

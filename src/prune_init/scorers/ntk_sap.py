@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prune_init.errors import check_whole
-from prune_init.pruning.masks import Tensors
-from prune_init.pruning.scored_net import ScoredNet, total
+from prune_init.pruning.masks import Tensors, total
+from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.structures import mapped, outputs
 
 
@@ -47,7 +47,6 @@ class NtkSap:
     def __call__(self, net: ScoredNet) -> Tensors:
         """|d/dm| of the masked net, 0 for pruned weights; needs `input_shape`."""
         net.once(keep_deviations)
-        net.examples = self.batches * self.batch_size
         summed = total(self._mask_gradients(net) for _ in range(self.batches))
         return {name: gradient.abs_() for name, gradient in summed.items()}
 

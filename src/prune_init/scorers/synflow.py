@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.sample import size
 from prune_init.pruning.scored_net import ScoredNet
 
 
@@ -32,7 +33,7 @@ class SynFlow:
         net.once(self.make_positive)
         weights = net.masked_weights()
         flow = net.summed(net(weights, net.ones))
-        return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, net.examples).items()}
+        return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, size(net.ones)).items()}
 
     def make_positive(self, net: ScoredNet) -> None:
         """Absolute values in place: the tensors are the scorer's own copies."""

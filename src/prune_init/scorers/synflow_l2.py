@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.sample import size
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.scorers import synflow
 
@@ -30,5 +31,5 @@ class SynFlowL2(synflow.SynFlow):
         flow = net.summed(net(squares, net.ones))
         return {
             name: g.mul_(net.weights[name] ** self.power)
-            for name, g in net.gradient(flow, squares, net.examples).items()
+            for name, g in net.gradient(flow, squares, size(net.ones)).items()
         }

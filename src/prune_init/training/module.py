@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_init.compaction.compact import compact, expand
+from prune_init.pruning.loss import Loss
 from prune_init.pruning.result import PruneResult
-from prune_init.pruning.scored_net import Batch, Loss
+from prune_init.pruning.sample import Batch
 from prune_init.pruning.weights import Patterns, prunable
 from prune_init.training.mask_buffers import MaskBuffers
 from prune_init.training.savings import savings

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from prune_init.pruning.scored_net import Batch
+from prune_init.pruning.sample import Batch
 
 
 class ProgressBars(pl.Callback):

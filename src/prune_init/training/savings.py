@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from prune_init.pruning.flops import multiply_adds
-from prune_init.pruning.scored_net import Batch, Loss
+from prune_init.pruning.loss import Loss
+from prune_init.pruning.sample import Batch
 
 
 def savings(whole: nn.Module, small: nn.Module, batch: Batch, loss: Loss, *, repeats: int = 3) -> dict[str, Any]:

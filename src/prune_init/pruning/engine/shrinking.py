@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
-from prune_init.pruning import scored_net
+from prune_init.pruning import plain_run
 from prune_init.pruning.engine import sameness
 from prune_init.pruning.engine.calls import LiveCalls
 from prune_init.pruning.engine.live import LiveWeight
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.read_only import weights_only_read
 from prune_init.pruning.scored_net import ScoredNet
 
 FACTOR = 0.6
@@ -32,7 +32,7 @@ class Shrinking:
             self._live = {name: LiveWeight(w.shape) for name, w in net.weights.items()}
             net.weights = {name: w.view(-1) for name, w in net.weights.items()}
             net.masks = {name: mask.view(-1) for name, mask in net.masks.items()}
-            net.call = self._call
+            net.run = self._run
 
     def advance(self, density: float) -> bool:
         """Go on towards `density`; returns whether the net has been narrowed before that."""
@@ -69,13 +69,9 @@ class Shrinking:
         """Tensors of the shapes of the model's weights, 0 or False where these were left out."""
         return {name: self._live[name].whole(t) for name, t in tensors.items()} if self._possible else tensors
 
-    def _call(self, model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
-        if x is self._net._ones and isinstance(x, Tensor):
+    def _run(self, model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
+        if isinstance(x, Tensor) and self._net.sample.is_ones(x):
             sameness.uniform(x)
         calls = LiveCalls(self._live, weights)
-        places = [tensor.data_ptr() for tensor in calls.tensors.values()]
-        with calls:
-            output = scored_net.call(model, calls.tensors, others, x)
-        if [tensor.data_ptr() for tensor in calls.tensors.values()] != places:
-            raise InputError("model", type(model).__name__, "writes to its weights in its forward; allowed: to read")
-        return output
+        with weights_only_read(model, calls.tensors), calls:
+            return plain_run.call(model, calls.tensors, others, x)

@@ -1,0 +1,53 @@
+"""The loss of a batch: how much each batch counts in the mean, and what a loss may return."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prune_init.errors import InputError, first_line
+from prune_init.pruning.structures import described, leaves, mapped
+
+Loss = Callable[[Any, Any], Tensor]
+"""From what the net returned and the target to the mean loss of the batch."""
+
+
+def ignored(loss: Loss) -> int | None:
+    """The label that does not count, of torch's own cross-entropy; None for losses of which that is not known."""
+    if isinstance(loss, partial):
+        return int(loss.keywords.get("ignore_index", -100)) if loss.func is F.cross_entropy and not loss.args else None
+    if isinstance(loss, nn.CrossEntropyLoss):
+        return loss.ignore_index
+    return -100 if loss is F.cross_entropy else None
+
+
+def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
+    """The loss of a batch.
+
+    Raises:
+        InputError: labels that the default loss cannot take, or a loss that fails or gives no number.
+    """
+    label = ignored(loss)
+    if label is not None:
+        _check_labels(output, y, label)
+    try:
+        found = loss(output, mapped(Tensor.clone, y))  # some losses write to their targets
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        why = f"the loss fails: {first_line(error)} (outputs of {described(output)})"
+        raise InputError("data", f"targets of {described(y)}", why) from error
+    differentiable = any(t.requires_grad for t in leaves(output))
+    if not isinstance(found, Tensor) or found.numel() != 1 or (differentiable and not found.requires_grad):
+        raise InputError("loss", loss, "must return one number for a batch, which depends on the output")
+    return found.reshape(())
+
+
+def _check_labels(output: Any, y: Tensor, label: int) -> None:
+    """Class labels beyond the outputs would end a process on a GPU; say so here instead."""
+    if isinstance(output, Tensor) and not y.is_floating_point() and output.ndim == y.ndim + 1:
+        counted = y[y != label]
+        low, high = int(counted.min()), int(counted.max())
+        if low < 0 or high >= output.shape[1]:
+            allowed = f"allowed: 0..{output.shape[1] - 1}, the net's outputs, or {label} for none"
+            raise InputError("data", f"labels {low}..{high}", allowed)
