@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_init import scorers
+from prune_init.architectures.resnet import thin_resnet
 from prune_init.errors import InputError, first_line
 from prune_init.loop import prune
 from prune_init.pruning.checks import settings_of
@@ -56,7 +57,7 @@ class _BrokenError(Exception):
 
 
 def _counts(scorer: Scorer) -> None:
-    for make in (convolutional, residual):
+    for make in (convolutional, _residual):
         for sparsity, iterations, scope in ((0.5, 1, "global"), (0.93, 3, "global"), (0.8, 2, "layer")):
             model = make()
             result = _pruned(scorer, model, sparsity, iterations=iterations, scope=scope)
@@ -104,7 +105,7 @@ def _splits(scorer: Scorer) -> None:
 def _shrinks(scorer: Scorer) -> None:
     if not getattr(scorer, "shrinks", False):
         return
-    for make in (convolutional, residual):
+    for make in (convolutional, _residual):
         options: dict[str, Any] = {"iterations": 12, "dtype": torch.float64}
         fast = _pruned(scorer, make(), 0.95, **options).masks
         slow = _pruned(_Whole(scorer), make(), 0.95, **options).masks
@@ -169,11 +170,9 @@ def _pruned(scorer: Scorer, model: nn.Module, sparsity: float, **options: Any) -
     except _BrokenError:
         raise
     except InputError as error:
-        raise _BrokenError(f"work on a small {_name(model)}: {first_line(error)}") from error
+        raise _BrokenError(f"work on a small net: {first_line(error)}") from error
     except Exception as error:
-        raise _BrokenError(
-            f"not raise on a small {_name(model)}: {type(error).__name__}: {first_line(error)}"
-        ) from error
+        raise _BrokenError(f"not raise on a small net: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _must(holds: bool, what: str) -> None:
@@ -205,22 +204,11 @@ def convolutional() -> nn.Sequential:
         )
 
 
-def residual() -> nn.Module:
-    """Two branches that meet."""
+def _residual() -> nn.Module:
+    """Branches that meet."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return _Residual()
-
-
-class _Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.block = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
-        self.head = nn.Linear(6, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x).relu()
-        return self.head((x + self.block(x).relu()).mean((2, 3)))
+        return thin_resnet(8, CLASSES, SHAPE, width=4)
 
 
 def _equal(one: Tensors, other: Tensors) -> bool:
@@ -239,10 +227,6 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def _name(model: nn.Module) -> str:
-    return "residual net" if isinstance(model, _Residual) else "convolutional net"
 
 
 def _label(scorer: Any) -> str:

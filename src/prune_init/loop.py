@@ -22,7 +22,8 @@ from prune_init.pruning.schedule import Schedule, kept
 from prune_init.pruning.schedule import densities as densities_of
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.selection import lowest
-from prune_init.pruning.ties import Ties, TieWatch, warn
+from prune_init.pruning.tie_watch import TieWatch
+from prune_init.pruning.ties import Ties, warn
 from prune_init.pruning.undisturbed import undisturbed
 from prune_init.pruning.weights import Patterns, inside, prunable, warn_of_others
 
@@ -77,8 +78,8 @@ def prune(
         generator: source of randomness; default: seeded with `torch.initial_seed()`.
         include, exclude: patterns of parameter names to restrict pruning to, or to leave dense.
         dtype: arithmetic of the scores, on copies.
-        masks: where to go on from: weights that are pruned here already are so from the start. With `sparsity=0`
-            no more go; `prune_init.apply_masks` does that without scoring.
+        masks: what is pruned from the start. With `sparsity=0` nothing more is pruned; `prune_init.apply_masks` does
+            that without scoring.
         progress: called with (iteration, iterations) after each one.
 
     Raises:
@@ -131,7 +132,7 @@ def _iterate(
     scope: str,
     progress: Progress | None,
 ) -> tuple[Tensors, Ties]:
-    """Run the iterations on `net.masks`; returns the scores of the last one, and what position decided."""
+    """Run the iterations on `net.masks`; returns the scores of the last one, and the ties."""
     everything, revives = net.masks, getattr(scorer, "revives", False)
     checks.warn_if_starved(keeps[-1], len(net.weights))
     possible = getattr(scorer, "shrinks", False) and not revives and scope == "global" and not net.model.training

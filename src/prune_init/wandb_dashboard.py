@@ -65,10 +65,10 @@ def _cost() -> "ws.Section":
         wr.BarPlot(title=f"{metric} by scorer", metrics=[metric], groupby=wr.Config(SCORER), groupby_aggfunc="mean")
         for metric in ("cost/passes", "seconds/scoring")
     ]
-    worth = wr.ScatterPlot(
+    scatter = wr.ScatterPlot(
         title="top-1 over passes", x=wr.SummaryMetric("cost/passes"), y=wr.SummaryMetric("top1/last"), log_x=True
     )
-    return _section("Cost", [*bars, worth], columns=3)
+    return _section("Cost", [*bars, scatter], columns=3)
 
 
 def _everything() -> "ws.Section":

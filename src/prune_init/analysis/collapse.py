@@ -1,36 +1,25 @@
 """`python -m prune_init.analysis.collapse`: the critical compression of all scorers beside the maximal one.
 
-Scorers that need data get random images: where a net collapses hangs on its layers far more than on what it sees.
+Scorers that need data get random images: where a net collapses depends on its layers far more than on what it sees.
 """
-
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from prune_init.analysis.critical_compression import critical_compression
-from prune_init.architectures.resnet import resnet, thin_resnet
-from prune_init.architectures.vgg import vgg
+from prune_init.architectures import named as networks
 from prune_init.arguments import Parser, whole
 from prune_init.scorers import named, names
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "vgg11": partial(vgg, 11),
-    "vgg16": partial(vgg, 16),
-    "resnet18": partial(resnet, 18),
-    "resnet20": partial(thin_resnet, 20),
-}
 SCORERS = ("random", "random_erk", "magnitude", "snip", "grasp", "iter_snip", "synflow")
 
 
 def main() -> None:
     """Print the table of all scorers on the paper's networks."""
     parser = Parser(prog="python -m prune_init.analysis.collapse", description=__doc__)
-    parser.add_argument("--architectures", nargs="+", default=["vgg11", "vgg16", "resnet18"], choices=NETWORKS)
+    parser.add_argument("--architectures", nargs="+", default=["vgg11", "vgg16", "resnet18"], choices=networks.NETWORKS)
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=names())
     parser.add_argument("--iterations", type=whole(1), help="of iterative scorers; default: each one's own")
     parser.add_argument("--seed", type=whole(0), default=0)
@@ -46,7 +35,7 @@ def main() -> None:
         for scorer in chosen.scorers:
             with console.status(f"{architecture}, {scorer}"):
                 torch.manual_seed(chosen.seed)
-                model = NETWORKS[architecture](num_classes=10, input_shape=(3, 32, 32))
+                model = networks.named(architecture, 10, (3, 32, 32))
                 data = [(torch.randn(100, 3, 32, 32), torch.arange(100) % 10)]
                 repeats = chosen.iterations if getattr(named(scorer), "iterations", 1) > 1 else None
                 found.append(

@@ -4,13 +4,9 @@ import argparse
 import copy
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.resources import as_file, files
 from itertools import count, islice
-from pkgutil import resolve_name
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -19,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_init.architectures.inputs import image_shape, positive
+from prune_init.architectures.named import NETWORKS, named
 from prune_init.arguments import Parser, whole
 from prune_init.data.fashion_small import fashion_small
 from prune_init.data.images import Batch, Loader
 from prune_init.data.seeding import generator
-from prune_init.errors import InputError, one_of
+from prune_init.errors import InputError
 from prune_init.flow.laws import Conservation, conservation
 from prune_init.flow.theorems import Neurons
 
@@ -42,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m prune_init.analysis.conservation", description=__doc__)
-    parser.add_argument("--architecture", default="conv", help="a name from conf/architecture (default: %(default)s)")
+    parser.add_argument("--architecture", default="conv", choices=NETWORKS, help="the network (default: %(default)s)")
     parser.add_argument(
         "--input-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="random images; default: the embedded ones"
     )
@@ -61,7 +58,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
         raise InputError("--steps", steps[0], "allowed: whole numbers from 0")
     (x, targets), batches = _data(options)
     torch.manual_seed(options.seed)
-    model = architecture(options.architecture, options.num_classes, x.shape[1:])
+    model = named(options.architecture, options.num_classes, x.shape[1:])
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     for before, step in zip([0, *steps], steps, strict=False):
         train(model, optimizer, islice(batches, step - before))
@@ -110,11 +107,11 @@ def _measured(model: nn.Module, x: Tensor, targets: Tensor, options: argparse.Na
     if options.objective == "cross-entropy":
         return conservation(model, x, objective=lambda y: F.cross_entropy(y, targets), mode=options.mode)
     if options.objective == "synflow":
-        return conservation(_non_negative(model), torch.ones_like(x[:1]), mode=options.mode)
+        return conservation(non_negative(model), torch.ones_like(x[:1]), mode=options.mode)
     return conservation(model, x, mode=options.mode)
 
 
-def _non_negative(model: nn.Module) -> nn.Module:
+def non_negative(model: nn.Module) -> nn.Module:
     """A copy whose parameters and buffers are absolute values, as SynFlow scores it (Tanaka et al. 2020, eq. 4)."""
     model = copy.deepcopy(model)
     with torch.no_grad():
@@ -150,21 +147,6 @@ def _neuron_cells(result: Conservation, neurons: Neurons | None) -> list[str]:
     incoming, outgoing = neurons.incoming, neurons.outgoing
     sums = [f"{float(flow.sum()):.5g}" for flow in (incoming, outgoing)]
     return [f"{len(incoming):,}", *sums, f"{result.residual(neurons):.1e}"]
-
-
-def architecture(name: str, num_classes: int, input_shape: Sequence[int]) -> nn.Module:
-    """The network that `architecture=name` stands for in the configuration."""
-    with as_file(files("prune_init.conf") / "architecture") as folder:
-        choices = {path.stem: path for path in folder.glob("*.yaml")}
-        if name not in choices:
-            raise InputError("--architecture", name, one_of(name, choices))
-        dataset = {"num_classes": num_classes, "input_shape": list(input_shape)}
-        resolved = OmegaConf.create({"dataset": dataset, "architecture": OmegaConf.load(choices[name])})
-    settings: Any = OmegaConf.to_container(resolved.architecture, resolve=True)
-    builder = resolve_name(settings.pop("_target_"))
-    del settings["name"]
-    model: nn.Module = builder(**settings)
-    return model
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def critical_compression(
     if isinstance(resolution, bool) or not isinstance(resolution, (int, float)) or not resolution >= 1:
         raise InputError("resolution", resolution, "allowed: a factor from 1")
     if "data" in options and isinstance(options["data"], Iterable):
-        options["data"] = list(options["data"])  # every try needs it anew
+        options["data"] = list(options["data"])  # every trial reads it again
     scorer = _scored_once(scorer, options)
 
     def connected(keep: int) -> bool:

@@ -3,7 +3,6 @@
 The families of torchvision and timm, in small: random weights, nothing is downloaded.
 """
 
-import copy
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from prune_init.analysis.conservation import non_negative
 from prune_init.arguments import Parser, whole
 from prune_init.compaction.compact import compact
 from prune_init.errors import InputError
@@ -151,12 +151,8 @@ def examine(network: str, *, sparsity: float = 0.9, iterations: int = 10, seed: 
 
 def _broken(model: nn.Module) -> tuple[str, ...] | None:
     """With absolute parameters and an all-ones input, as SynFlow sees the net."""
-    positive = copy.deepcopy(model)
-    with torch.no_grad():
-        for tensor in (*positive.parameters(), *positive.buffers()):
-            tensor.abs_()
     try:
-        found = conservation(positive, torch.ones(1, *INPUT_SHAPE)).broken
+        found = conservation(non_negative(model), torch.ones(1, *INPUT_SHAPE)).broken
     except InputError:
         return None
     return tuple(sorted({reason.split()[0] for reason in found.values()}))

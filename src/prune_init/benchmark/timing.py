@@ -3,7 +3,6 @@
 import tempfile
 import time
 from collections.abc import Callable
-from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prune_init.benchmark.stand_in import Source, shortened
 from prune_init.command.assembly import make_data, make_module, make_trainer
-from prune_init.training.datamodule import DataModule
+from prune_init.training.datamodule import TEST_BATCH
 
 WARM = 2
 """Training steps that are not counted: the first ones find out which algorithms to use."""
@@ -96,9 +95,9 @@ def timed(cfg: DictConfig, source: Source, steps: int) -> Timing:
     What `torch.compile` made is timed in a second epoch: the first one compiles again for the smaller last batch and
     for testing, and leaves behind the code that all later epochs use.
     """
-    batch, test_batch = cfg.recipe.batch_size, signature(DataModule).parameters["test_batch_size"].default
+    batch = cfg.recipe.batch_size
     train = min(source.train, (WARM + steps) * batch + source.train % batch)
-    short = shortened(source.dataset, train, min(source.test, TESTS * test_batch + source.test % test_batch))
+    short = shortened(source.dataset, train, min(source.test, TESTS * TEST_BATCH + source.test % TEST_BATCH))
     watch = Stopwatch(clock())
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +113,7 @@ def timed(cfg: DictConfig, source: Source, steps: int) -> Timing:
         spent = time.perf_counter() - before
     if not epochs:
         return Timing(spent, 0.0, 0.0, 0.0, 0.0, 0)
-    tests = source.test / test_batch + cfg.validation / test_batch
+    tests = (source.test + cfg.validation) / TEST_BATCH
     return _summed(watch, before, epochs, (source.train - cfg.validation) / batch, tests)
 
 

@@ -8,7 +8,7 @@ from prune_init.errors import InputError
 
 
 class Sampler:
-    """Cuts the images 0..count-1 into batches, anew each epoch: a pure function of arguments and epoch.
+    """Cuts the images 0..count-1 into batches, differently in each epoch: a pure function of arguments and epoch.
 
     With several ranks, each takes every `world`-th image of one common order: together they see every image
     exactly once, in the same number of batches, and their k-th batches together are what a single process with

@@ -32,7 +32,7 @@ def looked_for(look: Callable[..., None]) -> Callable[[Make], Make]:
 
 
 @dataclass(frozen=True)
-class Source:
+class Download:
     """A data set in its official files.
 
     Attributes:

@@ -4,7 +4,7 @@ Names, addresses and md5 are those of torchvision (a test compares them), writte
 seconds, which nobody should wait for to hear that files are missing.
 """
 
-from prune_init.data.source import Source
+from prune_init.data.source import Download
 
 IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
 """The files of MNIST and of Fashion-MNIST, when unpacked."""
@@ -15,7 +15,7 @@ def of_idx(*md5: str, ending: str = "") -> dict[str, str]:
     return {f"{name}{ending}": found for name, found in zip(IDX, md5, strict=True)}
 
 
-MNIST = Source(
+MNIST = Download(
     name="mnist",
     title="MNIST",
     folder="MNIST/raw",
@@ -28,7 +28,7 @@ MNIST = Source(
         ending=".gz",
     ),
 )
-FASHION_MNIST = Source(
+FASHION_MNIST = Download(
     name="fashion_mnist",
     title="Fashion-MNIST",
     folder="FashionMNIST/raw",
@@ -41,14 +41,14 @@ FASHION_MNIST = Source(
         ending=".gz",
     ),
 )
-CIFAR10 = Source(
+CIFAR10 = Download(
     name="cifar10",
     title="CIFAR-10",
     folder="cifar-10-batches-py",
     url="https://www.cs.toronto.edu/~kriz/",
     archives={"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
 )
-CIFAR100 = Source(
+CIFAR100 = Download(
     name="cifar100",
     title="CIFAR-100",
     folder="cifar-100-python",

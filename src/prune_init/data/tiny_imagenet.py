@@ -11,7 +11,7 @@ from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 from prune_init.data.files import read_image
 from prune_init.data.folder import scan, scan_both
-from prune_init.data.source import Source, looked_for
+from prune_init.data.source import Download, looked_for
 from prune_init.errors import InputError
 
 MEAN, STD = (0.480, 0.448, 0.397), (0.276, 0.269, 0.282)
@@ -40,7 +40,7 @@ def sort_validation(folder: Path) -> None:
     (val / "images").rmdir()
 
 
-TINY_IMAGENET = Source(
+TINY_IMAGENET = Download(
     name="tiny_imagenet",
     title="Tiny-ImageNet",
     folder="tiny-imagenet-200",

@@ -11,7 +11,7 @@ from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 from prune_init.data.fashion_small import MEAN, STD
-from prune_init.data.source import Source, looked_for
+from prune_init.data.source import Download, looked_for
 from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, of_idx
 
 # torchvision checks the packed files only while fetching them, and never these.
@@ -74,7 +74,7 @@ def cifar100(*, root: str, download: bool, num_classes: int, input_shape: Shape)
 
 
 def _idx(
-    source: Source, md5: dict[str, str], root: str, download: bool, mean: Channels, std: Channels
+    source: Download, md5: dict[str, str], root: str, download: bool, mean: Channels, std: Channels
 ) -> list[ArrayImages]:
     """Training and test images from files in the idx format."""
     folder = source.locate(root, download=download)
@@ -92,7 +92,7 @@ def _idx(
     ]
 
 
-def _cifar(source: Source, name: str, root: str, download: bool, mean: Channels, std: Channels) -> list[ArrayImages]:
+def _cifar(source: Download, name: str, root: str, download: bool, mean: Channels, std: Channels) -> list[ArrayImages]:
     """Training and test images from the pickles that torchvision unpickles once their checksums are right."""
     source.locate(root, download=download)
     from torchvision import datasets

@@ -2,7 +2,7 @@
 
 Each takes a `prune` with everything filled in but model and data, and does the same with one thing changed, and
 checks what it changed and what it kept. `generator` is the source of chance, `fresh` makes another net of the same
-shape. "Layer ratios only" is `shuffle`: random places, the same counts.
+shape. "Layer ratios only" is `shuffle`: random positions, the same counts.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ def shuffle(
     generator: torch.Generator,
     fresh: Callable[[], nn.Module],
 ) -> PruneResult:
-    """Move the kept weights of each layer to random places; layers keep their counts, weights their values."""
+    """Move the kept weights of each layer to random positions; layers keep their counts, weights their values."""
     dense = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     result = prune(model, data=data)
     shuffled = {name: _permuted(mask, generator) for name, mask in result.masks.items()}
@@ -52,7 +52,7 @@ def reinitialise(
     generator: torch.Generator,
     fresh: Callable[[], nn.Module],
 ) -> PruneResult:
-    """Keep the mask and draw every parameter anew.
+    """Keep the mask and initialise every parameter again.
 
     Raises:
         InputError: `fresh` makes the net with the weights that it has, as a pretrained one, so nothing would change.

@@ -26,7 +26,7 @@ class Ledger:
             not made smaller cost the same: one is counted.
         seconds: of the whole scoring.
         peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU (Linux). 0 where
-            it cannot be told: on a GPU, below an earlier peak of the process, whose record is left as it is.
+            it cannot be known: on a GPU, below an earlier peak of the process, whose record is left as it is.
     """
 
     forward: int = 0
@@ -37,7 +37,7 @@ class Ledger:
     peak_memory: int = 0
 
     def __add__(self, other: "Ledger") -> "Ledger":
-        """Both bills together; of two peaks the higher one."""
+        """The cost of both; of two peaks the higher one."""
         sums = {key: value + getattr(other, key) for key, value in vars(self).items()}
         return Ledger(**{**sums, "peak_memory": max(self.peak_memory, other.peak_memory)})
 
@@ -77,7 +77,7 @@ class Passes:
         return sum(examples for _, examples in self._inputs)
 
     def begin_iteration(self) -> None:
-        """Count the examples anew."""
+        """Count examples from zero again."""
         self._inputs.clear()
 
     def forward(self, x: Any) -> None:
@@ -99,14 +99,14 @@ class Passes:
 
 @dataclass(frozen=True)
 class Cost:
-    """The bill. `passes` = `iterations` x `examples_per_iteration`, the unit of the rebuttal's table."""
+    """What a pruning cost. `passes` = `iterations` x `examples_per_iteration`, the unit of the rebuttal's table."""
 
     iterations: int
     examples_per_iteration: int
     ledger: Ledger = field(default_factory=Ledger)
 
     def __add__(self, other: "Cost") -> "Cost":
-        """The bill of two prunings with the same sample."""
+        """The cost of two prunings with the same sample."""
         return replace(self, iterations=self.iterations + other.iterations, ledger=self.ledger + other.ledger)
 
     @property
@@ -136,7 +136,7 @@ def _wait(device: torch.device) -> None:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin the record of the highest memory anew, for the whole process."""
+    """Reset the record of the highest memory, for the whole process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -17,7 +17,7 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.read_only import attributes_kept
 from prune_init.pruning.structures import arguments, mapped
 
-_HOOKED = "a net that computes parts of itself anew, or moves what it saved, during the backward pass is not supported"
+_HOOKED = "a net that recomputes parts of itself, or moves what it saved, during the backward pass is not supported"
 
 
 def call(model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
@@ -40,9 +40,9 @@ def dtype_hint(error: str, model: nn.Module, weights: Tensors) -> str:
 def plainly(model: nn.Module) -> Iterator[None]:
     """Inside, `model` runs eagerly and in full precision, and may be called with other tensors for its own.
 
-    Off are activation checkpointing, which would compute parts anew in the backward pass, when the model has its own
-    tensors again; `torch.compile`; autocast; fused attention, which has no
-    second derivative; inference mode; and, on GPUs, TF32 and non-deterministic algorithms.
+    Off are activation checkpointing, which would recompute parts in the backward pass, when the model has its own
+    tensors again; `torch.compile`; autocast; fused attention, which has no second derivative; inference mode;
+    and, on GPUs, TF32 and non-deterministic algorithms.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     with ExitStack() as settings:
@@ -110,7 +110,7 @@ def backward_alone(model: nn.Module) -> Iterator[None]:
 
 
 class _CallOnly:
-    """In place of the autograd function that computes anew."""
+    """In place of the autograd function that recomputes."""
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,18 @@ class PruneResult:
     def connected(self) -> bool | None:
         """Whether any path leads from input to output; None if paths are unknown."""
         return self.connectivity.connected
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the tensors, as plain values."""
+        return {
+            "settings": self.settings,
+            "sparsity": self.sparsity,
+            "effective_sparsity": self.effective_sparsity,
+            "connected": self.connected,
+            "layers": [layer.as_dict() for layer in self.layers],
+            "cost": self.cost.as_dict(),
+            "ties": self.ties.as_dict(),
+        }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the masks as safetensors with the settings as metadata; `prune_init.load_masks` reads them.

@@ -93,7 +93,7 @@ class Sample:
         return self._moved(x), mapped(lambda t: t.to(self.device), y)
 
     def _moved(self, x: Any) -> Any:
-        """On the device; what is floating-point in the dtype. Always tensors of their own: passes are told by them."""
+        """On the device, floating-point numbers in the dtype; always new objects, by which inputs are counted."""
         return mapped(lambda t: t.detach().to(self.device, self.dtype if t.is_floating_point() else t.dtype), x)
 
     def _count(self, batch: Batch) -> int:
@@ -126,7 +126,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     """
     for batch in batches:
         if any(t.ndim == 0 or len(t) != size(batch[0]) for t in leaves(batch)):
-            why = "this scorer splits the sample anew; allowed: tensors with one entry for each example"
+            why = "this scorer splits the sample again; allowed: tensors with one entry for each example"
             raise InputError("data", described(batch), why)
     try:
         found: Batch = together(torch.cat, [tuple(batch) for batch in batches])

@@ -17,12 +17,12 @@ COUNTS = ("nearest", "published")
 
 
 def exponential(density: float, iterations: int) -> list[float]:
-    """s^(t/T): the same fraction of what is left goes each time (SynFlow, Tanaka et al. 2020, algorithm 1)."""
+    """s^(t/T): the same fraction of what is left is pruned each time (SynFlow, Tanaka et al. 2020, algorithm 1)."""
     return [density ** (t / iterations) for t in range(1, iterations)] + [density]
 
 
 def linear(density: float, iterations: int) -> list[float]:
-    """1 - (1 - s) t/T: the same number of weights goes each time."""
+    """1 - (1 - s) t/T: the same number of weights is pruned each time."""
     return [1 - (1 - density) * t / iterations for t in range(1, iterations)] + [density]
 
 

@@ -1,7 +1,7 @@
 """The lowest of many scores: on a CPU without sorting or copying them, on other devices by one sort.
 
 On a CPU a sample brackets the highest of these, one pass collects what does not lie above the bracket, and the exact
-choice is made among those inside. From one pruning iteration to the next few weights go, so that is little. The pass
+choice is made among those inside. One pruning iteration removes few weights, so these are few. The pass
 goes through the scores piece by piece: a piece and what is computed of it stay in the cache, where whole-tensor
 operations would spend their time on fresh pages of memory.
 """
@@ -23,7 +23,7 @@ class Choice(NamedTuple):
     """What was chosen.
 
     Attributes:
-        pruned: for each tensor the candidates that go, as `masks.fill` takes them: on a CPU their flat indices, int64,
+        pruned: for each tensor the candidates to prune, as `masks.fill` takes them: on a CPU their flat indices, int64,
             ascending; on another device, where finding indices would make the host wait, a mask.
         lowest_kept, highest_removed: the scores at the cut; infinite where nothing is on that side.
     """
@@ -34,9 +34,9 @@ class Choice(NamedTuple):
 
 
 def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep: int, total: int) -> Choice:
-    """Which weights go where exactly `keep` of the candidates stay, those with the highest scores.
+    """Which weights to prune so that exactly `keep` of the candidates are kept, those with the highest scores.
 
-    Among equal scores the earlier weight stays: order of the dictionary, then flat index.
+    Among equal scores the earlier weight is kept: order of the dictionary, then flat index.
 
     Args:
         scores: score of each weight, any shapes, one device.

@@ -59,7 +59,7 @@ def together(function: Callable[[list[Tensor]], Tensor], structures: list[Any]) 
     """A structure like each of these, with `function` of the tensors that are in the same place.
 
     Raises:
-        ValueError: they are not alike.
+        ValueError: their structures or other values differ.
     """
     first, *others = structures
     if isinstance(first, Tensor) and all(isinstance(other, Tensor) for other in others):

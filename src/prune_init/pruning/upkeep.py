@@ -76,14 +76,14 @@ def hold(
 
 
 class _Owned:
-    """Before a step: whether the net still has the weights that are kept, which `load_state_dict(assign=True)` ends."""
+    """A hook before steps: refuses a net whose weights were replaced, as by `load_state_dict(assign=True)`."""
 
     def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        owners = {name: name.rpartition(".") for name in weights}
-        self.places = [(model.get_submodule(o), last, weights[name]) for name, (o, _, last) in owners.items()]
+        paths = {name: name.rpartition(".") for name in weights}
+        self.owners = [(model.get_submodule(path), last, weights[name]) for name, (path, _, last) in paths.items()]
 
     def __call__(self, *_: object) -> None:
-        for module, name, weight in self.places:
+        for module, name, weight in self.owners:
             if module._parameters.get(name) is not weight:
                 why = "is another tensor now (load_state_dict(assign=True)?); call prune_init.keep again"
                 raise InputError("model", f"{type(module).__name__}.{name}", why)

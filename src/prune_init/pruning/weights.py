@@ -16,7 +16,7 @@ Patterns = str | Sequence[str] | None
 T = TypeVar("T")
 
 LARGE = 0.01
-"""The share of all parameters from which a matrix that is left dense is worth a warning."""
+"""The share of all parameters from which a matrix that is left dense causes a warning."""
 
 
 def inside(model: nn.Module) -> nn.Module:
@@ -114,15 +114,15 @@ def warn_of_others(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
         if name not in chosen and id(weight) not in known and weight.numel() > LARGE * total
     }
     if shares:
-        told = ", ".join(f"{name} ({share:.1%} of all parameters)" for name, share in shares.items())
+        listed = ", ".join(f"{name} ({share:.1%} of all parameters)" for name, share in shares.items())
         warnings.warn(
-            f"left dense, because no Conv, Linear or recurrent layer holds it: {told}; include= chooses it",
+            f"left dense, because no Conv, Linear or recurrent layer holds it: {listed}; include= chooses it",
             stacklevel=4,
         )
 
 
 def _candidates(model: nn.Module) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
-    """What is pruned unless told otherwise, and the other parameters of two or more axes."""
+    """What is pruned by default, and the other parameters of two or more axes."""
     wanted = {id(weight) for module in model.modules() for weight in _linear_maps(module)}
     usual = {name: p for name, p in model.named_parameters() if id(p) in wanted}
     more = {name: p for name, p in model.named_parameters() if id(p) not in wanted and p.ndim > 1 and len(p) > 1}

@@ -7,7 +7,8 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from prune_init.analysis.conservation import architecture, endless, train
+from prune_init.analysis.conservation import endless, train
+from prune_init.architectures.named import named
 from prune_init.data.fashion_small import fashion_small
 from prune_init.pruning.sample import Batch
 from prune_init.pruning.weights import prunable
@@ -25,7 +26,7 @@ def measured(name: str, num_classes: int, input_shape: tuple[int, ...], scorers:
     The embedded images are used where they fit the net.
     """
     torch.manual_seed(0)
-    model = architecture(name, num_classes, input_shape)
+    model = named(name, num_classes, input_shape)
     return flows(model, scorers, sample(num_classes, input_shape))
 
 
@@ -93,7 +94,7 @@ def training(axes: Axes, steps: tuple[int, ...] = (0, 50, 200, 1000)) -> list[fl
     Plain SGD on the embedded images. Returns the correlation of the logarithms at each of `steps`.
     """
     torch.manual_seed(0)
-    model = architecture("conv", 10, (1, 28, 28))
+    model = named("conv", 10, (1, 28, 28))
     loader = fashion_small(num_classes=10, input_shape=(1, 28, 28)).train_loader(
         64, seed=0, device="cpu", augment=False
     )

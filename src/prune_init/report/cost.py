@@ -12,7 +12,7 @@ from prune_init.report.series import Panel, Series
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostRow:
     """Of one series: medians over its runs."""
 
     series: Series
@@ -25,19 +25,19 @@ class Cost:
     """Of the run's total seconds, if it was trained."""
 
 
-def costs(panel: Panel) -> list[Cost]:
+def costs(panel: Panel) -> list[CostRow]:
     """The table of passes and seconds."""
     return [_cost(series) for series in panel.series]
 
 
-def _cost(series: Series) -> Cost:
+def _cost(series: Series) -> CostRow:
     runs = list(series)
 
     def middle(key: str) -> float:
         return median(run.row["cost"].get(key) or 0 for run in runs)
 
     trained = [run.row["seconds"] for run in runs if run.row.get("seconds", {}).get("training")]
-    return Cost(
+    return CostRow(
         series=series,
         iterations=middle("iterations"),
         examples=middle("examples_per_iteration"),

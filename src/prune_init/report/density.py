@@ -16,13 +16,14 @@ SCALE = "viridis"  # even in lightness, and safe for colour-blind eyes
 LOWEST = 1e-4
 """Smaller densities have the colour of this one."""
 COLUMNS = 3
+MOST = 15  # maps in one figure
 WHITE = "#fffffe"
 """On a map, whose colours do not follow the page's: not quite that of paper, which does."""
 
 
-def density(panel: Panel, *, at_most: int = 15) -> Drawing:
+def density(panel: Panel) -> Drawing:
     """Mean density over seeds of each layer (rows, from input to output) at each compression (columns)."""
-    shown = panel.series[:at_most]
+    shown = panel.series[:MOST]
     names = [layer["name"].removesuffix(".weight") for layer in panel.runs[0].row["layers"]]
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
@@ -44,8 +45,8 @@ def density(panel: Panel, *, at_most: int = 15) -> Drawing:
         if any(run.collapsed for run in panel.runs)
         else "."
     )
-    if len(panel.series) > at_most:
-        caption += f" The first {at_most} of {len(panel.series)} series."
+    if len(panel.series) > MOST:
+        caption += f" The first {MOST} of {len(panel.series)} series."
     return Drawing(f"density-{panel.key}", f"Weights left in each layer, {panel.title}", caption, figure)
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from matplotlib.lines import Line2D
 
-from prune_init.analysis.conservation import architecture
+from prune_init.architectures.named import named
 from prune_init.loop import prune
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
@@ -53,7 +53,7 @@ def schedules(shown: Sequence[Panel]) -> Drawing:
 def _largest_cut(schedule: str, exponent: float, iterations: int) -> float:
     """Of all iterations, the largest sum of scores that one prunes, over the flow through the output layer."""
     torch.manual_seed(0)
-    model = architecture("conv", 10, (1, 28, 28))
+    model = named("conv", 10, (1, 28, 28))
     watched = Watched(SynFlow(iterations=iterations))
     kept = prune(model, watched, 1 - 10**-exponent, schedule=schedule, input_shape=(1, 28, 28)).masks
     after = [masks for _, masks in watched.seen[1:]] + [kept]

@@ -14,7 +14,7 @@ class Grasp:
     """w * (H g): keep the weights whose removal would lower the gradient flow |g|^2 most.
 
     g and H are gradient and Hessian of the loss of logits / temperature, on the same examples for both. Scores have
-    a sign: the published criterion removes the largest -w * (H g), so the largest w * (H g) stay.
+    a sign: the published criterion removes the largest -w * (H g), so the largest w * (H g) are kept.
 
     As published: train mode, temperature 200, ten examples per class. Differs from the published code in that
     batches count by their size and the classifier is scored with its own initial weights.

@@ -17,16 +17,16 @@ class GraspOfficial(grasp.Grasp):
     """GraSP with the two habits of the published code.
 
     The sample is sorted by class and passed in two halves, so that batch statistics are those of half the classes;
-    and the linear layers of the copy that is scored start anew (Xavier), so that the classifier's scores are not
-    those of the weights it keeps.
+    and the linear layers of the copy that is scored are initialised again (Xavier), so that the classifier's scores
+    are not those of the weights it keeps.
     """
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """w * (H g) of the masked copy; needs `data`."""
-        return super().__call__(replace(net.with_batches(_halves_by_class(net.batches)), weights=_anew(net)))
+        return super().__call__(replace(net.with_batches(_halves_by_class(net.batches)), weights=_reinitialised(net)))
 
 
-def _anew(net: ScoredNet) -> Tensors:
+def _reinitialised(net: ScoredNet) -> Tensors:
     linear = {f"{name}.weight" for name, module in net.model.named_modules() if isinstance(module, nn.Linear)}
     fresh = dict(net.weights)
     for name in (name for name in fresh if name in linear):

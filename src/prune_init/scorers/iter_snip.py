@@ -1,4 +1,4 @@
-"""Iterative SNIP: the score of SNIP, taken again as weights go (de Jorge et al. 2021, 'Iterative SNIP')."""
+"""Iterative SNIP: the score of SNIP, computed again after each iteration (de Jorge et al. 2021, 'Iterative SNIP')."""
 
 from dataclasses import dataclass
 

@@ -21,7 +21,7 @@ class NtkSap:
 
     With dw ~ N(0, epsilon^2) that sum is, in expectation and for small epsilon, epsilon^2 times the squared norm of
     the Jacobian df/dw: the trace of the neural tangent kernel. It is taken over outputs, examples and `batches`, each
-    with weights w, Gaussian inputs x and noise dw drawn anew. No data, and of the weights only their spread.
+    with weights w, Gaussian inputs x and noise dw drawn again. No data, and of the weights only their spread.
 
     As published: 20 iterations; epsilon is a standard deviation; norm layers keep the statistics of w on x for both
     passes and are not differentiated through (`mode="eval"`: the running ones). The noise sample is 10 inputs per
@@ -30,7 +30,7 @@ class NtkSap:
 
     Differs from the published code, which calls the net's own initialiser: w is Gaussian with the root mean square of
     each layer's unpruned initial weights; biases, norm parameters and what is not to be pruned keep their values.
-    Dropout is off, lest the two passes differ by more than dw.
+    Dropout is off, so that the two passes differ by dw alone.
     """
 
     iterations: int = 20
@@ -73,7 +73,7 @@ class NtkSap:
 
 
 def keep_deviations(net: ScoredNet) -> None:
-    """In place of weights their layer's root mean square: pruning sets it to 0, so that draws respect the masks."""
+    """Replace weights by their layer's root mean square: pruning sets it to 0, so that draws respect the masks."""
     for name, w in net.weights.items():
         mask = net.masks[name]
         w.copy_(mask * (w.square().sum() / mask.sum().clamp(min=1)).sqrt())

@@ -21,7 +21,7 @@ class ProsPr:
 
     As published: 3 steps without momentum, one iteration, train mode; biases and norm parameters take the steps too.
     The published command's rate is 0.1 (0.5 in the example), its batches have 128 images whatever the number of
-    classes and are one and the same unless told otherwise. Here the sample, 10 per class as for SNIP, is split at
+    classes and are one and the same by default. Here the sample, 10 per class as for SNIP, is split at
     random into M + 1 parts. Where there are several iterations, pruned weights stay 0 along the steps.
     """
 

@@ -9,7 +9,7 @@ from prune_init.scorers import random
 
 @dataclass(frozen=True)
 class RandomUniform:
-    """Noise ranked within each layer: round(density n) random weights of every layer stay. No data."""
+    """Noise ranked within each layer: round(density n) random weights of every layer are kept. No data."""
 
     iterations: int = 1
     mode: str = "eval"

@@ -9,10 +9,10 @@ from prune_init.pruning.scored_net import ScoredNet
 
 @dataclass(frozen=True)
 class Snip:
-    """|w * dL/dw|: how much the loss changes, to first order, when a weight goes.
+    """|w * dL/dw|: how much the loss changes, to first order, when a weight is removed.
 
     L is the mean loss over the pruning sample: batches count by their size, so that in eval mode the split into
-    batches does not matter (published code weights every batch alike; equal for equal batches).
+    batches does not matter (published code weights all batches equally; equal for equal batches).
 
     The mode of the norm layers is the largest single effect on VGG-16. Eval is the default: the original TensorFlow
     code keeps them in inference mode, and the published SynFlow comparison does unless asked otherwise.

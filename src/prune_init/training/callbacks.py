@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from prune_init.errors import InputError
 
-OURS = {
+RESERVED = {
     lightning.Checkpoint: "checkpoint",
     lightning.ProgressBar: "the run itself",
     lightning.ModelSummary: "the run itself",
@@ -17,7 +17,7 @@ OURS = {
 
 
 def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
-    """Refuse what would fail, or do harm, hours after the start.
+    """Refuse a callback that would fail, or spoil the run, hours after its start.
 
     Args:
         key: where the configuration names it.
@@ -31,7 +31,7 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
     name = type(callback).__name__
     if not isinstance(callback, pl.Callback):
         raise InputError(key, name, "is no callback of pytorch_lightning; allowed: subclasses of its Callback")
-    for kind, by in OURS.items():
+    for kind, by in RESERVED.items():
         if isinstance(callback, kind):
             raise InputError(key, name, f"is set by {by}")
     if isinstance(callback, (lightning.LearningRateMonitor, lightning.DeviceStatsMonitor)) and not dashboard:

@@ -6,6 +6,9 @@ import torch
 from prune_init.data.dataset import Dataset
 from prune_init.data.images import Batch, Loader
 
+TEST_BATCH = 512
+"""Images per forward pass without gradients."""
+
 
 class DataModule(pl.LightningDataModule):
     """Train on the training images; test, and validate if asked to, after each epoch.
@@ -14,17 +17,13 @@ class DataModule(pl.LightningDataModule):
         dataset: images and labels.
         batch_size: training images per step, over all devices.
         seed: of order and augmentation.
-        test_batch_size: images per forward pass without gradients.
         drop_last: leave out the last training batch of an epoch where it is not full.
     """
 
-    def __init__(
-        self, dataset: Dataset, *, batch_size: int, seed: int, test_batch_size: int = 512, drop_last: bool = False
-    ) -> None:
+    def __init__(self, dataset: Dataset, *, batch_size: int, seed: int, drop_last: bool = False) -> None:
         super().__init__()
         self.dataset = dataset
-        self._batch_size, self._seed, self._test_batch_size = batch_size, seed, test_batch_size
-        self._drop_last = drop_last
+        self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented, a pure function of seed and epoch; each rank its own part."""
@@ -41,8 +40,8 @@ class DataModule(pl.LightningDataModule):
     def val_dataloader(self) -> list[Loader]:
         """The test set and, if images were held back, the validation set."""
         device, rank, world = self._place()
-        test = self.dataset.test_loader(self._test_batch_size, device=device, rank=rank, world=world)
-        held_back = self.dataset.validation_loader(self._test_batch_size, device=device, rank=rank, world=world)
+        test = self.dataset.test_loader(TEST_BATCH, device=device, rank=rank, world=world)
+        held_back = self.dataset.validation_loader(TEST_BATCH, device=device, rank=rank, world=world)
         return [test] if held_back is None else [test, held_back]
 
     def sample(self, per_class: int, device: torch.device, *, augment: bool, batch_size: int) -> list[Batch]:

@@ -55,7 +55,7 @@ class MaskBuffers(nn.Module):
         return {name: self.get_buffer(_key(name)) for name in self._weights}
 
     def checksum(self) -> Tensor:
-        """One number per mask, int64: the sum of the places of the weights that are kept."""
+        """One number per mask, int64: the sum of the indices of the weights that are kept."""
         return torch.stack([mask.flatten().nonzero().sum() for mask in self.tensors().values()])
 
     @torch.no_grad()

@@ -2,38 +2,34 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, cast
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_init.compaction.compact import compact, expand
+from prune_init.compaction.compact import expand
 from prune_init.pruning.loss import Loss
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.sample import Batch
 from prune_init.pruning.weights import Patterns, prunable
+from prune_init.training.compacted import compacted, savings_of
 from prune_init.training.mask_buffers import MaskBuffers
-from prune_init.training.savings import savings
-from prune_init.training.tally import Tally
-
-TOP = {"top1": 1, "top5": 5}
-"""Accuracies that are reported: the label is among the k most likely classes."""
+from prune_init.training.masked_training import MaskedTraining
+from prune_init.training.tally import Tally, means
 
 STAGES = ("test", "validation")
 """What the validation loaders hold, in order."""
 
 
-class PruneThenTrain(pl.LightningModule):
+class PruneThenTrain(MaskedTraining):
     """Wraps a net, its loss and metrics, and the life of a pruned net.
 
     In `setup("fit")` it prunes: after nothing else has touched the weights, and before DDP wraps the net. Masks and,
     by DDP's first broadcast, weights are those of rank 0. A run resumed from a checkpoint takes masks and `pruning`
-    from there and does not prune again. While training, gradients are masked before clipping and weights after each
-    step: the same trajectory as masking in the forward pass. A compact net trains the same way with less work.
+    from there and does not prune again. A compact net trains the same way with less work.
 
     Args:
         net: the network; its `state_dict` stays its own.
@@ -63,21 +59,14 @@ class PruneThenTrain(pl.LightningModule):
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        super().__init__()
-        self.net = net
-        self.masks = MaskBuffers(prunable(net, include=include, exclude=exclude))
-        self.upkeep = self.masks  # those of the net that is trained
+        super().__init__(net, MaskBuffers(prunable(net, include=include, exclude=exclude)))
         self.whole = [net]  # a list, so that the net is registered once: as `net`, until a compact one takes its place
         self.pruning: dict[str, Any] = {}  # what pruning found, as plain values; empty until it is done
         self._prune, self._sample, self._loss = prune, sample, loss
         self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
         self._channels_last, self._compiled = channels_last, compiled
         self._ready = False
-        self._tallies = {stage: Tally(TOP.values()) for stage in ("train", *STAGES)}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The net's output."""
-        return self.net(x)
+        self._tallies = {stage: Tally((1, 5)) for stage in ("train", *STAGES)}
 
     def setup(self, stage: str) -> None:
         """Prune once, before training; a run that goes on only needs the masks, to have the net of its checkpoint."""
@@ -93,11 +82,13 @@ class PruneThenTrain(pl.LightningModule):
             self.masks.fill_from(state, "masks")
             self.masks.clear_weights()
         if self._compact_for is not None:
-            self._compact(self._compact_for)
+            self.net, self.upkeep = compacted(self.net, self.masks, self._compact_for, self.device)
         for part in (self, *self.whole):
             self._convert(part)
         if self._compact_for is not None and self.pruning:  # a run that goes on has its savings in the checkpoint
-            self.pruning["compaction"] = self._savings()
+            x, y = next(iter(cast(Any, self.trainer).datamodule.train_dataloader()))
+            batch = (self._formed(x), y)
+            self.pruning["compaction"] = savings_of(self.whole[0], self.net, batch, self._loss, self.trainer)
         if self._compiled:
             self.net.compile()
 
@@ -106,20 +97,6 @@ class PruneThenTrain(pl.LightningModule):
         self.trainer.precision_plugin.convert_module(part)
         if self._channels_last:
             part.to(memory_format=torch.channels_last)  # masks too: operations on both want the same order
-
-    def _compact(self, shape: Sequence[int]) -> None:
-        masks = self.masks.tensors()
-        self.net = compact(self.net, torch.zeros(2, *shape, device=self.device), masks=masks)
-        self.upkeep = MaskBuffers(prunable(self.net), persistent=False).to(self.device)
-        self.upkeep.fill(cast(Any, self.net).compaction.masks)
-
-    def _savings(self) -> dict[str, Any]:
-        """Of steps as they are trained, but not compiled."""
-        precision = self.trainer.precision_plugin
-        x, y = precision.convert_input(next(iter(self.trainer.datamodule.train_dataloader())))  # type: ignore[attr-defined]
-        with precision.train_step_context():
-            found = savings(self.whole[0], self.net, (self._formed(x), y), self._loss)
-        return found | {"left_alone": cast(Any, self.net).compaction.left_alone}
 
     def _formed(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self._channels_last else images
@@ -132,30 +109,18 @@ class PruneThenTrain(pl.LightningModule):
     def prune(self, device: torch.device, **options: Any) -> None:
         """Prune the net on `device` and remember the masks; `options` override those that `prune` was given."""
         self.to(device)
-        result = self._prune(self.net, data=_Lazy(lambda: self._sample(device)), **options)
+
+        def sample() -> Iterator[Batch]:  # made when first asked for: a data-free scorer must not cost reading data
+            yield from self._sample(device)
+
+        result = self._prune(self.net, data=sample(), **options)
         if result.connected is False:
             warnings.warn(
                 "layer collapse: no path leads from input to output, so there is nothing to train", stacklevel=2
             )
         self.masks.fill(result.masks)
         self.masks.share()
-        self.pruning = {
-            "settings": result.settings,
-            "sparsity": result.sparsity,
-            "effective_sparsity": result.effective_sparsity,
-            "connected": result.connected,
-            "layers": [layer.as_dict() for layer in result.layers],
-            "cost": result.cost.as_dict(),
-            "ties": result.ties.as_dict(),
-        }
-
-    def on_fit_start(self) -> None:
-        """Train in train mode, Lightning keeping the mode that it finds; and with the same masks on every rank."""
-        self.net.train()
-        if self.trainer.world_size > 1:
-            sums = cast(Tensor, self.all_gather(self.masks.checksum()))
-            if not torch.equal(sums, sums[:1].expand_as(sums)):
-                raise RuntimeError(f"ranks hold different masks; checksums by rank: {sums.tolist()}")
+        self.pruning = result.as_dict()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one training batch."""
@@ -167,10 +132,6 @@ class PruneThenTrain(pl.LightningModule):
     def finish_epoch(self) -> None:
         """Report an epoch of training that was stopped before its last batch."""
         self._report("train")
-
-    def on_validation_epoch_start(self) -> None:
-        """Test a masked net, also where a callback has put other weights in place for the time of the test."""
-        self.upkeep.clear_weights()
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Test set (loader 0) and, if one is held back, validation set (loader 1), every epoch."""
@@ -190,38 +151,9 @@ class PruneThenTrain(pl.LightningModule):
 
     def _report(self, stage: str) -> None:
         """Log the epoch's means over all ranks: once, since logging takes longer than many a step."""
-        sums = self._tallies[stage].take(self.device)
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        means = (sums[:-1] / sums[-1]).float()
-        names = [f"{stage}/{name}" for name in ("loss", *TOP)]
-        values = dict(zip(names, means, strict=True))
-        # The same on all ranks already; Lightning warns unless it is told to see to that too.
+        values = means(self._tallies[stage], stage, self.trainer.strategy)
+        # The same on all ranks already; Lightning warns unless it may synchronise them too.
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Mask gradients; Lightning clips after this."""
-        self.upkeep.clear_gradients()
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then re-apply the masks."""
-        super().optimizer_step(*args, **kwargs)
-        self.upkeep.clear_weights()
-
-    def on_train_end(self) -> None:
-        """Leave a masked net, whatever weights a callback has put in place at the end."""
-        self.upkeep.clear_weights()
-
-    @property
-    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """DDP's own name for what it leaves alone: it would send all masks before every forward pass.
-
-        The net's buffers it sends, as published: the statistics of batch norm are those of the first process.
-        """
-        return [name for name, _ in self.named_buffers() if not name.startswith("net.")]
-
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The net's. Averages of the module's state are taken over these; masks have no average."""
-        return self.net.buffers(recurse)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """What averages weights copies the module; how it was pruned holds the data set and the terminal."""
@@ -238,19 +170,9 @@ class PruneThenTrain(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Masks are buffers; what is known about them goes beside."""
+        """Masks are buffers already; add what is known about them."""
         checkpoint["pruning"] = self.pruning
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A resumed run knows how it was pruned."""
         self.pruning = checkpoint["pruning"]
-
-
-class _Lazy(Iterable[Batch]):
-    """Batches that are made when first asked for: a data-free scorer must not cost reading data."""
-
-    def __init__(self, make: Callable[[], list[Batch]]) -> None:
-        self._make = make
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self._make())

@@ -65,15 +65,15 @@ class RandomState(pl.Callback):
         self._saved = checkpoint.get("random_states")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on from there; on other devices, or another number of them, their streams begin anew."""
+        """Continue the random streams; on other devices, or another number of them, they start again."""
         if self._saved is None:
             return
         device, before, now = trainer.strategy.root_device, len(self._saved), trainer.world_size
         kinds = {state["kind"] for state in self._saved}
         if before != now or kinds != {device.type}:
-            was, goes = f"{before} x {', '.join(sorted(kinds))}", f"{now} x {device.type}"
-            told = f"last.ckpt is of a run on {was}; on {goes} random numbers, as of dropout, are others than they were"
-            warnings.warn(told, stacklevel=2)
+            saved_on, now_on = f"{before} x {', '.join(sorted(kinds))}", f"{now} x {device.type}"
+            warning = f"last.ckpt is of a run on {saved_on}; on {now_on} random numbers, as of dropout, are others than they were"
+            warnings.warn(warning, stacklevel=2)
             return
         state = self._saved[trainer.global_rank]
         torch.set_rng_state(state["cpu"].cpu())
@@ -108,7 +108,7 @@ def last_checkpoint(folder: Path, identity: str) -> Path | None:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make its readers fail in any way
         reason = " ".join(str(error).split())[:200]
-        raise InputError("checkpoint", path, f"is damaged ({reason}); move it away to begin anew") from None
+        raise InputError("checkpoint", path, f"is damaged ({reason}); move it away to start again") from None
     if not isinstance(checkpoint, dict) or checkpoint.get("identity") != identity:
         raise InputError("hydra.run.dir", folder, "its last.ckpt is of a run of another configuration; choose another")
     return path

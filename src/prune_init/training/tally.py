@@ -1,8 +1,9 @@
 """Loss and accuracies of an epoch, added up on the device."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
+from pytorch_lightning.strategies import Strategy
 from torch import Tensor
 
 
@@ -16,26 +17,33 @@ class Tally:
         top: for each k whether the label is among the k highest outputs; more outputs than there are count as all.
     """
 
-    def __init__(self, top: Iterable[int]) -> None:
-        self._top = tuple(top)
+    def __init__(self, top: Sequence[int]) -> None:
+        self.top = top
         self._sums: Tensor | None = None  # made where the first batch is
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch, `loss` being its mean."""
-        best = logits.topk(min(max(self._top), logits.shape[1]), dim=1).indices
+        best = logits.topk(min(max(self.top), logits.shape[1]), dim=1).indices
         hits = (best == labels[:, None]).sum(0).cumsum(0)
         sums = self._on(logits.device)
-        counted = [loss.to(sums.dtype) * len(labels), *(hits[min(k, len(hits)) - 1] for k in self._top)]
+        counted = [loss.to(sums.dtype) * len(labels), *(hits[min(k, len(hits)) - 1] for k in self.top)]
         sums[:-1] += torch.stack([value.to(sums.dtype) for value in counted])
         sums[-1] += len(labels)
 
     def take(self, device: torch.device) -> Tensor:
-        """The sums of losses and hits, and last the number of examples, on `device` if there are none; begins anew."""
+        """Sums of losses and hits, and last the number of examples, on `device` if there are none; resets the tally."""
         sums, self._sums = self._on(device), None
         return sums
 
     def _on(self, device: torch.device) -> Tensor:
         if self._sums is None:
-            self._sums = torch.zeros(2 + len(self._top), dtype=torch.float64, device=device)
+            self._sums = torch.zeros(2 + len(self.top), dtype=torch.float64, device=device)
         return self._sums
+
+
+def means(tally: Tally, stage: str, strategy: Strategy) -> dict[str, Tensor]:
+    """The means of an epoch over all ranks, `stage/loss`, `stage/top1`, ...; resets the tally."""
+    sums = strategy.reduce(tally.take(strategy.root_device), reduce_op="sum")
+    names = ["loss", *(f"top{k}" for k in tally.top)]
+    return {f"{stage}/{name}": mean for name, mean in zip(names, (sums[:-1] / sums[-1]).float(), strict=True)}

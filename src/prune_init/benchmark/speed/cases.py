@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from prune_init.analysis.conservation import train
-from prune_init.architectures.conv import conv
-from prune_init.architectures.resnet import resnet, thin_resnet
-from prune_init.architectures.vgg import vgg
+from prune_init.architectures.named import named
 from prune_init.benchmark.speed import baseline
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
@@ -46,14 +44,14 @@ class Case:
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
-    "vgg16-cifar100": lambda: vgg(16, 100, SMALL),
-    "vgg16": lambda: vgg(16, 10, SMALL),
-    "resnet18": lambda: resnet(18, 10, SMALL),
-    "resnet20": lambda: thin_resnet(20, 10, SMALL),
-    "resnet20-x2": lambda: thin_resnet(20, 10, SMALL, width=32),
-    "resnet20-x4": lambda: thin_resnet(20, 10, SMALL, width=64),
-    "vgg19-224": lambda: vgg(19, 1000, LARGE),
-    "conv": lambda: conv(10, SMALL),
+    "vgg16-cifar100": lambda: named("vgg16", 100, SMALL),
+    "vgg16": lambda: named("vgg16", 10, SMALL),
+    "resnet18": lambda: named("resnet18", 10, SMALL),
+    "resnet20": lambda: named("resnet20", 10, SMALL),
+    "resnet20-x2": lambda: named("resnet20", 10, SMALL, width=32),
+    "resnet20-x4": lambda: named("resnet20", 10, SMALL, width=64),
+    "vgg19-224": lambda: named("vgg19", 1000, LARGE),
+    "conv": lambda: named("conv", 10, SMALL),
 }
 
 
@@ -74,9 +72,9 @@ def made(net: str) -> nn.Module:
     return NETS[net]().to(DEVICE)
 
 
-def batches(per_class: int, classes: int = 10) -> list[tuple[Tensor, Tensor]]:
+def batches(per_class: int) -> list[tuple[Tensor, Tensor]]:
     """A pruning sample of noise, in batches of at most 256."""
-    labels = torch.arange(classes).repeat(per_class)
+    labels = torch.arange(10).repeat(per_class)
     images = torch.randn(len(labels), *SMALL, generator=torch.Generator().manual_seed(0))
     return list(zip(images.to(DEVICE).split(256), labels.to(DEVICE).split(256), strict=True))
 
