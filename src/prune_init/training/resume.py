@@ -72,8 +72,8 @@ class RandomState(pl.Callback):
         kinds = {state["kind"] for state in self._saved}
         if before != now or kinds != {device.type}:
             saved_on, now_on = f"{before} x {', '.join(sorted(kinds))}", f"{now} x {device.type}"
-            warning = f"last.ckpt is of a run on {saved_on}; on {now_on} random numbers, as of dropout, are others than they were"
-            warnings.warn(warning, stacklevel=2)
+            why = f"last.ckpt is of a run on {saved_on}; on {now_on}"
+            warnings.warn(f"{why} random numbers, as of dropout, are others than they were", stacklevel=2)
             return
         state = self._saved[trainer.global_rank]
         torch.set_rng_state(state["cpu"].cpu())
