@@ -15,6 +15,7 @@ from torch import nn
 from prune_init.architectures.conv import conv
 from prune_init.architectures.library import timm_model, torchvision_model
 from prune_init.architectures.mlp import mlp
+from prune_init.architectures.named import NETWORKS, named
 from prune_init.architectures.resnet import resnet, thin_resnet, wide_resnet
 from prune_init.architectures.vgg import vgg, vgg_tiny
 from prune_init.errors import InputError
@@ -84,6 +85,16 @@ def test_each_choice_builds_with_the_count_its_comment_gives(path: Path) -> None
         network = instantiate(arguments)  # hands lists over as ListConfig
     assert size(network)[0] == int(comment[1].replace(",", ""))
     assert network.input_shape == input_shape and type(network.input_shape) is tuple
+    if path.stem not in ("torchvision", "timm"):
+        with torch.device("meta"):
+            same = named(path.stem, num_classes, input_shape)
+        assert [w.shape for w in same.parameters()] == [w.shape for w in network.parameters()]
+
+
+def test_networks_by_name_are_those_of_the_configuration() -> None:
+    assert {path.stem for path in CHOICES} == {*NETWORKS, "torchvision", "timm"}
+    with pytest.raises(InputError, match="architecture=vgg61: did you mean vgg1"):
+        named("vgg61", 10, (3, 32, 32))
 
 
 def test_resnet_34_and_50_are_torchvisions_but_for_stem_and_classes() -> None:

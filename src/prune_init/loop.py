@@ -96,13 +96,14 @@ def prune(
     shape = None if example_input is not None else checks.shape_of(input_shape, model)
     checks.check_example(example_input, input_shape)
     first = next(iter(weights.values()))
+    loss = F.cross_entropy if loss is None else loss
     densities = densities_of(schedule, 1 - settings["sparsity"], settings["iterations"])
     net = _scored_net(
         model,
         weights,
         dtype,
         revives=getattr(scorer, "revives", False),
-        sample=Sample(data, loss or F.cross_entropy, shape, example_input, first.device, dtype or first.dtype),
+        sample=Sample(data, loss, shape, example_input, first.device, dtype or first.dtype),
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
         masks=checks.masks_from(masks, weights, settings["sparsity"]),
     )

@@ -29,7 +29,7 @@ def relative_rounding(net: ScoredNet, scores: Tensors) -> dict[str, float]:
     if net.passes.last is None or not (net.passes.examples <= 1 or suspect):
         return least
     x, y = net.passes.last
-    quiet = replace(net, passes=Passes())
+    quiet = replace(net, passes=Passes(last=net.passes.last))  # not counted
 
     def gradient(weights: Tensors) -> Tensors:
         with forked(next(iter(weights.values())).device, seed=0):
