@@ -4,8 +4,6 @@ import gzip
 import hashlib
 import pickle
 import struct
-import subprocess
-import sys
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -336,15 +334,15 @@ def test_a_wrong_checksum_leaves_nothing(tiny_site: str, tmp_path: Path, capsys:
     assert told.count("\n") == 1 and not root.exists()
 
 
-def test_without_a_network_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_without_a_network_one_line_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     url = "http://127.0.0.1:9/"  # nobody listens on the discard port
-    arguments = ["cifar10", "--root", str(tmp_path / "data"), "--url", url]
-    command = [sys.executable, "-m", "prune_init.data.download", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = done.stderr.splitlines()
-    assert done.returncode == 1 and not list(tmp_path.iterdir())
-    assert lines[0] == "fetching http://127.0.0.1:9/cifar-10-python.tar.gz" and len(lines) == 2
-    assert lines[1].startswith(f"url={url}cifar-10-python.tar.gz: cannot be fetched: ")
+    with caplog.at_level("INFO"):
+        assert download.main(["cifar10", "--root", str(tmp_path / "data"), "--url", url]) == 1
+    assert not list(tmp_path.iterdir()) and caplog.messages == [f"fetching {url}cifar-10-python.tar.gz"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"url={url}cifar-10-python.tar.gz: cannot be fetched: ")
 
 
 def test_an_interrupted_transfer_leaves_nothing(tmp_path: Path) -> None:

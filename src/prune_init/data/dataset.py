@@ -115,7 +115,6 @@ class Dataset:
         augment: bool,
         batch_size: int = 256,
         device: torch.device | str = "cpu",
-        by_class: bool = False,
     ) -> list[Batch]:
         """The pruning sample: exactly `per_class` training images of every class, the same on every rank.
 
@@ -125,7 +124,6 @@ class Dataset:
             augment: apply the data set's augmentation, as published.
             batch_size: images per batch; the last may be smaller.
             device: where the batches are to be.
-            by_class: class by class, as GraSP's authors concatenate them, in place of a random order.
 
         Raises:
             InputError: if `per_class` is below 1 or a class has fewer images.
@@ -139,8 +137,7 @@ class Dataset:
         chosen = balanced(
             self.train.labels, [per_class] * self.num_classes, random, asked=("sample.per_class", per_class)
         )
-        if not by_class:
-            chosen = chosen[torch.randperm(len(chosen), generator=random)]
+        chosen = chosen[torch.randperm(len(chosen), generator=random)]
         sampler = Sampler(len(chosen), batch_size)
         images = self.train.select(chosen)
         return list(images.loader(sampler, device=device, augment=seed if augment else None))
