@@ -45,7 +45,7 @@ def check_scorer(scorer: str | Scorer) -> None:
     settings_of(chosen, 0.5, None, "exponential", "nearest", "global", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for check in (_counts, _leaves_all_alone, _repeats, _splits, _shrinks, _dtypes, _devices):
+        for check in (_leaves_all_alone, _counts, _repeats, _splits, _shrinks, _dtypes, _devices):
             try:
                 check(chosen)
             except _BrokenError as broken:
