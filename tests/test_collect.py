@@ -1,68 +1,20 @@
 """One table of all results, whatever else lies between them."""
 
-import copy
 import csv
 import json
 import time
 from pathlib import Path
 
 import pytest
+from records import add, record
 
 from prune_init.benchmark import collect
 from prune_init.benchmark.table import COLUMNS
-from prune_init.record import results
 from prune_init.record import status as run_status
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
 QUICK = ("architecture=mlp", "recipe.epochs=1", "recipe.batch_size=500", "train=false")
-
-
-@pytest.fixture(scope="session")
-def one_result() -> dict:
-    """All that a row is taken from, as a run writes it, with a layer table of usual length."""
-    layers = [
-        {"name": f"l{i}", "shape": [64, 64, 3, 3], "size": 1000, "kept": i, "density": i / 1000} for i in range(54)
-    ]
-    return {
-        "status": "complete",
-        "identity": "a" * 64,
-        "config": {
-            "mode": None,
-            "scope": "global",
-            "target": "nominal",
-            "train": True,
-            "compact": False,
-            "precision": "32-true",
-            "scorer": {"name": "snip", "mode": "eval"},
-            "schedule": {"name": "exponential"},
-            "ablation": {"name": "none"},
-            "lifecycle": {"name": "prune_then_train"},
-            "recipe": {"name": "quick", "epochs": 6},
-        },
-        "scorer": "snip",
-        "architecture": "mlp",
-        "dataset": "fashion_small",
-        "seed": 0,
-        "sparsity": 0.9,
-        "exponent": 1,
-        "effective_sparsity": None,
-        "connected": True,
-        "layers": layers,
-        "cost": {"passes": 100, "iterations": 1, "flops": 10**15},
-        "compaction": None,
-        "top1": {"last": 0.5, "best": 0.6, "at_best_validation": None},
-        "top5": {"last": 0.7, "best": 0.8, "at_best_validation": None},
-        "seconds": {"setup": 0.1, "scoring": 0.2, "training": 3.0, "total": 3.5},
-        "versions": {"torch": "2.11", "prune_init": "0.1.0"},
-        "commit": None,
-    }
-
-
-def put(folder: Path, result: dict, number: int) -> Path:
-    folder.mkdir(parents=True)
-    results.write(folder, {**result, "identity": f"{number:064x}", "seed": number})
-    return folder
 
 
 def main(monkeypatch, *arguments: object) -> None:
@@ -90,26 +42,28 @@ def test_a_real_run_becomes_a_row(command, tmp_path, monkeypatch, capsys):
     assert (first["schema"], first["seed"], first["top1_last"]) == ("1", "5", "")
 
 
-def test_columns_keep_their_types_where_all_values_are_missing(one_result, tmp_path):
-    put(tmp_path / "a", one_result, 0)
+def test_columns_keep_their_types_where_all_values_are_missing(tmp_path):
+    add(tmp_path / "a", record(effective_sparsity=None))
     collect.write_parquet(collect.rows(tmp_path), tmp_path / "t.parquet")
     kinds = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "t.parquet")}
     assert (kinds["effective_sparsity"], kinds["commit"], kinds["exponent"]) == ("double", "string", "double")
     assert (kinds["connected"], kinds["flops"]) == ("bool", "int64")
 
 
-def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(one_result, tmp_path, monkeypatch, capsys):
-    put(tmp_path / "deep/below/good", one_result, 1)
-    put(tmp_path / "also_good", one_result, 2)
-    put(tmp_path / "zz_copy", one_result, 2)
+def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp_path, monkeypatch, capsys):
+    row = record(seed=2).model_dump()
+    add(tmp_path / "deep/below/good", record(seed=1))
+    for name in ("also_good", "zz_copy"):
+        add(tmp_path / name, record(seed=2))
     for name, text in {
         "torn": '{"schema": 1, "status": "comp',
         "empty": "",
         "list": "[]",
         "other_schema": '{"schema": 999}',
         "lacking": '{"schema": 1, "identity": "x"}',
-        "of_other_type": json.dumps({**one_result, "schema": 1, "seed": "zero"}),
-        "of_other_shape": json.dumps({**one_result, "schema": 1, "layers": 3}),
+        "of_other_type": json.dumps({**row, "schema": 1, "seed": "zero"}),
+        "of_other_config": json.dumps({**row, "schema": 1, "identity": "x", "config": {}}),
+        "of_other_shape": json.dumps({**row, "schema": 1, "layers": 3}),
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(text)
@@ -119,8 +73,18 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(one
     main(monkeypatch, tmp_path)
     printed = capsys.readouterr()
     assert [row["folder"] for row in collect.rows(tmp_path)] == ["also_good", "deep/below/good"]
-    assert len(printed.err.splitlines()) == 9
-    for named in ("torn", "empty", "list", "other_schema", "lacking", "of_other_type", "of_other_shape", "zz_copy"):
+    assert len(printed.err.splitlines()) == 10
+    for named in (
+        "torn",
+        "empty",
+        "list",
+        "other_schema",
+        "lacking",
+        "of_other_type",
+        "of_other_config",
+        "of_other_shape",
+        "zz_copy",
+    ):
         assert sum(f"/{named}/" in line for line in printed.err.splitlines()) == 1
     assert "seed is 'zero'" in printed.err and "lacks" in printed.err and "run of also_good once more" in printed.err
     assert "1 runs have no result" in printed.out
@@ -141,9 +105,9 @@ def test_nothing_to_collect_is_one_line(tmp_path, monkeypatch, make, line):
 
 
 @pytest.mark.slow
-def test_three_thousand_runs_take_less_than_ten_seconds(one_result, tmp_path, monkeypatch):
+def test_three_thousand_runs_take_less_than_ten_seconds(tmp_path, monkeypatch):
     for number in range(3000):
-        put(tmp_path / f"d{number % 12}/a/run{number}", copy.deepcopy(one_result), number)
+        add(tmp_path / f"d{number % 12}/a/run{number}", record(seed=number, layers=54))
     start = time.perf_counter()
     main(monkeypatch, tmp_path)
     assert time.perf_counter() - start < 10

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from records import record
 from test_data_sources import cifar100, load_cifar100, md5  # noqa: F401  (a fixture)
 from torch import Tensor
 
@@ -135,12 +136,11 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, form: str) -> None:
 
 
 def test_results(tmp_path: Path) -> None:
-    row = {"status": "complete", "identity": IDENTITY, "sparsity": 0.98, "layers": [{"name": "a", "kept": 3}] * 3}
-    results.write(tmp_path, row)
+    results.write(tmp_path, record(identity=IDENTITY))
 
     def read(path: Path) -> Any:
         found = results.read(path.parent, IDENTITY)
-        assert found is not None and found["identity"] == IDENTITY
+        assert found is not None and found.identity == IDENTITY
         return found
 
     # JSON for people has no checksum: a digit can change unseen. What is read is of this run, or refused.
@@ -149,8 +149,9 @@ def test_results(tmp_path: Path) -> None:
 
 def test_a_status_that_lacks_a_key_says_nothing(tmp_path: Path) -> None:
     run_status.fail(tmp_path, IDENTITY, ["seed=1"], "out of luck")
-    path, row = tmp_path / "status.json", run_status.read(tmp_path)
-    assert row is not None
+    path = tmp_path / "status.json"
+    row = json.loads(path.read_text())
+    assert run_status.read(tmp_path) is not None
     for key in ("log", "error", "pid", "slurm_job"):
         path.write_text(json.dumps({k: v for k, v in row.items() if k != key}))
         assert run_status.read(tmp_path) is None, key
@@ -172,7 +173,7 @@ def test_what_is_said_of_a_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", [{"schema": 1}, {"schema": 1, "identity": 3}, {"schema": 1, "identity": None}])
 def test_results_without_an_identity(tmp_path: Path, row: dict[str, Any]) -> None:
     (tmp_path / "result.json").write_text(json.dumps(row))
-    with pytest.raises(InputError, match="holds a run of another configuration"):
+    with pytest.raises(InputError, match="is no result of prune_init"):
         results.read(tmp_path, IDENTITY)
 
 

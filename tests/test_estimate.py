@@ -7,6 +7,7 @@ import pytest
 import yaml
 from hydra import initialize_config_module
 from omegaconf import OmegaConf
+from records import record
 
 import prune_init
 from prune_init.benchmark import estimate, stand_in, timing
@@ -73,12 +74,12 @@ def test_finished_runs_count_by_the_time_they_took(tmp_path):
         planned = plan.plan(*estimate.sweep(arguments))
     for run in planned:
         (tmp_path / "there" / run.folder).mkdir(parents=True)
-    done = {"status": "complete", "seconds": {"setup": 1.0, "scoring": 2.0, "training": 7197.0}}
-    results.write(tmp_path / "there" / planned[1].folder, {**done, "identity": planned[1].identity})
+    seconds = {"setup": 1.0, "scoring": 2.0, "training": 7197.0, "total": 9.0}
+    results.write(tmp_path / "there" / planned[1].folder, record(identity=planned[1].identity, seconds=seconds))
     (row,) = rows(tmp_path, *arguments, "--steps=1")
     assert (row["runs"], row["done"]) == (3, 1) and row["left"] == pytest.approx(2 * row["hours"]) != 0
     for run in planned:
-        results.write(tmp_path / "there" / run.folder, {**done, "identity": run.identity})
+        results.write(tmp_path / "there" / run.folder, record(identity=run.identity, seconds=seconds))
     (row,) = rows(tmp_path, *arguments)
     assert (row["runs"], row["done"], row["hours"], row["left"]) == (3, 3, 2.0, 0.0) and "seconds" not in row
 

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from records import record
 
 import prune_init
 from prune_init import InputError
@@ -278,7 +279,7 @@ def test_status_tells_missing_killed_torn_and_unplanned_runs(tmp_path, monkeypat
     for folder in folders:
         folder.mkdir(parents=True)
     for folder, identity in ((folders[0], runs[0].identity), (folders[3], "f" * 64)):
-        results.write(folder, {"status": "complete", "identity": identity})
+        results.write(folder, record(identity=identity))
     told = {"schema": 1, "status": "running", "identity": runs[1].identity, "pid": 2**22 + 1, "process_started": 1}
     told |= {"host": socket.gethostname(), "overrides": [], "attempt": 1}
     told |= dict.fromkeys(("started", "updated"), "2026-11-23") | dict.fromkeys(("slurm_job", "error", "log"))

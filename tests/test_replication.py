@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
+from records import record
 
 import prune_init
 from prune_init import InputError
@@ -29,7 +30,7 @@ def kept(tmp_path: Path) -> Path:
         about["config"]["seed"] = seed
         (folder / str(seed) / "cell.json").write_text(json.dumps(about))
         (folder / str(seed) / "metrics.csv").write_text(f"test/top1,seconds\n{best},1800\n0.5,1800\n")
-        (folder / str(seed) / "result.json").write_text("{}")
+        results.write(folder / str(seed), record(seed=seed, config=about["config"], top1=best - 0.01))
     return folder
 
 
@@ -44,9 +45,9 @@ def test_a_finished_run_is_kept_without_places_and_read_back(command, tmp_path, 
     (cell,) = replication.read(Path("kept"))
     assert cell.about["command"] == " ".join(["python -m prune_init", *TRAINED, "recipe.epochs=2"])
     result = results.read(folder)
-    assert result is not None and result["config"] == cell.config
-    assert max(cell.top1) == pytest.approx(100 * result["top1"]["best"])
-    assert cell.hours == pytest.approx(result["seconds"]["training"] / 3600) and cell.finished
+    assert result is not None and result.config == cell.config
+    assert max(cell.top1) == pytest.approx(100 * result.top1.best)
+    assert cell.hours == pytest.approx(result.seconds.training / 3600) and cell.finished
 
 
 def test_an_unfinished_run_is_kept_as_far_as_it_came_and_then_finished(command, tmp_path, monkeypatch):

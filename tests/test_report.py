@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("matplotlib")
-from prune_init.record import results
+from records import add, record
+
 from prune_init.report.__main__ import main
 from prune_init.report.accuracy import accuracy
 from prune_init.report.density import density
@@ -25,56 +26,6 @@ EXPONENTS = (0.5, 1.0, 2.0)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def row(scorer: str, exponent: float, seed: int, top1: float, **more: object) -> dict[str, object]:
-    """A result as a run writes it, in brief."""
-    return {
-        "status": "complete",
-        "identity": f"{scorer}-{exponent}-{seed}-{sorted(more.items())}",
-        "config": {
-            "dataset": {"name": "fashion_small", "num_classes": 10, "input_shape": [1, 28, 28]},
-            "scorer": {"name": scorer, "mode": "eval"},
-            **{key: {"name": "none"} for key in ("schedule", "ablation", "lifecycle")},
-            **{"mode": None, "scope": "global", "target": "nominal", "precision": "32-true", "compact": False},
-            "recipe": {"epochs": 2},
-            "train": True,
-            "seed": seed,
-            "exponent": exponent,
-        },
-        "scorer": scorer,
-        "architecture": "conv",
-        "dataset": "fashion_small",
-        "seed": seed,
-        "sparsity": 1 - 10**-exponent,
-        "exponent": exponent,
-        "effective_sparsity": 1 - 10 ** -(exponent + 0.1),
-        "connected": True,
-        "layers": [
-            {"name": f"{i}.weight", "shape": [10], "size": 100, "kept": 10, "effective": 9, "density": 0.1}
-            for i in range(5)
-        ],
-        "cost": {
-            **{"passes": 100, "iterations": 100, "examples_per_iteration": 1, "forward": 100, "backward": 100},
-            **{"hessian": 0, "flops": 10**9, "seconds": 0.5, "peak_memory": 10**6},
-        },
-        "compaction": None,
-        "top1": {"last": top1, "best": top1 + 0.01, "at_best_validation": None},
-        "top5": {"last": 0.9, "best": 0.9, "at_best_validation": None},
-        "seconds": {"setup": 0.1, "scoring": 0.5, "training": 2.0, "total": 2.7},
-        "versions": results.versions(),
-        "commit": None,
-        **more,
-    }
-
-
-def add(folder: Path, name: str, content: dict[str, object]) -> Path:
-    """A run's folder."""
-    run = folder / name
-    run.mkdir(parents=True)
-    results.write(run, content)
-    run.joinpath("metrics.csv").write_text("epoch,test/top1\n1,0.5\n2,0.7\n")
-    return run
-
-
 def make_runs(folder: Path) -> Path:
     """Three scorers, three compressions, three seeds; one scorer collapses."""
     for i, scorer in enumerate(SCORERS):
@@ -82,7 +33,7 @@ def make_runs(folder: Path) -> Path:
             for seed in (0, 1, 2):
                 top1 = 0.9 - 0.1 * i * exponent - 0.01 * seed
                 gone = {"connected": False, "effective_sparsity": 1.0} if (i, exponent) == (2, 2.0) else {}
-                add(folder, f"{scorer}-x{exponent}-s{seed}", row(scorer, exponent, seed, top1, **gone))
+                add(folder / f"{scorer}-x{exponent}-s{seed}", record(scorer, exponent, seed, top1, **gone))
     return folder
 
 
@@ -96,8 +47,8 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Runs of two networks with everything beside them that can be wrong, reported on, and what the terminal said."""
     folder = make_runs(tmp_path_factory.mktemp("report") / "runs")
     for scorer in ("synflow", "grasp"):
-        add(folder, f"mlp-{scorer}", row(scorer, 1.0, 0, 0.6, architecture="mlp"))
-    add(folder, "nan", row("snip", 1.0, 7, math.nan))
+        add(folder / f"mlp-{scorer}", record(scorer, 1.0, 0, 0.6, architecture="mlp"))
+    add(folder / "nan", record("snip", 1.0, 7, math.nan))
     shutil.copytree(folder / "nan", folder / "nan-again")
     for name, text in {
         "torn": '{"schema": 1, "sta',
@@ -131,9 +82,7 @@ def test_compressions_are_written_as_people_write_them():
 
 
 def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
-    other = row("snip", 1.0, 0, 0.3, identity="other")
-    other["config"] = {**other["config"], "mode": "train"}  # type: ignore[dict-item]
-    add(runs, "snip-train", other)
+    add(runs / "snip-train", record("snip", 1.0, 0, 0.3, config={"mode": "train"}))
     (panel,) = panels(load(runs)[0])
     assert [series.key for series in panel.series] == ["synflow", "snip", "snip: mode train", "magnitude"]
     snip, trained = panel.series[1:3]
@@ -145,7 +94,7 @@ def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
 
 def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them(tmp_path):
     for seed, top1 in enumerate((0.70, 0.72)):
-        add(tmp_path, f"s{seed}", row("synflow", 1.0, seed, top1, dataset="cifar100", architecture="vgg16"))
+        add(tmp_path / f"s{seed}", record("synflow", 1.0, seed, top1, dataset="cifar100", architecture="vgg16"))
     (panel,) = panels(load(tmp_path)[0])
     drawing = accuracy(panel, "best")
     lines = [list(map(float, line.get_ydata())) for line in drawing.figure.axes[0].lines]
@@ -157,7 +106,7 @@ def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them
 def test_figure_6_has_a_row_for_each_data_set(tmp_path):
     for n, (data, net) in enumerate([("b", "x"), ("a", "y"), ("b", "y"), ("a", "x")]):
         for seed in range(n + 1):  # those with most runs come first elsewhere
-            add(tmp_path, f"{data}{net}{seed}", row("snip", 1.0, seed, 0.5, dataset=data, architecture=net, n=n))
+            add(tmp_path / f"{data}{net}{seed}", record("snip", 1.0, seed, 0.5, dataset=data, architecture=net))
     axes = draw("6", panels(load(tmp_path)[0])).figure.axes
     places = {one.get_title(loc="left"): (one.get_subplotspec().rowspan.start, bool(one.get_ylabel())) for one in axes}
     assert places == {"x on a": (0, True), "y on a": (0, False), "x on b": (1, True), "y on b": (1, False)}
@@ -165,10 +114,8 @@ def test_figure_6_has_a_row_for_each_data_set(tmp_path):
 
 def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_path):
     for seed in (0, 1):
-        other = row("snip", 1.7, seed, 0.4, identity=f"other {seed}")
-        other["config"] = {**other["config"], "mode": "train"}  # type: ignore[dict-item]
-        add(tmp_path, f"trained{seed}", other)
-        add(tmp_path, f"plain{seed}", row("snip", 1.7, seed, 0.5))
+        add(tmp_path / f"trained{seed}", record("snip", 1.7, seed, 0.4, config={"mode": "train"}))
+        add(tmp_path / f"plain{seed}", record("snip", 1.7, seed, 0.5))
     (panel,) = panels(load(tmp_path)[0])
     assert [series.key for series in panel.series] == ["snip", "snip: mode train"]
     (axes,) = accuracy(panel).figure.axes
@@ -179,7 +126,7 @@ def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_
 
 def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
     for scorer in ("snip", "synflow"):
-        add(tmp_path, scorer, row(scorer, 3.0, 0, 0.5, dataset="cifar10", architecture="vgg11", identity=scorer))
+        add(tmp_path / scorer, record(scorer, 3.0, 0, 0.5, dataset="cifar10", architecture="vgg11"))
     (panel,) = panels(load(tmp_path)[0])
     drawing = accuracy(panel, "best")
     points = [line.get_xdata() for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1]
@@ -190,7 +137,7 @@ def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
 
 def test_collapse_is_framed_once_where_it_lasts(tmp_path):
     for exponent, connected in {0.5: False, 1.0: True, 2.0: False, 3.0: False}.items():
-        add(tmp_path, f"x{exponent}", row("snip", exponent, 0, 0.5, connected=connected))
+        add(tmp_path / f"x{exponent}", record("snip", exponent, 0, 0.5, connected=connected))
     (panel,) = panels(load(tmp_path)[0])
     frames = [frame.get_bbox().intervalx.round() for frame in density(panel).figure.axes[0].patches]
     assert [tuple(frame) for frame in frames] == [(0, 0), (2, 3)]
@@ -218,11 +165,7 @@ def test_the_page_says_what_it_could_not_show_and_shows_the_rest(spoilt):
 def test_one_untrained_run_with_a_hostile_name(tmp_path, capsys):
     """No accuracies, no interval, and what files say does not become part of the page."""
     evil = '<img src=x onerror="alert(1)">'
-    content = row("synflow", 1.0, 0, 0.8) | {
-        "scorer": evil,
-        "top1": dict.fromkeys(("last", "best", "at_best_validation")),
-    }
-    add(tmp_path, "only", content).joinpath("metrics.csv").unlink()
+    add(tmp_path / "only", record(evil, top1=None)).joinpath("metrics.csv").unlink()
     main([str(tmp_path)])
     page = (tmp_path / "report" / "report.html").read_text()
     assert "one seed only: no intervals are drawn" in capsys.readouterr().out and "one seed only" in page
@@ -231,11 +174,11 @@ def test_one_untrained_run_with_a_hostile_name(tmp_path, capsys):
 
 
 def test_one_seed_has_no_interval(tmp_path):
-    add(tmp_path, "only", row("synflow", 1.0, 0, 0.8))
+    add(tmp_path / "only", record("synflow", 1.0, 0, 0.8))
     (panel,) = panels(load(tmp_path)[0])
     drawing = accuracy(panel)
     assert "One seed only: no interval is drawn." in drawing.caption and not drawing.figure.axes[0].collections
-    add(tmp_path, "second", row("synflow", 1.0, 1, 0.82))
+    add(tmp_path / "second", record("synflow", 1.0, 1, 0.82))
     (panel,) = panels(load(tmp_path)[0])
     assert len(accuracy(panel).figure.axes[0].collections) == 1
 

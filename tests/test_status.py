@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from records import record
 
 from prune_init.errors import InputError
 from prune_init.record import results
@@ -42,7 +43,7 @@ def test_inside_the_block_it_is_running_and_afterwards_the_result_decides(tmp_pa
     assert (told["pid"], told["error"], told["log"]) == (os.getpid(), None, None)
     assert status(tmp_path)["status"] == "complete"
     assert run_status.state(tmp_path, ME) == "missing"  # the status alone is no result
-    results.write(tmp_path, {"status": "complete", "identity": ME})
+    results.write(tmp_path, record(identity=ME))
     assert run_status.state(tmp_path, ME) == "done"
     assert {path.name for path in tmp_path.iterdir()} == {"status.json", "result.json"}
 
@@ -84,7 +85,7 @@ def test_further_ranks_of_a_run_write_nothing(tmp_path, monkeypatch):
 
 
 def test_a_result_of_another_configuration_or_schema_is_refused(tmp_path):
-    results.write(tmp_path, {"status": "complete", "identity": "b" * 64})
+    results.write(tmp_path, record(identity="b" * 64))
     with pytest.raises(InputError, match="another configuration"):
         run_status.state(tmp_path, ME)
     (tmp_path / "result.json").write_text('{"schema": 999}')

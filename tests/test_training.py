@@ -23,6 +23,7 @@ import prune_init
 from prune_init import load_masks
 from prune_init.command.building import build
 from prune_init.pruning.weights import prunable
+from prune_init.record.run_record import Accuracies
 from prune_init.scorers.random import Random
 from prune_init.training.history import History, write_csv
 from prune_init.training.module import PruneThenTrain
@@ -267,19 +268,27 @@ def test_accuracies_are_counted_in_full_at_half_precision(precision):
 # ---------------------------------------------------------------------------------------------------------- records
 
 
+def told(found: Accuracies) -> tuple[float | None, ...]:
+    return tuple(value for _, value in found)
+
+
 def test_last_best_and_best_by_validation_are_kept_apart(tmp_path):
     history = History(tmp_path / "metrics.csv")
-    assert history.accuracy("top1") == {"last": None, "best": None, "at_best_validation": None}
+    assert set(history.accuracy("top1").model_dump().values()) == {None}
     history.rows = [
         {"epoch": 1, "test/top1": 0.30, "test/top5": 0.70, "validation/top1": 0.20},
         {"epoch": 2, "test/top1": 0.60, "test/top5": 0.95, "validation/top1": 0.40},
         {"epoch": 3, "test/top1": 0.50, "test/top5": 0.90, "validation/top1": 0.45},
         {"epoch": 4, "test/top1": 0.55, "test/top5": 0.85, "validation/top1": 0.45},
     ]
-    assert history.accuracy("top1") == {"last": 0.55, "best": 0.60, "at_best_validation": 0.50}
-    assert history.accuracy("top5") == {"last": 0.85, "best": 0.95, "at_best_validation": 0.90}
+    assert told(history.accuracy("top1")) == (0.55, 0.60, 2, 0.50, 0.45, 3)
+    assert told(history.accuracy("top5")) == (0.85, 0.95, 2, 0.90, None, 3)
+
+
+def test_without_validation_nothing_is_chosen_by_it(tmp_path):
+    history = History(tmp_path / "metrics.csv")
     history.rows = [{"epoch": 1, "test/top1": 0.4}, {"epoch": 2, "test/top1": 0.3}]
-    assert history.accuracy("top1") == {"last": 0.3, "best": 0.4, "at_best_validation": None}
+    assert told(history.accuracy("top1")) == (0.3, 0.4, 1, None, None, None)
 
 
 def test_rows_are_written_whole(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -23,6 +23,7 @@ from prune_init.errors import one_of
 from prune_init.explain import one_line, shown
 from prune_init.record import results
 from prune_init.record import status as run_status
+from prune_init.record.run_record import RunRecord
 from prune_init.record.settings import identity
 from prune_init.swept_groups import deferred
 
@@ -37,16 +38,15 @@ def run(cfg: DictConfig) -> float | None:
         InputError: the folder holds a run of another configuration.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    row = results.read(folder, identity(cfg))
-    if row is None or cfg.force:
-        row = _recorded_run(cfg, folder)
+    record = results.read(folder, identity(cfg))
+    if record is None or cfg.force:
+        record = _recorded_run(cfg, folder)
     else:
-        Console().already_done(row, folder)
-    top1: float | None = row["top1"]["last"]
-    return top1
+        Console().already_done(record, folder)
+    return record.top1.last
 
 
-def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def _recorded_run(cfg: DictConfig, folder: Path) -> RunRecord:
     """Run, with status.json; in a sweep a mistake is recorded, a single run leaves nothing of it but its line."""
     began = False
     try:
@@ -73,7 +73,7 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         raise SystemExit(line) from None
 
 
-def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def _run(cfg: DictConfig, folder: Path) -> RunRecord:
     """Read the data and only then import Lightning: who lacks files need not wait seconds to hear of it."""
     from prune_init.command import building
 

@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from prune_init.errors import InputError
 from prune_init.launching.plan import Composer, plan
 from prune_init.record import kinds, results, settings
-from prune_init.record import status as run_status
 
 
 class Cell(NamedTuple):
@@ -61,9 +60,9 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
         folder = Path(config.hydra.sweep.dir) / run.folder
         cell = found.setdefault(_without_seed(cfg), Cell(name, run.overrides, [], []))
         cell.folders.append(folder)
-        if run_status.state(folder, run.identity) == "done":
-            took = (results.read(folder) or {})["seconds"]  # its total is that of the last attempt
-            cell.done.append((took["setup"] + took["scoring"] + took["training"]) / 3600)
+        if (record := results.read(folder, run.identity)) is not None:
+            took = record.seconds  # its total is that of the last attempt
+            cell.done.append((took.setup + took.scoring + took.training) / 3600)
     return list(found.values())
 
 

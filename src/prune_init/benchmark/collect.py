@@ -12,13 +12,14 @@ from prune_init.benchmark.table import COLUMNS, SCHEMA, Row, flat
 from prune_init.errors import InputError
 from prune_init.files import whole
 from prune_init.record import results
+from prune_init.record.run_record import RunRecord
 
 
 class Collected(NamedTuple):
     """What was found below a folder."""
 
     rows: list[Row]
-    results: list[Row]  # the content of result.json that each row was made from
+    records: list[RunRecord]  # what each row was made from
     problems: list[str]  # one line for each file that is no result of ours
     unfinished: int  # runs that began and have no result yet
 
@@ -41,17 +42,18 @@ def collect(folder: Path) -> Collected:
             unfinished += 1
             continue
         try:
-            result = results.read(run) or {}
-            row = flat(result, run.relative_to(folder).as_posix())
+            if (record := results.read(run)) is None:
+                continue  # moved away meanwhile
+            row = flat(record, run.relative_to(folder).as_posix())
             first = seen.setdefault(row["identity"], row)
             if first is not row:
                 raise InputError("results", run / "result.json", f"is the run of {first['folder']} once more")
             found.rows.append(row)
-            found.results.append(result)
+            found.records.append(record)
         except InputError as error:
             found.problems.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            what = f"config lacks {error}" if isinstance(error, KeyError) else str(error)
             found.problems.append(f"results={run / 'result.json'}: is no result of prune_init ({what})")
     return found._replace(unfinished=unfinished)
 

@@ -24,6 +24,7 @@ from prune_init.errors import InputError
 from prune_init.files import whole
 from prune_init.record import results, settings
 from prune_init.record import status as run_status
+from prune_init.record.run_record import RunRecord
 
 SCHEMA = 1
 KEPT = Path("results/replication")
@@ -55,28 +56,28 @@ def collect(runs: Path, to: Path = KEPT, *, commit: str | None = None) -> list[P
     return written
 
 
-def _keep(run: Path, result: Row | None, to: Path, commit: str | None) -> Path:
+def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> Path:
     status = run_status.read(run)
     if status is None:
         raise InputError("folder", run / "status.json", "is missing or not ours")
-    config, name = _configuration(run, status["identity"])
+    config, name = _configuration(run, status.identity)
     folder = to / name
     folder.mkdir(parents=True, exist_ok=True)
     about = {
         "schema": SCHEMA,
-        "identity": status["identity"],
-        "command": " ".join(["python -m prune_init", *filter(_tells, status["overrides"])]),
-        "started": status["started"],
-        "machine": _machine(folder, status["identity"]),
-        "versions": results.versions() if result is None else result["versions"],
-        "commit": commit if result is None else result["commit"] or commit,
+        "identity": status.identity,
+        "command": " ".join(["python -m prune_init", *filter(_tells, status.overrides)]),
+        "started": status.started,
+        "machine": _machine(folder, status.identity),
+        "versions": results.versions() if result is None else result.versions,
+        "commit": commit if result is None else result.commit or commit,
         "config": config,
     }
     _write(folder / "cell.json", about)
     with whole(folder / "metrics.csv") as partial:
         shutil.copyfile(run / "metrics.csv", partial)
     if result is not None:
-        _write(folder / "result.json", {**result, "config": config, "commit": about["commit"]})
+        results.write(folder, result.model_copy(update={"config": config, "commit": about["commit"]}))
     return folder
 
 

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,6 +18,7 @@ from prune_init.errors import InputError
 from prune_init.launching import plan
 from prune_init.record import status as run_status
 from prune_init.record.results import read
+from prune_init.record.run_record import RunRecord
 
 STATES = ("done", "running", "failed", "missing")
 
@@ -71,25 +72,26 @@ def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
         return "failed", Failure(folder, str(error), None)
     if state != "failed":
         return state, None
-    status = run_status.read(folder) or {}
-    if status["status"] == "running":
-        where = f"process {status['pid']} on {status['host']}, last heard of {status['updated']}"
+    status = run_status.read(folder)
+    assert status is not None
+    if status.status == "running":
+        where = f"process {status.pid} on {status.host}, last heard of {status.updated}"
         return state, Failure(folder, f"ended without a word, as when killed ({where})", None)
-    return state, Failure(folder, status["error"], folder / status["log"] if status["log"] else None)
+    return state, Failure(folder, str(status.error), folder / status.log if status.log else None)
 
 
 def _begun(results: Path) -> Iterator[plan.Planned]:
     """All runs that left a word, whatever planned them."""
     for folder, _ in run_folders(results):
         told = run_status.read(folder) or _result(folder)
-        yield plan.Planned(folder.relative_to(results).as_posix(), str(told.get("identity", "")), [])
+        yield plan.Planned(folder.relative_to(results).as_posix(), told.identity if told else "", [])
 
 
-def _result(folder: Path) -> dict[str, Any]:
+def _result(folder: Path) -> RunRecord | None:
     try:
-        return read(folder) or {}
+        return read(folder)
     except InputError:
-        return {}  # which `_look` will tell
+        return None  # which `_look` will tell
 
 
 def show(results: Path, console: Console) -> None:

@@ -10,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console as Rich
 from rich.table import Column, Table
 
+from prune_init.record.run_record import Accuracies, CompactSavings, RunRecord, TiedScores
+
 
 class Console:
     """Prints to the terminal, or plain lines to a log."""
@@ -50,24 +52,24 @@ class Console:
         self.rich.print(grid)
         self.rich.print()
 
-    def already_done(self, row: dict[str, Any], folder: Path) -> None:
+    def already_done(self, record: RunRecord, folder: Path) -> None:
         """Say that nothing had to be run."""
         self.rich.print("This run is finished already (force=true runs it again).\n")
-        self.outcome(row, folder)
+        self.outcome(record, folder)
 
-    def outcome(self, row: dict[str, Any], folder: Path, dashboards: Sequence[str | None] = ()) -> None:
+    def outcome(self, record: RunRecord, folder: Path, dashboards: Sequence[str | None] = ()) -> None:
         """Layers, cost, accuracies, seconds, and where the files are and the dashboards."""
-        self.rich.print(_layer_table(row))
-        cost, seconds = row["cost"], row["seconds"]
+        self.rich.print(_layer_table(record))
+        cost = record.cost
         lines = {
-            "cost": f"{cost['passes']:,} passes ({_count(cost['iterations'], 'iteration')} of "
-            f"{_count(cost['examples_per_iteration'], 'example')}), {cost['flops'] / 1e9:.3g} GFLOP",
-            "ties": _ties(row.get("ties")),
-            "compact": _savings(row["compaction"]) if row.get("compaction") else None,
-            "training": _stopped(row),
-            "top-1": _accuracies(row, "top1"),
-            "top-5": _accuracies(row, "top5"),
-            "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
+            "cost": f"{cost.passes:,} passes ({_count(cost.iterations, 'iteration')} of "
+            f"{_count(cost.examples_per_iteration, 'example')}), {cost.flops / 1e9:.3g} GFLOP",
+            "ties": _ties(record.ties),
+            "compact": _savings(record.compaction),
+            "training": _stopped(record),
+            "top-1": _accuracies(record, record.top1),
+            "top-5": _accuracies(record, record.top5),
+            "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in record.seconds),
             "results": _short(folder),
         }
         grid = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2))
@@ -77,16 +79,14 @@ class Console:
         self.rich.print(grid)
         for where in filter(None, dashboards):  # to be copied: in one line
             self.rich.print(f"[bold]see[/]      {where.replace(f'{Path.cwd()}/', '')}", soft_wrap=True)
-        if row["connected"] is False:
+        if record.collapsed:
             self.rich.print("\n[bold red]layer collapse: no path leads from input to output[/]")
 
 
-def _layer_table(row: dict[str, Any]) -> Table:
+def _layer_table(record: RunRecord) -> Table:
     table = Table(box=SIMPLE_HEAD, show_footer=True)
-    layers = row["layers"]
-    size, kept = (sum(layer[key] for layer in layers) for key in ("size", "kept"))
-    known = row["effective_sparsity"] is not None
-    effective = sum(layer["effective"] or 0 for layer in layers)
+    layers, known = record.layers, record.effective_sparsity is not None
+    size, kept, effective = (sum(getattr(one, key) or 0 for one in layers) for key in ("size", "kept", "effective"))
     table.add_column("layer", "all")
     table.add_column("shape")
     table.add_column("size", f"{size:,}", justify="right")
@@ -95,47 +95,48 @@ def _layer_table(row: dict[str, Any]) -> Table:
     table.add_column("on a path", f"{effective:,}" if known else "unknown", justify="right")
     for layer in layers:
         table.add_row(
-            layer["name"].removesuffix(".weight"),
-            _shape(layer["shape"]),
-            f"{layer['size']:,}",
-            f"{layer['kept']:,}",
-            _percent(layer["density"]),
-            f"{layer['effective']:,}" if known else "",
+            layer.name.removesuffix(".weight"),
+            _shape(layer.shape),
+            f"{layer.size:,}",
+            f"{layer.kept:,}",
+            _percent(layer.density),
+            f"{layer.effective:,}" if known else "",
         )
     return table
 
 
-def _ties(ties: dict[str, Any] | None) -> str | None:
+def _ties(ties: TiedScores | None) -> str | None:
     """What the warning has told at length."""
-    if not ties or not ties["told"]:
+    if ties is None or not ties.told:
         return None
-    layers = f", {_count(len(ties['unscored']), 'layer')} emptied without a score" if ties["unscored"] else ""
-    return f"position decided on {_percent(ties['share'])} of the weights kept{layers}"
+    layers = f", {_count(len(ties.unscored), 'layer')} emptied without a score" if ties.unscored else ""
+    return f"position decided on {_percent(ties.share)} of the weights kept{layers}"
 
 
-def _savings(compaction: dict[str, Any]) -> str:
-    left = {key: compaction[key]["compact"] / compaction[key]["dense"] for key in ("multiply_adds", "parameters")}
-    step = compaction["step_seconds"]
+def _savings(saved: CompactSavings | None) -> str | None:
+    if saved is None:
+        return None
+    computed, parameters = (both.compact / both.dense for both in (saved.multiply_adds, saved.parameters))
+    step = saved.step_seconds
     return (
-        f"{_percent(left['multiply_adds'])} of multiply-adds, {_percent(left['parameters'])} of parameters left; "
-        f"a training step takes {1000 * step['compact']:.3g} ms in place of {1000 * step['dense']:.3g} ms"
+        f"{_percent(computed)} of multiply-adds, {_percent(parameters)} of parameters left; "
+        f"a training step takes {1000 * step.compact:.3g} ms in place of {1000 * step.dense:.3g} ms"
     )
 
 
-def _stopped(row: dict[str, Any]) -> str | None:
-    trained = row.get("trained") or {}
-    if not trained.get("stopped") or not row["config"]["train"]:
+def _stopped(record: RunRecord) -> str | None:
+    end = record.trained
+    if end is None or not end.stopped or not record.config["train"]:
         return None
-    return f"stopped after {_count(trained['steps'], 'step')}, in epoch {trained['epochs']}"
+    return f"stopped after {_count(end.steps, 'step')}, in epoch {end.epochs}"
 
 
-def _accuracies(row: dict[str, Any], name: str) -> str:
-    accuracy = row[name]
-    if accuracy["last"] is None:
-        return "not tested" if row["config"]["train"] else "not trained"
-    parts = [f"last {_percent(accuracy['last'])}", f"best epoch on the test set {_percent(accuracy['best'])}"]
-    if accuracy["at_best_validation"] is not None:
-        parts.append(f"at best validation {_percent(accuracy['at_best_validation'])}")
+def _accuracies(record: RunRecord, top: Accuracies) -> str:
+    if top.last is None:
+        return "not tested" if record.config["train"] else "not trained"
+    parts = [f"last {_percent(top.last)}", f"best epoch on the test set {_percent(top.best)}"]
+    if top.at_best_validation is not None:
+        parts.append(f"at best validation {_percent(top.at_best_validation)}")
     return ", ".join(parts)
 
 

@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
@@ -17,6 +16,7 @@ from prune_init.pruning import masks
 from prune_init.pruning.cost import forget_peak
 from prune_init.record import results
 from prune_init.record.device import described
+from prune_init.record.run_record import PhaseSeconds, RunRecord, TrainingEnd
 from prune_init.record.settings import identity, resolved, scorer_name
 from prune_init.training.dashboards import opened
 from prune_init.training.datamodule import DataModule
@@ -25,8 +25,8 @@ from prune_init.training.module import PruneThenTrain
 from prune_init.training.progress import ProgressBars
 
 
-def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, reading: float) -> dict[str, Any]:
-    """Run what `cfg` says in `folder` and return the row that is written there as result.json.
+def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, reading: float) -> RunRecord:
+    """Run what `cfg` says in `folder` and return what is written there as result.json.
 
     Args:
         cfg: the configuration, checked.
@@ -53,21 +53,20 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
                 _test_what_is_left(trainer, module, data, history)
         finally:
             bars.stop()
-        seconds = {
-            "setup": ready - start,
-            "scoring": module.pruning["cost"]["seconds"],
-            "training": sum(epoch["seconds"] for epoch in history.rows),
-            "total": time.perf_counter() - start,
-        }
-        row = _row(cfg, module, history, seconds) | {"trained": _trained(trainer, history)}
-        row |= {"device": described(trainer.strategy.root_device, trainer.world_size)}
+        seconds = PhaseSeconds(
+            setup=ready - start,
+            scoring=module.pruning["cost"]["seconds"],
+            training=sum(epoch["seconds"] for epoch in history.rows),
+            total=time.perf_counter() - start,
+        )
+        record = _record(cfg, trainer, module, history, seconds)
         if trainer.is_global_zero:
             keep_weights = not cfg.train if cfg.weights is None else cfg.weights
-            _write(folder, row, module, keep_weights=keep_weights, export=cfg.export)
+            _write(folder, record, module, keep_weights=keep_weights, export=cfg.export)
             for dashboard in dashboards:
-                dashboard.record(row, folder)
-            console.outcome(row, folder, [dashboard.where() for dashboard in dashboards])
-    return row
+                dashboard.record(record, folder)
+            console.outcome(record, folder, [dashboard.where() for dashboard in dashboards])
+    return record
 
 
 def _test_what_is_left(trainer: pl.Trainer, module: PruneThenTrain, data: DataModule, history: History) -> None:
@@ -77,35 +76,42 @@ def _test_what_is_left(trainer: pl.Trainer, module: PruneThenTrain, data: DataMo
     history.amend(trainer)
 
 
-def _trained(trainer: pl.Trainer, history: History) -> dict[str, Any]:
-    """How far training went: epochs begun, optimiser steps, and whether it ended before the last epoch did."""
+def _trained(trainer: pl.Trainer, history: History) -> TrainingEnd:
     epochs = len(history.rows)
     short = epochs < (trainer.max_epochs or 0) or history.broken_off
-    return {"epochs": epochs, "steps": trainer.global_step, "stopped": short}
+    return TrainingEnd(epochs=epochs, steps=trainer.global_step, stopped=short)
 
 
-def _row(cfg: DictConfig, module: PruneThenTrain, history: History, seconds: dict[str, float]) -> dict[str, Any]:
-    return {
-        "status": "complete",
-        "identity": identity(cfg),
-        "config": resolved(cfg),
-        "scorer": scorer_name(_root_=cfg),
-        **{group: cfg[group].name for group in ("architecture", "dataset")},
-        **{key: cfg[key] for key in ("seed", "sparsity", "exponent")},
-        **{key: module.pruning[key] for key in ("effective_sparsity", "connected", "layers", "cost")},
-        "ties": module.pruning.get("ties"),
-        "compaction": module.pruning.get("compaction"),
-        "top1": history.accuracy("top1"),
-        "top5": history.accuracy("top5"),
-        "seconds": seconds,
-        "versions": results.versions(),
-        "commit": results.commit(),
-    }
+def _record(
+    cfg: DictConfig, trainer: pl.Trainer, module: PruneThenTrain, history: History, seconds: PhaseSeconds
+) -> RunRecord:
+    found = module.pruning
+    return RunRecord(
+        identity=identity(cfg),
+        config=resolved(cfg),
+        scorer=scorer_name(_root_=cfg),
+        architecture=cfg.architecture.name,
+        dataset=cfg.dataset.name,
+        seed=cfg.seed,
+        sparsity=cfg.sparsity,
+        exponent=cfg.exponent,
+        effective_sparsity=found["effective_sparsity"],
+        connected=found["connected"],
+        layers=found["layers"],
+        cost=found["cost"],
+        ties=found.get("ties"),
+        compaction=found.get("compaction"),
+        top1=history.accuracy("top1"),
+        top5=history.accuracy("top5"),
+        seconds=seconds,
+        trained=_trained(trainer, history),
+        device=described(trainer.strategy.root_device, trainer.world_size),
+        versions=results.versions(),
+        commit=results.commit(),
+    )
 
 
-def _write(
-    folder: Path, row: dict[str, Any], module: PruneThenTrain, *, keep_weights: bool, export: str | None
-) -> None:
+def _write(folder: Path, record: RunRecord, module: PruneThenTrain, *, keep_weights: bool, export: str | None) -> None:
     masks.save(folder / "masks.safetensors", module.masks.tensors(), module.pruning["settings"])
     if keep_weights:
         state = {name: t.detach().cpu().contiguous() for name, t in module.whole_net().state_dict().items()}
@@ -113,7 +119,7 @@ def _write(
             save_file(state, path)
     if export is not None:
         save = {"pt2": save_program, "onnx": save_onnx}[export]
-        example = next(module.parameters()).new_zeros(2, *row["config"]["dataset"]["input_shape"], device="cpu")
+        example = next(module.parameters()).new_zeros(2, *record.config["dataset"]["input_shape"], device="cpu")
         with whole(folder / f"net.{export}") as path:
             save(module.net.cpu(), example, path)
-    results.write(folder, row)
+    results.write(folder, record)

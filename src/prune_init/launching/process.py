@@ -39,9 +39,9 @@ class Process:
         if state == "done":
             run.tidy()
             return None
-        status = run_status.read(run.folder) or {}
-        if status.get("pid") == self.popen.pid and status["status"] == "failed":
-            return str(status["error"])
+        status = run_status.read(run.folder)
+        if status and status.pid == self.popen.pid and status.status == "failed":
+            return str(status.error)
         why = _why(self.popen.returncode, run.folder / LOG)
         if state != "running":  # else it is somebody else's, and this one was refused
             with suppress(OSError):  # a full disk

@@ -72,10 +72,10 @@ def returns(runs: Sequence[Planned], said: Mapping[Planned, str]) -> list[JobRet
     """
     console, back = Console(stderr=True, highlight=False, soft_wrap=True), []
     for run in runs:
-        row = results.read(run.folder, run.identity)
+        record = results.read(run.folder, run.identity)
         job = JobReturn(overrides=run.overrides, working_dir=str(run.folder))
-        job.status = JobStatus.FAILED if row is None else JobStatus.COMPLETED
-        job.return_value = RunFailedError(f"{run}: {_why(run, said)}") if row is None else row["top1"]["last"]
+        job.status = JobStatus.FAILED if record is None else JobStatus.COMPLETED
+        job.return_value = RunFailedError(f"{run}: {_why(run, said)}") if record is None else record.top1.last
         back.append(job)
     failures = [job._return_value for job in back if job.status is JobStatus.FAILED]
     if failures:
@@ -87,8 +87,8 @@ def returns(runs: Sequence[Planned], said: Mapping[Planned, str]) -> list[JobRet
 
 def _why(run: Planned, said: Mapping[Planned, str]) -> str:
     status = run_status.read(run.folder)
-    if status is None or status.get("identity") != run.identity or status["status"] != "failed":
+    if status is None or status.identity != run.identity or status.status != "failed":
         return said.get(run, "was not run")
-    logs = [run.folder / name for name in (status["log"], LOG) if name]
+    logs = [run.folder / name for name in (status.log, LOG) if name]
     log = next((path for path in logs if path.exists()), "none")
-    return f"{status['error']}; log: {log}"
+    return f"{status.error}; log: {log}"

@@ -6,26 +6,29 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from prune_init.errors import InputError
 from prune_init.files import whole
+from prune_init.record.run_record import RunRecord
 
 SCHEMA = 1
 PACKAGES = ("prune_init", "torch", "torchvision", "pytorch-lightning", "hydra-core")
 
 
-def write(folder: Path, row: dict[str, Any]) -> None:
-    """Write `row` as the folder's result.json; it is there only when it is complete."""
+def write(folder: Path, record: RunRecord) -> None:
+    """Write the folder's result.json; it is there only when it is complete."""
     with whole(folder / "result.json") as partial:
-        partial.write_text(json.dumps({"schema": SCHEMA, **row}, indent=1) + "\n")
+        partial.write_text(json.dumps({"schema": SCHEMA, **record.model_dump()}, indent=1) + "\n")
 
 
-def read(folder: Path, identity: str | None = None) -> dict[str, Any] | None:
+def read(folder: Path, identity: str | None = None) -> RunRecord | None:
     """The folder's result, or None if there is none yet.
 
     Raises:
-        InputError: the file is torn, of another schema, or (if `identity` is given) of another configuration.
+        InputError: the file is torn, of another schema, lacks something that every result has, or (if `identity` is
+            given) is of another configuration.
     """
     path = folder / "result.json"
     try:
@@ -36,9 +39,20 @@ def read(folder: Path, identity: str | None = None) -> dict[str, Any] | None:
         raise InputError("results", path, f"unreadable ({error}); move the file away to run again") from None
     if not isinstance(row, dict) or row.get("schema") != SCHEMA:
         raise InputError("results", path, f"is not of schema {SCHEMA}; choose another folder")
-    if identity is not None and row.get("identity") != identity:
+    try:
+        record = RunRecord.model_validate({key: value for key, value in row.items() if key != "schema"})
+    except ValidationError as error:
+        raise InputError("results", path, f"is no result of prune_init ({_first(error)})") from None
+    if identity is not None and record.identity != identity:
         raise InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
-    return row
+    return record
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    wrong = error.errors(include_url=False)[0]
+    where = ".".join(map(str, wrong["loc"]))
+    return f"lacks {where}" if wrong["type"] == "missing" else f"{where} is {wrong['input']!r:.60}"
 
 
 def versions() -> dict[str, str]:

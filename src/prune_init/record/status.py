@@ -11,22 +11,43 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prune_init.errors import InputError
 from prune_init.explain import one_line
 from prune_init.files import locked, whole
 from prune_init.record import results
+from prune_init.record.run_record import Part
 
 SCHEMA = 1
 LOG = "error.log"
 FILES = ("status.json", LOG)
-KINDS = {
-    **dict.fromkeys(("status", "identity", "started", "host", "updated"), str),
-    **dict.fromkeys(("slurm_job", "error", "log"), str | None),
-    **{"overrides": list, "pid": int, "process_started": int | None, "attempt": int},
-}
-"""What status.json holds; a file that lacks some of it says nothing."""
+
+
+class RunStatus(Part):
+    """What status.json says; a file that lacks some of it says nothing."""
+
+    status: Literal["running", "failed", "complete"]
+    identity: str
+    """Of the configuration."""
+    overrides: list[str]
+    """As they were typed."""
+    started: str
+    """When this attempt began: UTC, ISO 8601."""
+    pid: int
+    process_started: int | None
+    """In clock ticks since boot; None where the system does not tell. A later process may get the same `pid`."""
+    host: str
+    slurm_job: str | None
+    error: str | None
+    """One line."""
+    log: str | None
+    """Where more is said, relative to the folder."""
+    attempt: int
+    """From 1."""
+    updated: str
+    """As `started`."""
+
 
 State = Literal["done", "running", "failed", "missing"]
 
@@ -43,29 +64,28 @@ def state(folder: Path, identity: str) -> State:
     if results.read(folder, identity) is not None:
         return "done"
     status = read(folder)
-    if status is None or status.get("identity") != identity or status.get("status") == "complete":
+    if status is None or status.identity != identity or status.status == "complete":
         return "missing"
-    return "running" if status.get("status") == "running" and _alive(status) else "failed"
+    return "running" if status.status == "running" and _alive(status) else "failed"
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path) -> RunStatus | None:
     """The folder's status.json; None if there is none that makes sense."""
     try:
-        status = json.loads((folder / "status.json").read_text())
-    except (OSError, ValueError):
+        row = json.loads((folder / "status.json").read_text())
+        ours = isinstance(row, dict) and row.pop("schema", None) == SCHEMA
+        return RunStatus.model_validate(row) if ours else None
+    except (OSError, ValueError, RecursionError):  # pydantic's own error is a ValueError
         return None
-    ours = isinstance(status, dict) and status.get("schema") == SCHEMA
-    complete = ours and all(key in status and isinstance(status[key], kind) for key, kind in KINDS.items())
-    return status if complete else None
 
 
 def fail(folder: Path, identity: str, overrides: Sequence[str], error: str, log: Path | None = None) -> None:
     """Record from outside why a run ended, for whoever started it as a process that left no word itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    before = read(folder) or {}
-    began = before if before.get("identity") == identity else _begin(before, identity, overrides)
+    before = read(folder)
+    began = before if before and before.identity == identity else _begin(before, identity, overrides)
     where = None if log is None else os.path.relpath(log, folder)
-    _write(folder, {**began, "status": "failed", "error": error, "log": where})
+    _write(folder, began, status="failed", error=error, log=where)
 
 
 @contextmanager
@@ -81,39 +101,40 @@ def recorded(folder: Path, identity: str, overrides: Sequence[str]) -> Iterator[
         yield
         return
     with _locked(folder):
-        status = _begin(read(folder) or {}, identity, overrides)
+        status = _begin(read(folder), identity, overrides)
         _write(folder, status)
         try:
             yield
         except BaseException as error:  # SystemExit too: Lightning ends so when it is told to terminate
             with suppress(OSError):  # a full disk must not hide the error
                 (folder / LOG).write_text(traceback.format_exc())
-                _write(folder, {**status, "status": "failed", "error": _reason(error), "log": LOG})
+                _write(folder, status, status="failed", error=_reason(error), log=LOG)
             raise
         (folder / LOG).unlink(missing_ok=True)
-        _write(folder, {**status, "status": "complete"})
+        _write(folder, status, status="complete")
 
 
-def _begin(before: dict[str, Any], identity: str, overrides: Sequence[str]) -> dict[str, Any]:
-    again = before.get("identity") == identity
-    return {
-        "status": "running",
-        "identity": identity,
-        "overrides": list(overrides),
-        "started": _now(),
-        "pid": os.getpid(),
-        "process_started": _process_started(os.getpid()),
-        "host": socket.gethostname(),
-        "slurm_job": os.environ.get("PRUNE_INIT_SLURM_JOB") or os.environ.get("SLURM_JOB_ID"),
-        "error": None,
-        "log": None,
-        "attempt": before.get("attempt", 0) + 1 if again else 1,
-    }
+def _begin(before: RunStatus | None, identity: str, overrides: Sequence[str]) -> RunStatus:
+    return RunStatus(
+        status="running",
+        identity=identity,
+        overrides=list(overrides),
+        started=_now(),
+        pid=os.getpid(),
+        process_started=_process_started(os.getpid()),
+        host=socket.gethostname(),
+        slurm_job=os.environ.get("PRUNE_INIT_SLURM_JOB") or os.environ.get("SLURM_JOB_ID"),
+        error=None,
+        log=None,
+        attempt=before.attempt + 1 if before and before.identity == identity else 1,
+        updated=_now(),
+    )
 
 
-def _write(folder: Path, status: dict[str, Any]) -> None:
+def _write(folder: Path, told: RunStatus, **changes: str | None) -> None:
     with whole(folder / "status.json") as partial:
-        partial.write_text(json.dumps({**status, "schema": SCHEMA, "updated": _now()}, indent=1) + "\n")
+        row = {**told.model_dump(), **changes, "schema": SCHEMA, "updated": _now()}
+        partial.write_text(json.dumps(row, indent=1) + "\n")
 
 
 def _now() -> str:
@@ -131,18 +152,18 @@ def _first_rank() -> bool:
     return next(ranks, "0") == "0"
 
 
-def _alive(status: dict[str, Any]) -> bool:
+def _alive(status: RunStatus) -> bool:
     """Whether the process of `status` still runs; True if it is on another host."""
-    if status.get("host") != socket.gethostname():
+    if status.host != socket.gethostname():
         return True
-    pid = status["pid"]
+    pid = status.pid
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return _process_started(pid) == status["process_started"]  # else another process has got its number
+    return _process_started(pid) == status.process_started  # else another process has got its number
 
 
 def _process_started(pid: int) -> int | None:
@@ -160,8 +181,8 @@ def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         if not locked(handle):
-            owner = read(folder) or {}
-            who = f"process {owner.get('pid')} on {owner.get('host')}"
+            owner = read(folder)
+            who = f"process {owner.pid} on {owner.host}" if owner else "another process"
             raise InputError("hydra.run.dir", folder, f"{who} is running in it; wait, or end it")
         yield
     finally:

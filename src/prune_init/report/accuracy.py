@@ -164,7 +164,7 @@ def _notes(panel: Panel, lonely: int, points: int, dropped: int) -> list[str]:
         notes.append(f"{bands}: 95 % t-interval of the mean over seeds{lighter}.")
         if lonely:
             notes.append(f"No band where there is one seed only ({lonely} points).")
-    if any(run.collapsed for run in panel.runs):
+    if any(run.record.collapsed for run in panel.runs):
         notes.append("A cross marks collapse: in at least one run no path leads from input to output.")
     if dropped:
         notes.append(f"{dropped} points without any path have no effective compression and are left out.")
@@ -175,6 +175,6 @@ def _extras(panel: Panel, which: str, effective: bool) -> list[Line2D]:
     entries = []
     if not effective and any(_published(panel, series, which) for series in panel.series):
         entries.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1.3, label="published"))
-    if any(run.collapsed for run in panel.runs):
+    if any(run.record.collapsed for run in panel.runs):
         entries.append(Line2D([], [], color=INK, marker="x", linestyle="none", markersize=9, label="collapse"))
     return entries

@@ -84,7 +84,7 @@ def _drawings(panel: Panel, problems: list[str]) -> list[tuple[str, Drawing, dic
     found = []
     for which in filter(panel.trained, WHICH):
         for effective in (False, True):
-            if not effective or any(run.effective_exponent is not None for run in panel.runs):
+            if not effective or any(run.record.effective_exponent is not None for run in panel.runs):
                 switches = {"x": "effective" if effective else "nominal", "y": which}
                 found.append(("accuracy", accuracy(panel, which, effective=effective), switches))
     found.append(("density", density(panel), {}))
@@ -95,7 +95,7 @@ def _drawings(panel: Panel, problems: list[str]) -> list[tuple[str, Drawing, dic
 
 def _theory(panel: Panel, problems: list[str]) -> Drawing | None:
     """Conservation in the network of most runs."""
-    dataset = panel.runs[0].row["config"].get("dataset") or {}
+    dataset = panel.runs[0].record.config.get("dataset") or {}
     scorers = tuple(dict.fromkeys(series.scorer for series in panel.series))[:5]
     try:
         found = measured(panel.architecture, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)

@@ -34,9 +34,9 @@ def _cost(series: Series) -> CostRow:
     runs = list(series)
 
     def middle(key: str) -> float:
-        return median(run.row["cost"].get(key) or 0 for run in runs)
+        return median(getattr(run.record.cost, key) for run in runs)
 
-    trained = [run.row["seconds"] for run in runs if run.row.get("seconds", {}).get("training")]
+    trained = [run.record.seconds for run in runs if run.record.seconds.training]
     return CostRow(
         series=series,
         iterations=middle("iterations"),
@@ -44,7 +44,7 @@ def _cost(series: Series) -> CostRow:
         passes=middle("passes"),
         seconds=middle("seconds"),
         gflop=middle("flops") / 1e9,
-        share=median(s["scoring"] / s["total"] for s in trained) if trained else None,
+        share=median(s.scoring / s.total for s in trained) if trained else None,
     )
 
 

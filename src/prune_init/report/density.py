@@ -24,7 +24,7 @@ WHITE = "#fffffe"
 def density(panel: Panel) -> Drawing:
     """Mean density over seeds of each layer (rows, from input to output) at each compression (columns)."""
     shown = panel.series[:MOST]
-    names = [layer["name"].removesuffix(".weight") for layer in panel.runs[0].row["layers"]]
+    names = [layer.name.removesuffix(".weight") for layer in panel.runs[0].record.layers]
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     height = rows * (1.0 + 0.16 * min(max(len(names), 8), 40)) + 0.9
@@ -42,7 +42,7 @@ def density(panel: Panel) -> Drawing:
     caption += "A cross marks an empty layer"
     caption += (
         "; a red frame, collapse: in at least one run no path is left."
-        if any(run.collapsed for run in panel.runs)
+        if any(run.record.collapsed for run in panel.runs)
         else "."
     )
     if len(panel.series) > MOST:
@@ -90,6 +90,6 @@ def _ticks(exponents: Sequence[float]) -> list[int]:
 
 
 def _densities(point: Point, layers: int) -> np.ndarray[Any, Any] | None:
-    found = [[layer["density"] for layer in run.row["layers"]] for run in point.runs]
+    found = [[layer.density for layer in run.record.layers] for run in point.runs]
     whole = [row for row in found if len(row) == layers]
     return np.mean(whole, axis=0) if whole else None

@@ -20,7 +20,7 @@ def panels(runs: Iterable[Run]) -> list[Panel]:
     """Runs by data set and network, those with most runs first."""
     members: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        members[run.row["dataset"], run.row["architecture"]].append(run)
+        members[run.record.dataset, run.record.architecture].append(run)
     largest = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
     return [Panel(*key, tuple(_series(inside))) for key, inside in largest]
 
@@ -28,18 +28,18 @@ def panels(runs: Iterable[Run]) -> list[Panel]:
 def _series(runs: list[Run]) -> Iterator[Series]:
     by_scorer: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        by_scorer[run.row["scorer"]].append(run)
+        by_scorer[run.record.scorer].append(run)
     for scorer, members in sorted(by_scorer.items(), key=lambda item: rank(item[0])):
         for order, (variant, same) in enumerate(_variants(members)):
             at: dict[float, list[Run]] = defaultdict(list)
             for run in same:
-                at[round(run.row["exponent"], 4)].append(run)
+                at[round(run.record.exponent, 4)].append(run)
             yield Series(scorer, variant, order, tuple(Point(x, tuple(at[x])) for x in sorted(at)))
 
 
 def _variants(runs: list[Run]) -> list[tuple[str, list[Run]]]:
     """Runs of one scorer by all that differs between them, the most frequent and plainest first, each with a name."""
-    flat = [dict(_settings(run.row["config"])) for run in runs]
+    flat = [dict(_settings(run.record.config)) for run in runs]
     every = dict.fromkeys(key for settings in flat for key in settings)
     varying = [key for key in every if len({repr(settings.get(key)) for settings in flat}) > 1]
     # The name of a group's choice speaks for all keys in the group.

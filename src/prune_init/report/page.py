@@ -86,11 +86,11 @@ def _choices(shown: Sequence[Shown]) -> dict[str, list[str]]:
 def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[tuple[str, str, str]]:
     """The page in numbers: a heading, the number, and what it means."""
     panel = panels[0]
-    scorers = {run.row["scorer"] for run in runs}
-    exponents = {round(run.row["exponent"], 4) for run in runs}
-    seeds = {run.row["seed"] for run in runs}
-    seconds = sum((run.row.get("seconds") or {}).get("total") or 0 for run in runs)
-    gone = sum(run.collapsed for run in runs)
+    scorers = {run.record.scorer for run in runs}
+    exponents = {round(run.record.exponent, 4) for run in runs}
+    seeds = {run.record.seed for run in runs}
+    seconds = sum(run.record.seconds.total for run in runs)
+    gone = sum(run.record.collapsed for run in runs)
     notes = "" if not problems else "; 1 note below" if problems == 1 else f"; {problems:,} notes below"
     cards = [
         ("Runs", f"{len(runs):,}", f"finished{notes}"),
@@ -105,7 +105,7 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
     if best is not None:
         cards.append(best)
     cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left"))
-    tied = sum(bool((run.row.get("ties") or {}).get("told")) for run in runs)
+    tied = sum(bool(run.record.ties and run.record.ties.told) for run in runs)
     if tied:
         cards.append(("By position", f"{tied:,}", "runs whose scores do not tell all weights apart; see the notes"))
     cards.append(("Compute", _time(seconds), "in all runs together"))
@@ -133,7 +133,7 @@ def _leader(panel: Panel) -> tuple[str, str, str] | None:
 def _row(run: Run, panel: Panel, series: Series, folder: Path) -> dict[str, Any]:
     """One row of the table of runs."""
     path = run.folder.relative_to(folder).as_posix()
-    config, effective = run.row["config"], run.effective_exponent
+    config, effective = run.record.config, run.record.effective_exponent
     return {
         "series": series.key,
         "panel": panel.key,
@@ -143,27 +143,25 @@ def _row(run: Run, panel: Panel, series: Series, folder: Path) -> dict[str, Any]
         "dataset": panel.dataset,
         "architecture": panel.architecture,
         "scorer": series.look.label,
-        "exponent": run.row["exponent"],
-        "ratio": ratio(run.row["exponent"]),
-        "sparsity": sparsity(run.row["exponent"]),
+        "exponent": run.record.exponent,
+        "ratio": ratio(run.record.exponent),
+        "sparsity": sparsity(run.record.exponent),
         "effective": effective,
         "really": None if effective is None else f"{10**effective:.3g}x" if effective < 2.9 else ratio(effective),
-        "seed": run.row["seed"],
-        "last": run.row["top1"].get("last"),
-        "best": run.row["top1"].get("best"),
-        "passes": run.row["cost"].get("passes"),
-        "seconds": (run.row.get("seconds") or {}).get("total"),
-        "collapsed": run.collapsed,
+        "seed": run.record.seed,
+        "last": run.record.top1.last,
+        "best": run.record.top1.best,
+        "passes": run.record.cost.passes,
+        "seconds": run.record.seconds.total,
+        "collapsed": run.record.collapsed,
         "epochs": (config.get("recipe") or {}).get("epochs") if config.get("train", True) else 0,
     }
 
 
 def _provenance(folder: Path, runs: Sequence[Run]) -> list[tuple[str, str]]:
     """What made the runs, and what made this page."""
-    versions = Counter(
-        ", ".join(f"{name} {number}" for name, number in (run.row.get("versions") or {}).items()) for run in runs
-    )
-    commits = Counter(str(run.row.get("commit") or "not from a checkout") for run in runs)
+    versions = Counter(", ".join(f"{name} {number}" for name, number in run.record.versions.items()) for run in runs)
+    commits = Counter(str(run.record.commit or "not from a checkout") for run in runs)
     arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
     command = ["python", "-m", "prune_init.report", *arguments[1:]] if arguments[0] == "__main__.py" else arguments
     own = results.versions()

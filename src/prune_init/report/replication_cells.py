@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prune_init.errors import InputError
+from prune_init.record import results
+from prune_init.record.run_record import RunRecord
 from prune_init.report import published
 from prune_init.report.palette import rank
 
@@ -18,7 +20,12 @@ class Cell:
     about: dict[str, Any]  # cell.json
     top1: tuple[float, ...]  # on the test set, after each epoch so far
     hours: float  # of training and testing
-    finished: bool
+    record: RunRecord | None  # of a finished run
+
+    @property
+    def finished(self) -> bool:
+        """Whether it trained to its end."""
+        return self.record is not None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -52,7 +59,7 @@ def read(folder: Path) -> list[Cell]:
                 rows = list(csv.DictReader(file))
             top1 = tuple(100 * float(row["test/top1"]) for row in rows)
             hours = sum(float(row["seconds"]) for row in rows) / 3600
-            found.append(Cell(about, top1, hours, (path.parent / "result.json").exists()))
+            found.append(Cell(about, top1, hours, results.read(path.parent)))
             assert found[-1].key and top1
         except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
             raise InputError("folder", path.parent, f"holds no run that was kept ({error!r})") from None

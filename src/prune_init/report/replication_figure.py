@@ -38,8 +38,8 @@ def _panels(cells: Sequence[Cell]) -> list[Panel]:
         scorers = runs.setdefault((dataset, architecture), defaultdict(lambda: defaultdict(list)))
         for name in published.scorers(dataset, architecture):
             _ = scorers[name]
-        if cell.finished:
-            scorers[scorer][exponent].append(_run(cell))
+        if cell.record is not None:
+            scorers[scorer][exponent].append(Run(Path(), cell.record))
     return [
         Panel(*network, tuple(_series(name, scorers[name]) for name in sorted(scorers, key=rank)))
         for network, scorers in runs.items()
@@ -48,8 +48,3 @@ def _panels(cells: Sequence[Cell]) -> list[Panel]:
 
 def _series(scorer: str, at: dict[float, list[Run]]) -> Series:
     return Series(scorer, "", 0, tuple(Point(exponent, tuple(at[exponent])) for exponent in sorted(at)))
-
-
-def _run(cell: Cell) -> Run:
-    top1 = {"best": max(cell.top1) / 100, "last": cell.top1[-1] / 100}
-    return Run(Path(), {"top1": top1, "config": cell.config})

@@ -6,34 +6,23 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prune_init.benchmark.collect import collect
 from prune_init.errors import InputError
+from prune_init.record.run_record import RunRecord
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One finished run: its folder and the content of its result.json."""
+    """One finished run: its folder and what its result.json says."""
 
     folder: Path
-    row: dict[str, Any]
+    record: RunRecord
 
     def accuracy(self, which: str) -> float | None:
         """Test top-1 in per cent, `last`, `best` or `at_best_validation`; None where it was not measured or is NaN."""
-        value = self.row["top1"].get(which)
+        value = getattr(self.record.top1, which)
         return None if value is None or not math.isfinite(value) else 100 * value
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether no path from input to output is left."""
-        return self.row.get("connected") is False
-
-    @property
-    def effective_exponent(self) -> float | None:
-        """log10 of the compression ratio counted over weights on a path; None where there is none, or unknown."""
-        sparsity = self.row.get("effective_sparsity")
-        return None if sparsity is None or not 0 <= sparsity < 1 else 0.0 - math.log10(1 - sparsity)
 
     def metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, one per epoch; empty where the run was not trained.
@@ -59,7 +48,7 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
     if not found.rows:
         why = f"; {len(problems)} unusable, the first: {problems[0]}" if problems else ""
         raise InputError("folder", folder, f"holds no result.json of a finished run{why}")
-    runs = [Run(folder / row["folder"], result) for row, result in zip(found.rows, found.results, strict=True)]
+    runs = [Run(folder / row["folder"], record) for row, record in zip(found.rows, found.records, strict=True)]
     if found.unfinished:
         have = "run has" if found.unfinished == 1 else "runs have"
         problems.append(f"{found.unfinished:,} {have} no result (yet): python -m prune_init.benchmark.status {folder}")
@@ -69,11 +58,11 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
 def _remarks(runs: list[Run], folder: Path) -> Iterable[str]:
     """What readers of the figures have to know about the runs in them."""
     for run in runs:
-        if told := (run.row.get("ties") or {}).get("told"):
+        if run.record.ties is not None and (told := run.record.ties.told):
             yield f"{run.folder.relative_to(folder)}: {told}"
-        for key, value in run.row["top1"].items():
+        for key, value in run.record.top1:
             if isinstance(value, float) and not math.isfinite(value):
                 yield f"{run.folder.relative_to(folder)}: accuracy {key} is {value}: in the table, not in the figures"
-    seeds = Counter((r.row["dataset"], r.row["architecture"], r.row["scorer"], r.row["exponent"]) for r in runs)
+    seeds = Counter((r.dataset, r.architecture, r.scorer, r.exponent) for r in (run.record for run in runs))
     if max(seeds.values()) == 1:
         yield "one seed only: no intervals are drawn"

@@ -20,7 +20,7 @@ class Point:
     @property
     def collapsed(self) -> int:
         """In how many of them no path is left."""
-        return sum(run.collapsed for run in self.runs)
+        return sum(run.record.collapsed for run in self.runs)
 
     def accuracy(self, which: str) -> Interval | None:
         """Over seeds, in per cent; None where no run has one."""
@@ -30,7 +30,7 @@ class Point:
     @property
     def effective_exponent(self) -> float | None:
         """Mean over the runs that have one."""
-        values = [value for run in self.runs if (value := run.effective_exponent) is not None]
+        values = [value for run in self.runs if (value := run.record.effective_exponent) is not None]
         return sum(values) / len(values) if values else None
 
 
@@ -64,7 +64,7 @@ class Series:
     @property
     def levels(self) -> int | None:
         """Of iterative magnitude pruning; None for all else."""
-        levels = (self.points[0].runs[0].row["config"].get("lifecycle") or {}).get("levels")
+        levels = (self.points[0].runs[0].record.config.get("lifecycle") or {}).get("levels")
         return levels if isinstance(levels, int) else None
 
     def __iter__(self) -> Iterator[Run]:

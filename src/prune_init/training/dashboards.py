@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from prune_init.record.run_record import RunRecord
+
 Plain = dict[str, Any]
 
 
@@ -18,8 +20,8 @@ class Dashboard(Protocol):
     def begin(self, config: Plain, *, goes_on: bool) -> None:
         """Take the resolved configuration; `goes_on` if the run is resumed from a checkpoint."""
 
-    def record(self, row: Plain, folder: Path) -> None:
-        """Take the content of result.json, and the folder where the run's files are."""
+    def record(self, record: RunRecord, folder: Path) -> None:
+        """Take what result.json says, and the folder where the run's files are."""
 
     def finish(self, exit_code: int) -> None:
         """Close the run; 0 says that it succeeded."""
@@ -49,11 +51,14 @@ def opened(trainer: pl.Trainer, config: Plain) -> Iterator[Sequence[Dashboard]]:
             dashboard.finish(exit_code)
 
 
-def outcome(row: Plain) -> dict[str, str | int | float]:
-    """The columns by which people compare runs, from the content of result.json: flat, without what is unknown."""
-    columns = {key: row[key] for key in ("scorer", "seed", "exponent", "sparsity", "effective_sparsity", "connected")}
+def outcome(record: RunRecord) -> dict[str, str | int | float]:
+    """The columns by which people compare runs: flat, without what is unknown."""
+    columns = {
+        key: getattr(record, key)
+        for key in ("scorer", "seed", "exponent", "sparsity", "effective_sparsity", "connected")
+    }
     for group in ("top1", "top5", "cost", "seconds"):
-        columns |= {f"{group}/{key}": value for key, value in row[group].items()}
+        columns |= {f"{group}/{key}": value for key, value in getattr(record, group)}
     # As 0 and 1, `connected` is an axis of its own in parallel coordinates.
     return {key: int(v) if isinstance(v, bool) else v for key, v in columns.items() if v is not None}
 
@@ -68,9 +73,9 @@ class TensorBoard(TensorBoardLogger):
         """Keep the configuration for the end: TensorBoard takes hyperparameters together with what they led to."""
         self._config = config
 
-    def record(self, row: Plain, folder: Path) -> None:
+    def record(self, record: RunRecord, folder: Path) -> None:
         """Write the line."""
-        numbers = {key: float(value) for key, value in outcome(row).items() if not isinstance(value, str)}
+        numbers = {key: float(value) for key, value in outcome(record).items() if not isinstance(value, str)}
         self.log_hyperparams(self._config, {f"outcome/{key}": value for key, value in numbers.items()})
 
     def finish(self, exit_code: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from prune_init.files import whole
+from prune_init.record.run_record import Accuracies
 from prune_init.training.module import STAGES, PruneThenTrain
 
 Row = dict[str, float]
@@ -71,22 +72,26 @@ class History(pl.Callback):
         """Take over the rows of the run that is resumed."""
         self.rows = list(state_dict["rows"])
 
-    def accuracy(self, name: str) -> dict[str, float | None]:
-        """`top1` or `top5` on the test set, as fractions, by how the epoch was chosen.
+    def accuracy(self, name: str) -> Accuracies:
+        """`top1` or `top5`, by how the epoch was chosen.
 
-        `last` chooses nothing. `best` is the maximum over epochs of test accuracy, as published: it selects on the
-        test set. `at_best_validation` is test accuracy where validation top-1 was highest; None without a
-        validation split. Where a run has levels, only the epochs of the last one count: before, the net was denser.
-        Epochs without a test do not count.
+        Where a run has levels, only the epochs of the last one count: before, the net was denser. Epochs without a
+        test do not count.
         """
         rows = [row for row in self.rows if row.get("level") == self.rows[-1].get("level") and f"test/{name}" in row]
         if not rows:
-            return {"last": None, "best": None, "at_best_validation": None}
-        test = [row[f"test/{name}"] for row in rows]
-        chosen = None
+            return Accuracies(last=None, best=None, at_best_validation=None)
+        best, chosen = max(rows, key=lambda row: row[f"test/{name}"]), Row()
         if "validation/top1" in rows[0]:
-            chosen = max(rows, key=lambda row: row["validation/top1"])[f"test/{name}"]
-        return {"last": test[-1], "best": max(test), "at_best_validation": chosen}
+            chosen = max(rows, key=lambda row: row["validation/top1"])
+        return Accuracies(
+            last=rows[-1][f"test/{name}"],
+            best=best[f"test/{name}"],
+            best_epoch=int(best["epoch"]),
+            at_best_validation=chosen.get(f"test/{name}"),
+            best_validation=chosen.get(f"validation/{name}"),
+            best_validation_epoch=int(chosen["epoch"]) if chosen else None,
+        )
 
 
 def _is_test(metric: str) -> bool:

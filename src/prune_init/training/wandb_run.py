@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from prune_init.errors import InputError, first_line
 from prune_init.explain import refused
 from prune_init.record import results
+from prune_init.record.run_record import RunRecord
 from prune_init.training.dashboards import Plain, outcome
 
 SECONDS_TO_CONNECT = 30
@@ -70,16 +71,16 @@ class WandbRun(WandbLogger):
         self.log_hyperparams({**config, "commit": results.commit(), "versions": results.versions()})
 
     @rank_zero_only
-    def record(self, row: Plain, folder: Path) -> None:
+    def record(self, record: RunRecord, folder: Path) -> None:
         """Log the outcome in one row, so that W&B can draw any of its columns over any other."""
         import wandb
 
         columns: list[str | int] = ["layer", "size", "kept", "density", "effective"]
-        layers = [[layer["name"], *(layer[key] for key in columns[1:])] for layer in row["layers"]]
+        layers = [[layer.name, layer.size, layer.kept, layer.density, layer.effective] for layer in record.layers]
         with _staging(Path(self.save_dir or folder) / "wandb"):
-            self.experiment.log(outcome(row) | {"layers": wandb.Table(columns=columns, data=layers)})
+            self.experiment.log(outcome(record) | {"layers": wandb.Table(columns=columns, data=layers)})
             if self._with_masks:
-                known = {key: row[key] for key in ("scorer", "sparsity", "seed", "identity")}
+                known = {key: getattr(record, key) for key in ("scorer", "sparsity", "seed", "identity")}
                 masks = wandb.Artifact(f"masks-{self.experiment.id}", type="masks", metadata=known)
                 masks.add_file(str((folder / "masks.safetensors").absolute()), policy="immutable")
                 self.experiment.log_artifact(masks)
