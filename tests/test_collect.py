@@ -8,23 +8,20 @@ from pathlib import Path
 import pytest
 from records import add, record
 
-from prune_init.benchmark import collect
+from prune_init.benchmark import collect, tables
+from prune_init.benchmark.summary import comma_separated, grid, latex, summaries
 from prune_init.benchmark.table import COLUMNS
 from prune_init.record import status as run_status
+from prune_init.record.keys import differing, leaves
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
 QUICK = ("architecture=mlp", "recipe.epochs=1", "recipe.batch_size=500", "train=false")
 
 
-def main(monkeypatch, *arguments: object) -> None:
-    monkeypatch.setattr("sys.argv", ["collect", *map(str, arguments)])
-    collect.main()
-
-
-def test_a_real_run_becomes_a_row(command, tmp_path, monkeypatch, capsys):
+def test_a_real_run_becomes_a_row(command, tmp_path, capsys):
     assert command("-m", *QUICK, "scorer=snip,random", "mode=train", "seed=5", f"results={tmp_path}/runs").code == 0
-    main(monkeypatch, tmp_path / "runs", "--output", tmp_path / "out")
+    collect.main([str(tmp_path / "runs"), "--output", str(tmp_path / "out")])
     assert "results.csv: 2 runs" in capsys.readouterr().out
     table = parquet.read_table(tmp_path / "out/results.parquet")
     assert table.schema.metadata[b"prune_init.schema"] == b"1"
@@ -44,13 +41,13 @@ def test_a_real_run_becomes_a_row(command, tmp_path, monkeypatch, capsys):
 
 def test_columns_keep_their_types_where_all_values_are_missing(tmp_path):
     add(tmp_path / "a", record(effective_sparsity=None))
-    collect.write_parquet(collect.rows(tmp_path), tmp_path / "t.parquet")
+    tables.write_parquet(collect.rows(tmp_path), tmp_path / "t.parquet")
     kinds = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "t.parquet")}
     assert (kinds["effective_sparsity"], kinds["commit"], kinds["exponent"]) == ("double", "string", "double")
     assert (kinds["connected"], kinds["flops"]) == ("bool", "int64")
 
 
-def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp_path, monkeypatch, capsys):
+def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp_path, capsys):
     row = record(seed=2).model_dump()
     add(tmp_path / "deep/below/good", record(seed=1))
     for name in ("also_good", "zz_copy"):
@@ -70,7 +67,7 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
     (tmp_path / "result.json").write_text("a stray file at the top hides nothing")
     with pytest.raises(OSError), run_status.recorded(_made(tmp_path / "failed"), "f" * 64, []):
         raise OSError("lost")
-    main(monkeypatch, tmp_path)
+    collect.main([str(tmp_path)])
     printed = capsys.readouterr()
     assert [row["folder"] for row in collect.rows(tmp_path)] == ["also_good", "deep/below/good"]
     assert len(printed.err.splitlines()) == 10
@@ -96,19 +93,91 @@ def _made(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("make", "line"), [(False, "is not a folder"), (True, "holds no result.json")])
-def test_nothing_to_collect_is_one_line(tmp_path, monkeypatch, make, line):
+def test_nothing_to_collect_is_one_line(tmp_path, make, line):
     if make:
         (tmp_path / "runs").mkdir()
     with pytest.raises(SystemExit, match=line):
-        main(monkeypatch, tmp_path / "runs")
+        collect.main([str(tmp_path / "runs")])
     assert not (tmp_path / "runs/results.csv").exists()
 
 
 @pytest.mark.slow
-def test_three_thousand_runs_take_less_than_ten_seconds(tmp_path, monkeypatch):
+def test_three_thousand_runs_take_less_than_ten_seconds(tmp_path):
     for number in range(3000):
         add(tmp_path / f"d{number % 12}/a/run{number}", record(seed=number, layers=54))
     start = time.perf_counter()
-    main(monkeypatch, tmp_path)
+    collect.main([str(tmp_path)])
     assert time.perf_counter() - start < 10
     assert parquet.read_table(tmp_path / "results.parquet").num_rows == 3000
+
+
+def test_what_runs_differ_in_is_a_column_and_part_of_their_folders_names(command, tmp_path):
+    swept = ("scorer=snip,random", "recipe.optimizer.lr=0.001,0.01", "exponent=1", f"results={tmp_path}/runs")
+    assert command("-m", *QUICK, *swept).code == 0
+    found = collect.rows(tmp_path / "runs")
+    assert {(row["scorer"], row["recipe.optimizer.lr"]) for row in found} == {
+        (scorer, lr) for scorer in ("snip", "random") for lr in (0.001, 0.01)
+    }
+    assert list(found[0])[-1] == "recipe.optimizer.lr"  # nothing else differs that a column does not tell
+    assert all(f"-lr{row['recipe.optimizer.lr']}-" in row["folder"] for row in found)
+    collect.main([str(tmp_path / "runs"), "--columns", "recipe.optimizer.momentum,exclude"])
+    (momentum,) = set(parquet.read_table(tmp_path / "runs/results.parquet")["recipe.optimizer.momentum"].to_pylist())
+    assert momentum == 0.9
+    with pytest.raises(SystemExit, match=r"columns=recipe\.optimizer\.lrr: did you mean recipe\.optimizer\.lr\?"):
+        collect.main([str(tmp_path / "runs"), "--columns", "recipe.optimizer.lrr"])
+    # A folder that was named when names told less is still that of its run.
+    (one,) = (tmp_path / "runs").glob("*/*/snip-*lr0.001*")
+    one.rename(one.with_name(f"snip-x1.00-s0-{one.name[-8:]}"))
+    assert "4 runs, 4 of them finished" in command("-m", *QUICK, *swept).out
+
+
+def test_keys_that_say_the_same_as_another_are_no_columns():
+    configs = [
+        {"scorer": {"name": name, "power": power}, "sample": {"n": n}, "lr": lr, "other": {"lr": lr}, "seed": 0}
+        for name, power, n, lr in (("a", 1, 10, 0.1), ("b", None, 0, 0.2), ("a", 1, 10, 0.2))
+    ]
+    assert differing([leaves(config) for config in configs]) == ["scorer.name", "lr"]
+    configs[2]["scorer"] = {"name": "a", "power": 2}
+    assert differing([leaves(config) for config in configs]) == ["scorer.name", "scorer.power", "lr"]
+
+
+def test_tables_for_papers(tmp_path, capsys):
+    """Means, t-intervals and paired differences, computed by hand."""
+    for seed, (ours, theirs) in enumerate(((0.80, 0.70), (0.82, 0.71), (0.84, 0.75))):
+        add(tmp_path / f"snip{seed}", record("snip", 1.0, seed, ours))
+        add(tmp_path / f"random{seed}", record("random", 1.0, seed, theirs))
+    add(tmp_path / "lone", record("snip", 2.0, 0, 0.5))
+    add(tmp_path / "two", record("random", 2.0, 0, 0.4))
+    add(tmp_path / "too", record("random", 2.0, 1, 0.3))
+    add(tmp_path / "nan", record("random", 2.0, 2, float("nan")))
+    add(tmp_path / "train", record("snip", 2.0, 0, 0.6, config={"mode": "train"}))
+    collect.main([str(tmp_path), "--table", "--baseline", "random"])
+    (found,) = summaries(collect.collect(tmp_path).records, "top1_last", "random")
+    assert list(grid(found)) == [
+        ["scorer", "10x", "100x"],
+        ["random", "72.00 ± 6.57", "40.00, 30.00"],  # 4.3027 * sqrt(7 / 3)
+        ["snip", "82.00 ± 4.97", "50.00"],  # 4.3027 * 2 / sqrt(3)
+        ["snip - random", "+10.00 ± 2.48", "+10.00"],
+        ["snip (train)", "", "60.00"],
+        ["snip (train) - random", "", "+20.00"],
+    ]
+    assert found.left_out == 1 and "1 runs without a value" in capsys.readouterr().out
+    assert "| snip | 82.00 ± 4.97 | 50.00 |" in (tmp_path / "table.md").read_text()
+    assert r"snip (train) $-$ random &  & +20.00 \\" in latex([found])
+    (line,) = (
+        row
+        for row in csv.DictReader(comma_separated([found]).splitlines())
+        if row["scorer"] == "snip" and row["n"] == "3"
+    )
+    assert float(line["difference"]) == pytest.approx(10) and float(line["difference_half"]) == pytest.approx(
+        2.484, abs=1e-3
+    )
+    layers, epochs = (parquet.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in ("layers", "epochs"))
+    assert len(layers) == 11 * 5 and layers[0]["shape"] == "10x10" and layers[0]["kept"] == 10
+    assert len(epochs) == 11 * 2 and {row["test/top1"] for row in epochs} == {0.5, 0.7}
+    for wrong, said in (
+        (["--baseline", "snap"], "baseline=snap: did you mean snip"),
+        (["--table", "scorer"], "table=scorer: "),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            collect.main([str(tmp_path), "--table", *wrong])

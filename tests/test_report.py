@@ -4,22 +4,29 @@ import io
 import math
 import re
 import shutil
+from collections import defaultdict
 from contextlib import redirect_stdout
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("matplotlib")
 from records import add, record
 
+from prune_init.benchmark.intervals import interval, student_t
 from prune_init.report.__main__ import main
-from prune_init.report.accuracy import accuracy
+from prune_init.report.accuracy import BAND, accuracy, stretches
+from prune_init.report.cost import cost
+from prune_init.report.curves import curves as curves_of
 from prune_init.report.density import density
 from prune_init.report.drawing import ratio, short, sparsity
 from prune_init.report.figures import draw
 from prune_init.report.grouping import panels
-from prune_init.report.intervals import interval, student_t
-from prune_init.report.runs import load
+from prune_init.report.page import leader
+from prune_init.report.runs import Run, load
 
 SCORERS = ("synflow", "snip", "magnitude")
 EXPONENTS = (0.5, 1.0, 2.0)
@@ -72,7 +79,7 @@ def test_intervals_are_those_of_student():
         assert abs(student_t(freedom) - printed) < 6e-4, freedom
     mean, half, n = interval([1.0, 2.0, 3.0])
     assert (mean, n) == (2.0, 3) and abs(half - 4.3027 / math.sqrt(3)) < 1e-4
-    assert math.isnan(interval([1.0]).half)
+    assert interval([1.0]).half is interval([1.0, 2.0]).half is None
 
 
 def test_compressions_are_written_as_people_write_them():
@@ -84,11 +91,12 @@ def test_compressions_are_written_as_people_write_them():
 def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
     add(runs / "snip-train", record("snip", 1.0, 0, 0.3, config={"mode": "train"}))
     (panel,) = panels(load(runs)[0])
-    assert [series.key for series in panel.series] == ["synflow", "snip", "snip: mode train", "magnitude"]
+    assert [series.key for series in panel.series] == ["synflow", "snip", "snip: train", "magnitude"]
     snip, trained = panel.series[1:3]
     assert snip.look.color == trained.look.color and snip.style["linestyle"] != trained.style["linestyle"]
     found = snip.points[1].accuracy("last")
-    assert found is not None and abs(found.mean - 79) < 1e-9 and abs(found.half - 4.3027 / math.sqrt(3)) < 1e-3
+    assert found is not None and found.half is not None
+    assert (found.mean, found.half) == pytest.approx((79, 4.3027 / math.sqrt(3)), abs=1e-3)
     assert [point.accuracy("last").n for point in trained.points] == [1]  # type: ignore[union-attr]
 
 
@@ -97,7 +105,8 @@ def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them
         add(tmp_path / f"s{seed}", record("synflow", 1.0, seed, top1, dataset="cifar100", architecture="vgg16"))
     (panel,) = panels(load(tmp_path)[0])
     drawing = accuracy(panel, "best")
-    lines = [list(map(float, line.get_ydata())) for line in drawing.figure.axes[0].lines]
+    drawn = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() != "None"]  # without seeds' dots
+    lines = [list(map(float, line.get_ydata())) for line in drawn]
     assert len(lines) == 2 and abs(lines[0][0] - 72) < 1e-9
     assert len(lines[1]) > 20 and abs(lines[1][4] - 73) < 1  # published, 10x: between 72 and 74 %
     assert all("published" in text.get_text() for text in drawing.figure.legends[0].texts[1:])
@@ -117,10 +126,10 @@ def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_
         add(tmp_path / f"trained{seed}", record("snip", 1.7, seed, 0.4, config={"mode": "train"}))
         add(tmp_path / f"plain{seed}", record("snip", 1.7, seed, 0.5))
     (panel,) = panels(load(tmp_path)[0])
-    assert [series.key for series in panel.series] == ["snip", "snip: mode train"]
+    assert [series.key for series in panel.series] == ["snip", "snip: train"]
     (axes,) = accuracy(panel).figure.axes
-    assert list(axes.get_xticks()) == [1.7] and len(axes.collections) == 2
-    places = [line.get_xdata()[0] for line in axes.lines]
+    assert list(axes.get_xticks()) == [1.7] and not axes.collections
+    places = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
     assert len(set(places)) == 2 and abs(sum(places) / 2 - 1.7) < 1e-9
 
 
@@ -131,7 +140,7 @@ def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
     drawing = accuracy(panel, "best")
     points = [line.get_xdata() for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert [float(x) for (x,) in points] == [3.0, 3.0]
-    assert "One seed only: no interval is drawn. Dashed: mean of three published runs." in drawing.caption
+    assert "Fewer than 3 seeds: no interval is drawn. Dashed: mean of three published runs." in drawing.caption
     assert "Dashed" not in accuracy(panel, "last").caption  # none was published of that network
 
 
@@ -168,19 +177,53 @@ def test_one_untrained_run_with_a_hostile_name(tmp_path, capsys):
     add(tmp_path / "only", record(evil, top1=None)).joinpath("metrics.csv").unlink()
     main([str(tmp_path)])
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "one seed only: no intervals are drawn" in capsys.readouterr().out and "one seed only" in page
+    assert "fewer than 3 seeds: no intervals are drawn" in capsys.readouterr().out and "fewer than 3 seeds" in page
     assert "None of these runs was trained" in page and "density-fashion_small-conv.png" in page
     assert "<img" not in page
 
 
-def test_one_seed_has_no_interval(tmp_path):
-    add(tmp_path / "only", record("synflow", 1.0, 0, 0.8))
-    (panel,) = panels(load(tmp_path)[0])
-    drawing = accuracy(panel)
-    assert "One seed only: no interval is drawn." in drawing.caption and not drawing.figure.axes[0].collections
-    add(tmp_path / "second", record("synflow", 1.0, 1, 0.82))
-    (panel,) = panels(load(tmp_path)[0])
-    assert len(accuracy(panel).figure.axes[0].collections) == 1
+CELLS = [
+    (scorer, exponent, seed) for scorer in ("synflow", "snip") for exponent in (1.0, 2.0, 3.0) for seed in range(3)
+]
+STATES = st.sampled_from(["fine", "fine", "fine", "collapsed", "untrained", "nan"])
+
+
+def made(cell: tuple[str, float, int], state: str) -> Run:
+    scorer, exponent, seed = cell
+    top1 = {"untrained": None, "nan": math.nan}.get(state, 0.9 - 0.2 * exponent + 0.02 * seed)
+    gone = {"connected": False, "effective_sparsity": 1.0} if state == "collapsed" else {}
+    return Run(Path("nowhere"), record(scorer, exponent, seed, top1, **gone))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(CELLS), STATES, min_size=1))
+@example(dict.fromkeys([("snip", 1.0, 0), ("snip", 1.0, 1), ("snip", 2.0, 0)], "fine"))
+@example(dict.fromkeys([cell for cell in CELLS if cell[1:] != (2.0, 2)], "fine"))
+def test_half_finished_sweeps_are_drawn_as_far_as_they_are(sweep):
+    runs = [made(cell, state) for cell, state in sweep.items()]
+    (panel,) = panels(runs)
+    (axes,) = accuracy(panel).figure.axes
+    curves = {line.get_gid().removeprefix("points="): line for line in axes.lines if "points=" in str(line.get_gid())}
+    for series in panel.series:
+        at = defaultdict(list)
+        for run in series:
+            if run.accuracy("last") is not None:
+                at[run.record.exponent].append(run.accuracy("last"))
+        drawn = [float(y) for y in curves[series.key].get_ydata()] if at else []
+        assert drawn == pytest.approx([mean(at[x]) for x in sorted(at)])
+        found = [(p.exponent, value) for p in series.points if (value := p.accuracy("last"))]
+        ends = {x: (low, high) for stretch in stretches(found) for x, low, high in stretch}
+        assert set(ends) == {x for x, values in at.items() if len(values) == 3}
+        for x, (low, high) in ends.items():
+            assert low < mean(at[x]) < high and high - low == pytest.approx(
+                2 * 4.3027 * stdev(at[x]) / math.sqrt(3), 1e-4
+            )
+    assert all(0 < band.get_alpha() <= BAND for band in axes.collections if band.get_alpha())
+    assert all(math.isfinite(end) for end in axes.get_ylim())
+    problems: list[str] = []
+    assert density(panel) and cost(panel) and (curves_of(panel, problems) is None) == (not panel.trained())
+    leader(panel)
+    assert problems == [] or "metrics.csv" in problems[0]
 
 
 @pytest.mark.parametrize(

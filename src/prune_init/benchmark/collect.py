@@ -1,37 +1,41 @@
 """All results below a folder as one table, CSV and Parquet; runs in progress and broken files do not hinder it."""
 
-import csv
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prune_init.arguments import Parser
-from prune_init.benchmark.table import COLUMNS, SCHEMA, Row, flat
-from prune_init.errors import InputError
+from prune_init.benchmark.summary import comma_separated, latex, markdown, summaries
+from prune_init.benchmark.table import SAID, Row, flat
+from prune_init.benchmark.tables import epoch_rows, layer_rows, write_csv, write_long, write_parquet
+from prune_init.errors import InputError, one_of
 from prune_init.files import whole
 from prune_init.record import results
+from prune_init.record.keys import differing, leaves
 from prune_init.record.run_record import RunRecord
 
 
 class Collected(NamedTuple):
     """What was found below a folder."""
 
-    rows: list[Row]
+    rows: list[Row]  # with a column for every key of the configurations that differs
     records: list[RunRecord]  # what each row was made from
     problems: list[str]  # one line for each file that is no result of ours
     unfinished: int  # runs that began and have no result yet
 
 
-def collect(folder: Path) -> Collected:
+def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
     """One row per result.json below `folder`, in the order of their paths.
 
-    The columns are `schema`, `folder` (relative) and `prune_init.benchmark.table.COLUMNS`; None where a run has no
-    such number.
+    The columns are `schema`, `folder` (relative), `prune_init.benchmark.table.COLUMNS`, and then the keys of the
+    configuration, as `recipe.optimizer.lr`, in which the runs differ and which no other column tells, and `keys`; None
+    where a run has no such value.
 
     Raises:
-        InputError: `folder` is not a folder.
+        InputError: `folder` is not a folder, or no run has one of `keys`.
     """
     if not folder.is_dir():
         raise InputError("folder", folder, "is not a folder")
@@ -55,7 +59,20 @@ def collect(folder: Path) -> Collected:
         except (KeyError, TypeError, AttributeError) as error:
             what = f"config lacks {error}" if isinstance(error, KeyError) else str(error)
             found.problems.append(f"results={run / 'result.json'}: is no result of prune_init ({what})")
+    configs = [leaves(record.config) for record in found.records]
+    known = {key for one in configs for key in one}
+    for key in keys:
+        if key not in known:
+            raise InputError("columns", key, one_of(key, known))
+    shown = dict.fromkeys([*(key for key in differing(configs) if key not in SAID), *keys])
+    for row, one in zip(found.rows, configs, strict=True):
+        row |= {key: _plain(one.get(key)) for key in shown}
     return found._replace(unfinished=unfinished)
+
+
+def _plain(value: Any) -> Any:
+    """Lists and empty groups as JSON."""
+    return value if isinstance(value, str | int | float | None) else json.dumps(value)
 
 
 def rows(folder: Path) -> list[Row]:
@@ -71,52 +88,45 @@ def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
 
 
-def write_csv(table: list[Row], path: Path) -> None:
-    """One line per row, empty where there is no number; the first column is the table's schema."""
-    with whole(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["schema", "folder", *COLUMNS])
-        writer.writeheader()
-        writer.writerows(table)
-
-
-def write_parquet(table: list[Row], path: Path) -> None:
-    """The same, typed; the file's metadata has the schema's number and each column's meaning.
-
-    Raises:
-        InputError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError("output", path, "needs: pip install 'prune_init[report]'") from None
-    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
-    fields = [pyarrow.field("schema", pyarrow.int64()), pyarrow.field("folder", pyarrow.string())]
-    fields += [
-        pyarrow.field(name, kinds[kind], metadata={"meaning": told}) for name, (kind, _, told) in COLUMNS.items()
-    ]
-    schema = pyarrow.schema(fields, metadata={"prune_init.schema": str(SCHEMA)})
-    with whole(path) as partial:
-        parquet.write_table(pyarrow.Table.from_pylist(table, schema), partial)
-
-
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Write results.csv and results.parquet, and tell in one line each what was left out."""
     parser = Parser(prog="python -m prune_init.benchmark.collect", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--output", type=Path, help="folder of results.csv and results.parquet; default: FOLDER")
-    chosen = parser.parse_args()
+    parser.add_argument(
+        "--columns", type=lambda text: text.split(","), default=[], metavar="KEY,...",
+        help="keys of the configuration that become columns too; those in which the runs differ always do",
+    )  # fmt: skip
+    parser.add_argument(
+        "--table", nargs="?", const="top1_last", metavar="COLUMN",
+        help="write table.md, table.tex and table.csv: scorer by compression over seeds; default: top1_last",
+    )  # fmt: skip
+    parser.add_argument("--baseline", metavar="SCORER", help="with --table: the differences to it, paired by seed")
+    chosen = parser.parse_args(given)
+    if chosen.baseline and not chosen.table:
+        sys.exit(f"baseline={chosen.baseline}: goes with --table")
     try:
-        found = collect(chosen.folder)
+        found = collect(chosen.folder, chosen.columns)
         for problem in found.problems:
             print(problem, file=sys.stderr)
         if not found.rows:
             raise InputError("folder", chosen.folder, "holds no result.json of a finished run")
         output = chosen.output or chosen.folder
+        tables = summaries(found.records, chosen.table, chosen.baseline) if chosen.table else []
         output.mkdir(parents=True, exist_ok=True)
         for write, name in ((write_csv, "results.csv"), (write_parquet, "results.parquet")):
             write(found.rows, output / name)
             print(f"{output / name}: {len(found.rows):,} runs")
+        layers, epochs = layer_rows(found.rows, found.records), epoch_rows(found.rows, chosen.folder)
+        for long, name in ((list(layers), "layers.parquet"), (list(epochs), "epochs.parquet")):
+            if long:
+                write_long(long, output / name)
+                print(f"{output / name}: {len(long):,} rows")
+        for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if tables else ():
+            with whole(output / f"table.{ending}") as partial:
+                partial.write_text(form(tables))
+        if tables:
+            print(f"{output / 'table'}.md, .tex, .csv\n\n{markdown(tables)}")
         if found.unfinished:
             print(
                 f"{found.unfinished:,} runs have no result (yet): python -m prune_init.benchmark.status {chosen.folder}"

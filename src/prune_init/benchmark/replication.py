@@ -24,11 +24,12 @@ from prune_init.errors import InputError
 from prune_init.files import whole
 from prune_init.record import results, settings
 from prune_init.record import status as run_status
+from prune_init.record.keys import PLACES_WITHIN
 from prune_init.record.run_record import RunRecord
 
 SCHEMA = 1
 KEPT = Path("results/replication")
-PLACES = ("results", *(f"{group}.{key}" for group in ("dataset",) for key in settings.PLACES_WITHIN[group]))
+PLACES = ("results", *(f"{group}.{key}" for group in ("dataset",) for key in PLACES_WITHIN[group]))
 """Overrides that only say where something lies."""
 
 Row = dict[str, Any]
@@ -60,7 +61,7 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
     status = run_status.read(run)
     if status is None:
         raise InputError("folder", run / "status.json", "is missing or not ours")
-    config, name = _configuration(run, status.identity)
+    config, name = _configuration(run, status.identity, to)
     folder = to / name
     folder.mkdir(parents=True, exist_ok=True)
     about = {
@@ -81,7 +82,7 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
     return folder
 
 
-def _configuration(run: Path, identity: str) -> tuple[Row, str]:
+def _configuration(run: Path, identity: str, to: Path) -> tuple[Row, str]:
     """What defines the run's result, without the places on this machine; and the name of its folder."""
     try:
         cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
@@ -89,9 +90,9 @@ def _configuration(run: Path, identity: str) -> tuple[Row, str]:
         raise InputError("folder", run, f"has no configuration ({error.strerror})") from None
     assert isinstance(cfg, DictConfig)
     config = settings.resolved(cfg)
-    for group, keys in settings.PLACES_WITHIN.items():
+    for group, keys in PLACES_WITHIN.items():
         config[group] = {key: value for key, value in config[group].items() if key not in keys}
-    return config, settings.name(cfg, identity)
+    return config, settings.folder(to, cfg, identity)
 
 
 def _machine(folder: Path, identity: str) -> Row:

@@ -99,3 +99,10 @@ COLUMNS: dict[str, tuple[type, Callable[[RunRecord], Any], str]] = {
     "commit": (str, _at("commit"), "of the source tree; + if it had changes; empty outside a checkout"),
 }
 """Name, type, where in result.json, meaning. Before them come `schema` (of this table) and `folder`."""
+
+SAID = (
+    *("dataset.name", "architecture.name", "scorer.name", "seed", "sparsity", "exponent", "mode", "scorer.mode"),
+    *("iterations", "scorer.iterations", "schedule.name", "scope", "target", "ablation.name", "lifecycle.name"),
+    *("lifecycle.sparsity", "recipe.name", "recipe.epochs", "train", "compact", "precision"),
+)
+"""Keys of the configuration that these columns tell already."""

@@ -53,13 +53,13 @@ def plan(
         InputError: a job has values that cannot work, or two jobs are one run.
         hydra.errors.HydraException: a job cannot be composed.
     """
-    compose = Composer(loader, config)
+    compose, results = Composer(loader, config), Path(config.hydra.sweep.dir)
     planned: dict[str, Planned] = {}
     for number, job in enumerate(progress(jobs)):
         cfg = compose(job, number)
         limits.check(cfg)
         identity = settings.identity(cfg)
-        folder = settings.name(cfg, identity) if _in_own_place(cfg) else str(cfg.hydra.sweep.subdir)
+        folder = settings.folder(results, cfg, identity) if _in_own_place(cfg) else str(cfg.hydra.sweep.subdir)
         run = Planned(folder, identity, list(job))
         first = planned.setdefault(folder, run)
         if first is not run:
@@ -108,7 +108,7 @@ class Composer:
 
 
 def _in_own_place(cfg: DictConfig) -> bool:
-    """Whether a run's folder is the one that `settings.name` gives."""
+    """Whether a run's folder is the one that `settings.folder` gives."""
     node = cfg.hydra.sweep._get_node("subdir")
     return isinstance(node, Node) and node._value() == "${run_name:}"
 

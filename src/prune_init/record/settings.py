@@ -7,6 +7,9 @@ import hashlib
 import json
 import math
 import os
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,24 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError
 from prune_init.record import given_masks
+from prune_init.record.keys import PLACES_WITHIN, label, leaves
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
-"""Keys that say where and how a run happens, not what it computes; they are no part of its identity ..."""
-
-PLACES_WITHIN = {
-    "dataset": ("root", "download", "workers"),
-    "trainer": (
-        "_target_",
-        "accelerator",
-        "devices",
-        "num_nodes",
-        "strategy",
-        "deterministic",
-        "benchmark",
-        "profiler",
-    ),
-}
-"""... nor are these keys of groups."""
+"""Keys that say where and how a run happens, not what it computes; they are no part of its identity, nor is
+`PLACES_WITHIN` of groups."""
 
 LATER: dict[str, Any] = {
     "masks": None,
@@ -65,7 +55,16 @@ TOLD = {
     "train": True,
     "loss.name": "cross_entropy",
 }
-"""Keys that are often swept, with their defaults: a run's name tells which of them differ, its hash covers all keys."""
+"""Keys that are often swept, with their defaults: a run's name tells which of them differ ..."""
+
+GROUPS = ("dataset", "architecture", "scorer", "schedule", "recipe", "loss", "lifecycle", "ablation")
+"""... and which of their keys differ from the file of the choice; its hash covers all keys."""
+
+NAMED = ("seed", "sparsity", "exponent", "masks", "callbacks", "method", "pair", "cell", "experiment")
+"""Keys that a name tells in its own way."""
+
+LONGEST = 160
+"""Letters of a name, without the hash; folders may have 255."""
 
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
@@ -90,25 +89,70 @@ def exponent(*, _parent_: DictConfig) -> float:
 
 def run_name(*, _root_: DictConfig) -> str:
     """Folder of a run below `results`."""
-    return name(_root_, identity(_root_))
+    return folder(Path(str(_root_.get("results", "."))), _root_, identity(_root_))
+
+
+def folder(results: Path, cfg: DictConfig, identity: str) -> str:
+    """Below `results`: the run's name; or the folder with its hash that is there already, however it is called."""
+    new = name(cfg, identity)
+    if not (results / new).is_dir():
+        there = sorted((results / new).parent.glob(f"*-{identity[:8]}"))
+        return there[0].relative_to(results).as_posix() if there else new
+    return new
 
 
 def name(cfg: DictConfig, identity: str) -> str:
     """What people look for and what differs from the defaults, then a hash of everything that defines the result."""
     what = [scorer_name(_root_=cfg), f"x{cfg.exponent:.2f}", f"s{cfg.seed}"]
-    for key, default in TOLD.items():
-        value = OmegaConf.select(cfg, key, default=default)
-        if value != default and not (cfg.get("masks") and key.partition(".")[0] in given_masks.CHOOSERS):
-            what.append(_told(key.removesuffix(".name").rpartition(".")[2], value))
+    often = {key: OmegaConf.select(cfg, key, default=default) for key, default in TOLD.items()}
+    special = {key: value for key, value in often.items() if value != TOLD[key]}
+    for key, value in (special | _unusual(cfg)).items():
+        if not (cfg.get("masks") and key.partition(".")[0] in given_masks.CHOOSERS):
+            what.append(label(key, value))
     what += sorted(map(str, cfg.get("callbacks") or {}))
-    return f"{cfg.dataset.name}/{cfg.architecture.name}/{'-'.join(what)}-{identity[:8]}"
+    told = "-".join(what)[:LONGEST].rstrip("-.")
+    return f"{cfg.dataset.name}/{cfg.architecture.name}/{told}-{identity[:8]}"
 
 
-def _told(key: str, value: object) -> str:
-    """A word speaks for itself; anything else needs its key."""
-    if isinstance(value, bool):
-        return key if value else f"no_{key}"
-    return value if isinstance(value, str) else f"{key}{value}"
+def _unusual(cfg: DictConfig) -> dict[str, Any]:
+    """The keys that have other values than the files of the choices give them."""
+    given: dict[str, Any] = {
+        group: OmegaConf.to_container(cfg[group], resolve=False) for group in GROUPS if group in cfg
+    }
+    own = [str(key) for key in cfg if key not in (*PLACE, *TOLD, *GROUPS, *NAMED, "trainer")]
+    root = OmegaConf.to_container(OmegaConf.masked_copy(cfg, own), resolve=False)
+    assert isinstance(root, dict)
+    usual = leaves(_file("config"))
+    for group in given:
+        usual |= leaves({} if _refers(given[group].get("name")) else _file(f"{group}/{cfg[group].name}"), group)
+    return {
+        key: value
+        for key, value in leaves({**given, **{str(key): value for key, value in root.items()}}).items()
+        if not ((key in usual and value == usual[key]) or key in TOLD or _refers(value) or _no_file(key, usual))
+    }
+
+
+def _refers(value: object) -> bool:
+    return isinstance(value, str) and "${" in value
+
+
+def _no_file(key: str, usual: dict[str, Any]) -> bool:
+    """Whether the group's choice is not one of ours, so that nothing is known of what is usual."""
+    group = key.partition(".")[0]
+    return group in GROUPS and f"{group}.name" not in usual
+
+
+@cache
+def _file(name: str) -> dict[str, Any]:
+    """The content of a file of the configuration, with that of the files it begins with; empty if there is none."""
+    path = files("prune_init.conf").joinpath(f"{name}.yaml")
+    if not path.is_file():
+        return {}
+    content: Any = OmegaConf.to_container(OmegaConf.create(path.read_text()), resolve=False)
+    for other in content.pop("defaults", []):
+        if isinstance(other, str) and other != "_self_":
+            content = {**_file(f"{name.rpartition('/')[0]}/{other}"), **content}
+    return dict(content)
 
 
 def identity(cfg: DictConfig) -> str:

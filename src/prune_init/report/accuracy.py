@@ -8,6 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from prune_init.benchmark.intervals import LEAST as SEEDS
+from prune_init.benchmark.intervals import Interval
 from prune_init.report import published
 from prune_init.report.drawing import Drawing, canvas, compression_axis, legend, mark, ratio, sparsity
 from prune_init.report.palette import FAINT, INK
@@ -72,7 +74,8 @@ def draw(
 ) -> list[str]:
     """Draw the curves; returns what a caption has to say of them."""
     exponents: list[float] = []
-    lonely = dropped = count = 0
+    means: list[float] = []
+    few = dropped = count = 0
     beside = any(_published(panel, series, which) for series in panel.series) and not effective
     # At one compression the points of all series would lie on one another; but a published curve needs them in place.
     apart = 0.1 if len(panel.exponents) == 1 and not beside else 0.0
@@ -82,20 +85,22 @@ def draw(
         there = [(x, point) for point in points if (x := _x(point, effective)) is not None]
         placed = [(x + shift, point) for x, point in there]
         dropped += len(points) - len(placed)
-        lonely += sum(point.accuracy(which).n == 1 for _, point in placed)  # type: ignore[union-attr]
+        values = [point.accuracy(which) for _, point in placed]
+        few += sum(value is not None and value.half is None for value in values)
+        means += [value.mean for value in values if value is not None]
         exponents += [x for x, _ in there]
         count += len(there)
         _curve(axes, series, placed, which)
         if tips is not None:
             tips[series.key] = [_tip(series, point, which) for _, point in placed]
         if not effective:
-            exponents += _published_curve(axes, panel, series, which)
+            dashed = _published_curve(axes, panel, series, which)
+            exponents += [x for x, _ in dashed]
+            means += [value for _, value in dashed]
     compression_axis(axes, exponents, label="effective compression ratio" if effective else "compression ratio")
-    low, high = axes.get_ylim()
-    slack = max(0.0, LEAST - (high - low)) / 2
-    axes.set_ylim(max(low - slack, 0.0), min(high + slack, 101.0))
+    axes.set_ylim(*_limits(means))
     axes.set_ylabel("test top-1, %")
-    return [*_notes(panel, lonely, count, dropped), *(["Dashed: mean of three published runs."] if beside else [])]
+    return [*_notes(panel, few, count, dropped), *(["Dashed: mean of three published runs."] if beside else [])]
 
 
 def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which: str) -> None:
@@ -104,15 +109,12 @@ def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which:
         return
     x = [x for x, _, _ in found]
     mean = [value.mean for _, _, value in found]
-    low, high = ([v.mean + sign * v.half for _, _, v in found] for sign in (-1, 1))
-    if len(found) == 1 and found[0][2].n > 1:
-        mark(axes.vlines(x, low, high, color=series.look.color, linewidth=1.4), series)
-    elif any(v.n > 1 for _, _, v in found):
-        width = sum(value.half for _, _, value in found) / len(found)
-        band = axes.fill_between(
-            x, low, high, color=series.look.color, alpha=BAND * WIDE / max(width, WIDE), linewidth=0
-        )
-        mark(band, series)
+    for stretch in stretches([(x, value) for x, _, value in found]):
+        _interval(axes, series, stretch)
+    seeds = [(x, one) for x, point, _ in found if len(point.runs) > 1 for one in point.accuracies(which)]
+    if seeds:
+        dots: dict[str, Any] = {"color": series.look.color, "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.6}
+        mark(axes.plot(*zip(*seeds, strict=True), "o", **dots, zorder=2.5)[0], series)
     (line,) = axes.plot(x, mean, **series.style, zorder=3, clip_on=False)
     mark(line, series, points=True)
     gone = [(x, value.mean) for x, point, value in found if point.collapsed]
@@ -121,15 +123,44 @@ def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which:
         mark(cross, series)
 
 
-def _published_curve(axes: Axes, panel: Panel, series: Series, which: str) -> list[float]:
-    """Beside the first variant of a scorer; returns its exponents."""
+def stretches(values: Sequence[tuple[float, Interval]]) -> list[list[tuple[float, float, float]]]:
+    """Lower and upper ends of the intervals, by stretches of neighbouring points that have one."""
+    found: list[list[tuple[float, float, float]]] = [[]]
+    for x, value in values:
+        if value.half is not None:
+            found[-1].append((x, value.mean - value.half, value.mean + value.half))
+        elif found[-1]:
+            found.append([])
+    return [stretch for stretch in found if stretch]
+
+
+def _interval(axes: Axes, series: Series, stretch: list[tuple[float, float, float]]) -> None:
+    """A band, or a bar at one point."""
+    x, low, high = zip(*stretch, strict=True)
+    if len(stretch) == 1:
+        mark(axes.vlines(x, low, high, color=series.look.color, linewidth=1.4), series)
+        return
+    half = sum(top - bottom for _, bottom, top in stretch) / 2 / len(stretch)
+    alpha = BAND * WIDE / max(half, WIDE)
+    mark(axes.fill_between(x, low, high, color=series.look.color, alpha=alpha, linewidth=0), series)
+
+
+def _limits(means: Sequence[float]) -> tuple[float, float]:
+    """Of the axis: around the means, so that a wide interval does not flatten the curves."""
+    low, high = min(means, default=0.0), max(means, default=100.0)
+    slack = max(0.08 * (high - low), (LEAST - (high - low)) / 2)
+    return max(low - slack, 0.0), min(high + slack, 101.0)
+
+
+def _published_curve(axes: Axes, panel: Panel, series: Series, which: str) -> list[tuple[float, float]]:
+    """Beside the first variant of a scorer; returns its points."""
     curve = _published(panel, series, which)
     if curve:
         x, values = zip(*curve, strict=True)
         dashed: dict[str, Any] = {"color": series.look.color, "linestyle": (0, (4, 3)), "linewidth": 1.3, "alpha": 0.9}
         (line,) = axes.plot(x, [value.mean for value in values], **dashed, zorder=2)
         mark(line, series)
-        return list(x)
+        return [(exponent, value.mean) for exponent, value in curve]
     return []
 
 
@@ -145,7 +176,7 @@ def _x(point: Point, effective: bool) -> float | None:
 def _tip(series: Series, point: Point, which: str) -> str:
     value = point.accuracy(which)
     assert value is not None
-    spread = f" ± {value.half:.1f}" if value.n > 1 else ""
+    spread = "" if value.half is None else f" ± {value.half:.1f}"
     lines = [series.look.label, f"{value.mean:.1f}{spread} %, {value.n} seed{'s' * (value.n > 1)}"]
     lines.append(f"{ratio(point.exponent)} compression, {sparsity(point.exponent)} removed")
     if point.effective_exponent is not None:
@@ -155,15 +186,17 @@ def _tip(series: Series, point: Point, which: str) -> str:
     return "\n".join(lines)
 
 
-def _notes(panel: Panel, lonely: int, points: int, dropped: int) -> list[str]:
+def _notes(panel: Panel, few: int, points: int, dropped: int) -> list[str]:
     notes = []
-    if points and lonely >= points:
-        notes.append("One seed only: no interval is drawn.")
+    if any(len(point.runs) > 1 for series in panel.series for point in series.points):
+        notes.append("Small dots: single seeds.")
+    if points and few >= points:
+        notes.append(f"Fewer than {SEEDS} seeds: no interval is drawn.")
     elif points:
         bands, lighter = ("Bands", ", the wider the lighter") if len(panel.exponents) > 1 else ("Bars", "")
         notes.append(f"{bands}: 95 % t-interval of the mean over seeds{lighter}.")
-        if lonely:
-            notes.append(f"No band where there is one seed only ({lonely} points).")
+        if few:
+            notes.append(f"None where there are fewer than {SEEDS} seeds ({few} {'point' if few == 1 else 'points'}).")
     if any(run.record.collapsed for run in panel.runs):
         notes.append("A cross marks collapse: in at least one run no path leads from input to output.")
     if dropped:

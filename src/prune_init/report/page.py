@@ -101,7 +101,7 @@ def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[
         ),
         ("Networks", f"{len(panels)}", panel.title + (f" and {len(panels) - 1} more" if len(panels) > 1 else "")),
     ]
-    best = _leader(panel)
+    best = leader(panel)
     if best is not None:
         cards.append(best)
     cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left"))
@@ -119,7 +119,7 @@ def _time(seconds: float) -> str:
     return f"{60 * hours:.0f} min" if hours < 1 else f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
-def _leader(panel: Panel) -> tuple[str, str, str] | None:
+def leader(panel: Panel) -> tuple[str, str, str] | None:
     """Who has the highest mean at the highest compression that all series of the first panel share."""
     trained = [{p.exponent: v for p in s.points if (v := p.accuracy("last"))} for s in panel.series]
     shared = set.intersection(*map(set, trained)) if trained else set()

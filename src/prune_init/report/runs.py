@@ -1,6 +1,5 @@
 """What a folder of runs holds: the runs that can be shown, and one line for everything that cannot."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -8,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_init.benchmark.collect import collect
+from prune_init.benchmark.intervals import LEAST
+from prune_init.benchmark.tables import metrics
 from prune_init.errors import InputError
 from prune_init.record.run_record import RunRecord
 
@@ -30,11 +31,7 @@ class Run:
         Raises:
             ValueError: the file is torn or not ours.
         """
-        path = self.folder / "metrics.csv"
-        if not path.exists():
-            return []
-        with path.open(newline="") as file:
-            return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
+        return metrics(self.folder)
 
 
 def load(folder: Path) -> tuple[list[Run], list[str]]:
@@ -64,5 +61,5 @@ def _remarks(runs: list[Run], folder: Path) -> Iterable[str]:
             if isinstance(value, float) and not math.isfinite(value):
                 yield f"{run.folder.relative_to(folder)}: accuracy {key} is {value}: in the table, not in the figures"
     seeds = Counter((r.dataset, r.architecture, r.scorer, r.exponent) for r in (run.record for run in runs))
-    if max(seeds.values()) == 1:
-        yield "one seed only: no intervals are drawn"
+    if max(seeds.values()) < LEAST:
+        yield f"fewer than {LEAST} seeds: no intervals are drawn"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from prune_init.report.intervals import Interval, interval
+from prune_init.benchmark.intervals import Interval, interval
 from prune_init.report.palette import Look, look
 from prune_init.report.runs import Run
 
@@ -24,8 +24,12 @@ class Point:
 
     def accuracy(self, which: str) -> Interval | None:
         """Over seeds, in per cent; None where no run has one."""
-        values = [value for run in self.runs if (value := run.accuracy(which)) is not None]
+        values = self.accuracies(which)
         return interval(values) if values else None
+
+    def accuracies(self, which: str) -> list[float]:
+        """Of each run that has one, in per cent."""
+        return [value for run in self.runs if (value := run.accuracy(which)) is not None]
 
     @property
     def effective_exponent(self) -> float | None:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from functools import cache
 from importlib.resources import files
 
-from prune_init.report.intervals import Interval, interval
+from prune_init.benchmark.intervals import Interval, interval
 
 Curve = list[tuple[float, Interval]]
 """Exponents of compression, and what was measured there."""

@@ -9,21 +9,25 @@ from typing import NamedTuple
 _EXACT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
 
+LEAST = 3
+"""Values that an interval needs: of two, its half-width is 9 times their distance from the mean and says little."""
+
+
 class Interval(NamedTuple):
-    """The mean of `n` values, and half the width of its 95 % interval: NaN for one value."""
+    """The mean of `n` values, and half the width of its 95 % interval: None for fewer than three."""
 
     mean: float
-    half: float
+    half: float | None
     n: int
 
 
 def interval(values: Sequence[float]) -> Interval:
     """The t-interval of the mean: mean +- t(0.975, n - 1) s / sqrt(n), s the sample standard deviation.
 
-    It takes the seeds' results as draws from one normal distribution. One value has no interval.
+    It takes the seeds' results as draws from one normal distribution.
     """
     n = len(values)
-    half = student_t(n - 1) * stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    half = student_t(n - 1) * stdev(values) / math.sqrt(n) if n >= LEAST else None
     return Interval(mean(values), half, n)
 
 
