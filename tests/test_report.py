@@ -17,6 +17,9 @@ pytest.importorskip("matplotlib")
 from records import add, record
 
 from prune_init.benchmark.intervals import interval, student_t
+from prune_init.launching import plan
+from prune_init.record import results
+from prune_init.record import status as run_status
 from prune_init.report.__main__ import main
 from prune_init.report.accuracy import BAND, accuracy, stretches
 from prune_init.report.cost import cost
@@ -26,7 +29,7 @@ from prune_init.report.drawing import ratio, short, sparsity
 from prune_init.report.figures import draw
 from prune_init.report.grouping import panels
 from prune_init.report.page import leader
-from prune_init.report.runs import Run, load
+from prune_init.report.runs import FinishedRun, load
 
 SCORERS = ("synflow", "snip", "magnitude")
 EXPONENTS = (0.5, 1.0, 2.0)
@@ -67,6 +70,9 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         (folder / name / "result.json").write_text(text)
     (folder / "snip-x1.0-s0" / "metrics.csv").write_text("epoch,test/top1\n1,half a li")
     (folder / "snip-x2.0-s0" / "metrics.csv").write_bytes(b"\xff\xfe\x00")
+    names = ("synflow-x1.0-s0", "never begun", "nor this")
+    plan.write(folder, [plan.Planned(name, name, [f"results={name}"]) for name in names], "small")
+    run_status.fail(folder / names[0], results.read(folder / names[0]).identity, ["scorer=synflow", "seed=0"], "told")
     said = io.StringIO()
     with redirect_stdout(said):
         main([str(folder)])
@@ -166,7 +172,8 @@ def test_the_page_says_what_it_could_not_show_and_shows_the_rest(spoilt):
         "snip-x1.0-s0/metrics.csv",
     ):
         assert word in said and word in page
-    assert page.count("<tr data-series=") == 28 + 2 + len(SCORERS) + 2 and page.count("<figure") == 8 + 7
+    assert page.count("<tr data-series=") == 28 + 2 + len(SCORERS) + 2 and page.count("<figure") == 2 * (8 + 7)
+    assert "30 of 32" in page and (folder / "report/results.csv").read_text().count("\n") == 31
     assert "Traceback" not in said
 
 
@@ -188,11 +195,11 @@ CELLS = [
 STATES = st.sampled_from(["fine", "fine", "fine", "collapsed", "untrained", "nan"])
 
 
-def made(cell: tuple[str, float, int], state: str) -> Run:
+def made(cell: tuple[str, float, int], state: str) -> FinishedRun:
     scorer, exponent, seed = cell
     top1 = {"untrained": None, "nan": math.nan}.get(state, 0.9 - 0.2 * exponent + 0.02 * seed)
     gone = {"connected": False, "effective_sparsity": 1.0} if state == "collapsed" else {}
-    return Run(Path("nowhere"), record(scorer, exponent, seed, top1, **gone))
+    return FinishedRun(Path("nowhere"), record(scorer, exponent, seed, top1, **gone))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -303,6 +310,13 @@ def test_the_page_in_a_browser(spoilt):
         assert curve.count() == 1 and curve.locator("use").count() == len(EXPONENTS)
         drop = [float(mark.get_attribute("y") or "nan") for mark in curve.locator("use").all()]
         assert drop == sorted(drop) and drop[0] < drop[-1]  # accuracy falls: y grows downwards
+        assert page.locator("#table .copy").evaluate_all("all => all.map(one => one.dataset.command)") == [
+            "python -m prune_init scorer=synflow seed=0"
+        ]
+        shades = page.locator("#density figure:visible image.series").first
+        shades.hover(position={"x": 5, "y": 5})
+        assert page.locator("#tip").inner_text() == "SynFlow, 0\n3.2x compression: 10 % left"
+        assert page.locator(".chip.absent").all_inner_texts() == ["GraSP"]
         curve.locator("use").first.hover(force=True)
         assert "SNIP" in page.locator("#tip").inner_text() and "3 seeds" in page.locator("#tip").inner_text()
 
@@ -314,7 +328,7 @@ def test_the_page_in_a_browser(spoilt):
         page.select_option("#panel", label="mlp on fashion_small")
         assert shown.count() == 1 and shown.get_attribute("id") == "accuracy-fashion_small-mlp-effective-best"
         assert page.locator("#density figure:visible, #training figure:visible").count() == 2
-        assert page.locator(".costs:visible tbody tr").count() == rows.count() == 2
+        assert page.locator("#cost .costs:visible tbody tr").count() == rows.count() == 2
         assert page.locator("#count").inner_text() == "2 of 30 runs"
         page.select_option("#panel", label="conv on fashion_small")
         assert rows.count() == 28
@@ -341,5 +355,7 @@ def test_the_page_in_a_browser(spoilt):
         for width in (1280, 420):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate(wide) <= 0  # nothing sticks out
+            form = "narrow" if width < 640 else "wide"
+            assert shown.count() == 1 and shown.get_attribute("class") == form
         browser.close()
     assert said == [] and asked == [report.as_uri()]

@@ -18,7 +18,7 @@ Values = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Line:
+class SummaryLine:
     """A scorer, or a variant of it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Summary:
     architecture: str
     column: str
     exponents: list[float]
-    lines: list[Line]
+    lines: list[SummaryLine]
     baseline: str | None
     left_out: int
     """Runs without a finite value."""
@@ -85,7 +85,7 @@ def _summary(key: tuple[str, str], records: list[RunRecord], column: str, baseli
                 else:
                     at[round(record.exponent, 4)][record.seed] = scale * value
     base = read.get(baseline) if baseline is not None else None
-    lines = [Line(name, at, None if base in (None, at) else _paired(at, base)) for name, at in read.items()]
+    lines = [SummaryLine(name, at, None if base in (None, at) else _paired(at, base)) for name, at in read.items()]
     exponents = sorted({exponent for at in read.values() for exponent in at})
     return Summary(*key, column, exponents, lines, baseline, left_out)
 

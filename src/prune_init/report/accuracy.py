@@ -26,9 +26,9 @@ LEAST = 10.0
 """Per cent that an axis of accuracies spans at least: less would make much of little."""
 
 
-def accuracy(panel: Panel, which: str = "last", *, effective: bool = False) -> Drawing:
+def accuracy(panel: Panel, which: str = "last", *, effective: bool = False, narrow: bool = False) -> Drawing:
     """One panel, over nominal or effective compression."""
-    figure = canvas(height=4.9)
+    figure = canvas(width=4.2, height=4.0) if narrow else canvas(height=4.3)
     (axes,) = figure.axes
     kind = "effective" if effective else "nominal"
     drawing = Drawing(

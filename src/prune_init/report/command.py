@@ -6,6 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
+from prune_init.benchmark.collect import collect
+from prune_init.benchmark.summary import Summary, comma_separated, latex, markdown, summaries
+from prune_init.benchmark.tables import write_csv
 from prune_init.errors import InputError
 from prune_init.files import whole
 from prune_init.report.accuracy import WHICH, accuracy
@@ -17,7 +20,8 @@ from prune_init.report.drawing import Drawing
 from prune_init.report.figures import COMPUTED, check, draw
 from prune_init.report.grouping import panels
 from prune_init.report.page import Shown, page
-from prune_init.report.runs import load
+from prune_init.report.runs import FinishedRun, load
+from prune_init.report.scores import ScorerFlow
 from prune_init.report.series import Panel
 
 MOST = 10
@@ -37,17 +41,38 @@ def write_page(folder: Path) -> Path:
     out.mkdir(exist_ok=True)
     pictures = []
     for panel in track(shown, "drawing", console=console, transient=True):
-        for section, drawing, about in _drawings(panel, problems):
-            pictures.append(Shown(section, panel.key, drawing, drawing.save(out), about))
+        for narrow in (False, True):
+            for section, drawing, about in _drawings(panel, [] if narrow else problems, narrow=narrow):
+                pictures.append(_shown(section, panel.key, drawing, out, about, narrow=narrow))
     theory = _theory(shown[0], problems)
     if theory is not None:
-        pictures.append(Shown("conservation", "", theory, theory.save(out), {}))
+        for narrow in (False, True):
+            drawing = neurons(shown[0].architecture, theory, narrow=narrow)
+            pictures.append(_shown("conservation", "", drawing, out, {}, narrow=narrow))
+    tables = _tables(folder, runs, out)
     with whole(out / "report.html") as path:
-        path.write_text(page(folder, shown, pictures, problems))
+        path.write_text(page(folder, shown, pictures, problems, tables))
     _say(console, problems)
     count = "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
-    console.print(f"{count}, {len(pictures)} figures: {out / 'report.html'}", soft_wrap=True)
+    console.print(f"{count}, {len(pictures) // 2} figures: {out / 'report.html'}", soft_wrap=True)
     return out / "report.html"
+
+
+def _shown(section: str, panel: str, drawing: Drawing, out: Path, about: dict[str, str], *, narrow: bool) -> Shown:
+    """A figure in the page; its narrow form, for phones, is no file of its own."""
+    if narrow:
+        drawing.name += "-narrow"
+    return Shown(section, panel, drawing, drawing.svg() if narrow else drawing.save(out), about, narrow)
+
+
+def _tables(folder: Path, runs: list[FinishedRun], out: Path) -> list[Summary]:
+    """Write the tables of runs and of means beside the page."""
+    write_csv(collect(folder).rows, out / "results.csv")
+    found = [one for one in summaries([run.record for run in runs], "top1_last") if one.exponents]
+    for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if found else ():
+        with whole(out / f"table.{ending}") as partial:
+            partial.write_text(form(found))
+    return found
 
 
 def draw_figures(folder: Path, names: list[str]) -> None:
@@ -79,30 +104,29 @@ def _panels(folder: Path, *, optional: bool) -> tuple[list[Panel], list[str]]:
     return panels(runs), problems
 
 
-def _drawings(panel: Panel, problems: list[str]) -> list[tuple[str, Drawing, dict[str, str]]]:
+def _drawings(panel: Panel, problems: list[str], *, narrow: bool) -> list[tuple[str, Drawing, dict[str, str]]]:
     """All figures of a panel, each with its section and the switches that it belongs to."""
     found = []
     for which in filter(panel.trained, WHICH):
         for effective in (False, True):
             if not effective or any(run.record.effective_exponent is not None for run in panel.runs):
                 switches = {"x": "effective" if effective else "nominal", "y": which}
-                found.append(("accuracy", accuracy(panel, which, effective=effective), switches))
-    found.append(("density", density(panel), {}))
-    found.append(("cost", cost(panel), {}))
-    training = curves(panel, problems)
+                found.append(("accuracy", accuracy(panel, which, effective=effective, narrow=narrow), switches))
+    found.append(("density", density(panel, narrow=narrow), {}))
+    found.append(("cost", cost(panel, narrow=narrow), {}))
+    training = curves(panel, problems, narrow=narrow)
     return found if training is None else [*found, ("training", training, {})]
 
 
-def _theory(panel: Panel, problems: list[str]) -> Drawing | None:
+def _theory(panel: Panel, problems: list[str]) -> dict[str, ScorerFlow] | None:
     """Conservation in the network of most runs."""
     dataset = panel.runs[0].record.config.get("dataset") or {}
     scorers = tuple(dict.fromkeys(series.scorer for series in panel.series))[:5]
     try:
-        found = measured(panel.architecture, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)
+        return measured(panel.architecture, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)
     except (InputError, KeyError, TypeError) as error:
         problems.append(f"conservation in {panel.architecture} cannot be shown: {error}")
         return None
-    return neurons(panel.architecture, found)
 
 
 def _say(console: Console, problems: list[str]) -> None:

@@ -15,12 +15,14 @@ from prune_init.pruning.weights import prunable
 from prune_init.report import published
 from prune_init.report.drawing import Drawing, canvas, mark
 from prune_init.report.palette import BLUE, FAINT, GREY, ORANGE, SKY, VERMILLION, look
-from prune_init.report.scores import Flow, flows
+from prune_init.report.scores import ScorerFlow, flows
 
 SCORERS = ("random", "magnitude", "snip", "grasp", "synflow")
 
 
-def measured(name: str, num_classes: int, input_shape: tuple[int, ...], scorers: tuple[str, ...]) -> dict[str, Flow]:
+def measured(
+    name: str, num_classes: int, input_shape: tuple[int, ...], scorers: tuple[str, ...]
+) -> dict[str, ScorerFlow]:
     """Scores of the net `name` at initialisation, seed 0, on two images per class (at most 20) of noise.
 
     The embedded images are used where they fit the net.
@@ -39,9 +41,15 @@ def sample(num_classes: int, input_shape: tuple[int, ...]) -> list[Batch]:
     return [(torch.randn(len(labels), *input_shape), labels)]
 
 
-def neurons(name: str, found: Mapping[str, Flow]) -> Drawing:
+def neurons(name: str, found: Mapping[str, ScorerFlow], *, narrow: bool = False) -> Drawing:
     """Score into each neuron against score out of it, on log axes."""
-    figure = canvas(1, len(found), width=max(5.0, 2.35 * len(found)), height=2.6)
+    count = len(found)
+    if narrow:
+        figure = canvas((count + 1) // 2, min(count, 2), width=4.2, height=2.4 * ((count + 1) // 2))
+    else:
+        figure = canvas(1, count, width=max(5.0, 2.35 * count), height=2.6)
+    for axes in figure.axes[count:]:
+        axes.remove()
     for axes, (scorer, flow) in zip(figure.axes, found.items(), strict=True):
         both = torch.stack([flow.incoming, flow.outgoing]).abs()
         both = both[:, (both > 0).all(0)]
@@ -63,7 +71,7 @@ def neurons(name: str, found: Mapping[str, Flow]) -> Drawing:
     return Drawing("conservation-neurons", f"Conservation of scores, neuron by neuron, {name}", f"{caption}.", figure)
 
 
-def layers(name: str, found: Mapping[str, Flow], *, beside: bool) -> Drawing:
+def layers(name: str, found: Mapping[str, ScorerFlow], *, beside: bool) -> Drawing:
     """Mean score of each layer against its inverse size; with `beside`, the published VGG-19 in a second row."""
     rows = 2 if beside else 1
     figure = canvas(rows, len(found), width=max(5.0, 2.35 * len(found)), height=2.5 * rows)
@@ -132,6 +140,6 @@ def _diagonal(axes: Axes, both: Tensor) -> None:
     axes.plot(ends, ends, color=FAINT, linewidth=1)
 
 
-def _worst(flow: Flow) -> str:
+def _worst(flow: ScorerFlow) -> str:
     largest = torch.stack([flow.incoming, flow.outgoing]).abs().max()
     return f"{float((flow.incoming - flow.outgoing).abs().max() / largest):.1g}"

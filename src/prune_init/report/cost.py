@@ -48,10 +48,12 @@ def _cost(series: Series) -> CostRow:
     )
 
 
-def cost(panel: Panel) -> Drawing:
+def cost(panel: Panel, *, narrow: bool = False) -> Drawing:
     """Passes and seconds, as points on log axes: bars would need a zero."""
     rows = costs(panel)
-    figure = canvas(1, 2, width=8.6, height=1.3 + 0.36 * len(rows), sharey=True)
+    height = 1.3 + 0.36 * len(rows)
+    size = (2, 1, 4.2, 2 * height) if narrow else (1, 2, 8.6, height)
+    figure = canvas(*size[:2], width=size[2], height=size[3], sharey=True)
     for axes, key, title in zip(figure.axes, ("passes", "seconds"), ("passes", "seconds of scoring"), strict=True):
         for place, row in enumerate(rows):
             value = getattr(row, key)

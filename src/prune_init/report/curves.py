@@ -13,12 +13,15 @@ from prune_init.report.series import Panel, Point, Series
 FACETS = 3
 
 
-def curves(panel: Panel, problems: list[str]) -> Drawing | None:
+def curves(panel: Panel, problems: list[str], *, narrow: bool = False) -> Drawing | None:
     """Mean over seeds of test top-1 after each epoch; None where nothing was trained."""
     exponents = spread([x for x in panel.exponents if _trained(panel, x)], FACETS)
     if not exponents:
         return None
-    figure = canvas(1, len(exponents), width=8.6, height=3.6, sharey=True)
+    count = len(exponents)
+    figure = (
+        canvas(count, 1, width=4.2, height=2.6 * count + 0.8) if narrow else canvas(1, count, height=3.6, sharey=True)
+    )
     for axes, exponent in zip(figure.axes, exponents, strict=True):
         for series in panel.series:
             for point in series.points:

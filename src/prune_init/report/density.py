@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from prune_init.report.drawing import Drawing, canvas, short
+from prune_init.report.drawing import Drawing, canvas, mark, ratio, short
 from prune_init.report.palette import FAINT, INK, VERMILLION
 from prune_init.report.series import Panel, Point, Series
 
@@ -21,14 +21,16 @@ WHITE = "#fffffe"
 """On a map, whose colours do not follow the page's: not quite that of paper, which does."""
 
 
-def density(panel: Panel) -> Drawing:
+def density(panel: Panel, *, narrow: bool = False) -> Drawing:
     """Mean density over seeds of each layer (rows, from input to output) at each compression (columns)."""
     shown = panel.series[:MOST]
     names = [layer.name.removesuffix(".weight") for layer in panel.runs[0].record.layers]
-    columns = min(COLUMNS, len(shown))
+    columns = 1 if narrow else min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     height = rows * (1.0 + 0.16 * min(max(len(names), 8), 40)) + 0.9
-    figure = canvas(rows, columns, width=max(5.5, 8.6 * columns / COLUMNS), height=height, sharey=True)
+    figure = canvas(
+        rows, columns, width=4.2 if narrow else max(5.5, 8.6 * columns / COLUMNS), height=height, sharey=True
+    )
     images = [_map(axes, series, panel.exponents, names) for axes, series in zip(figure.axes, shown, strict=False)]
     for axes in figure.axes[len(shown) :]:
         axes.remove()
@@ -47,18 +49,38 @@ def density(panel: Panel) -> Drawing:
     )
     if len(panel.series) > MOST:
         caption += f" The first {MOST} of {len(panel.series)} series."
-    return Drawing(f"density-{panel.key}", f"Weights left in each layer, {panel.title}", caption, figure)
+    tips = {series.key: _tips(series, panel.exponents, names) for series in shown}
+    return Drawing(f"density-{panel.key}", f"Weights left in each layer, {panel.title}", caption, figure, tips)
+
+
+def _tips(series: Series, exponents: Sequence[float], names: Sequence[str]) -> list[list[str]]:
+    """What each cell stands for, by layer and compression."""
+    at = _grid(series, exponents, len(names))
+    return [
+        [
+            f"{series.look.label}, {name}\n{ratio(x)} compression: "
+            + ("not run" if np.isnan(value) else f"{100 * value:.3g} % left")
+            for x, value in zip(exponents, row, strict=True)
+        ]
+        for name, row in zip(names, at, strict=True)
+    ]
+
+
+def _grid(series: Series, exponents: Sequence[float], layers: int) -> np.ndarray[Any, Any]:
+    grid = np.full((layers, len(exponents)), np.nan)
+    for point in series.points:
+        column = _densities(point, layers)
+        if column is not None:
+            grid[:, exponents.index(point.exponent)] = column
+    return grid
 
 
 def _map(axes: Axes, series: Series, exponents: Sequence[float], names: Sequence[str]) -> Any:
-    grid = np.full((len(names), len(exponents)), np.nan)
-    for point in series.points:
-        column = _densities(point, len(names))
-        if column is not None:
-            grid[:, exponents.index(point.exponent)] = column
+    grid = _grid(series, exponents, len(names))
     with np.errstate(divide="ignore"):
         shades = np.log10(np.maximum(grid, LOWEST))
     image = axes.imshow(shades, cmap=SCALE, vmin=math.log10(LOWEST), vmax=0, aspect="auto", interpolation="none")
+    mark(image, series)
     rows, columns = np.nonzero(grid == 0)
     size = min(4, 80 / len(exponents))
     axes.plot(columns, rows, "x", color=WHITE, markersize=size, markeredgewidth=size / 4)

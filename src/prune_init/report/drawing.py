@@ -66,30 +66,43 @@ class Drawing:
         title: what it shows.
         caption: how to read it.
         figure: the drawing itself.
-        tips: for the points of each series, by its key, in the order they are drawn: what they stand for.
+        tips: what the points of each series stand for, by its key, in the order they are drawn; for a map, by rows.
     """
 
     name: str
     title: str
     caption: str
     figure: Figure
-    tips: dict[str, list[str]] = field(default_factory=dict)
+    tips: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> str:
         """Write NAME.svg and NAME.png into `folder`; returns the SVG for a page: its colours, no size of its own."""
-        engine = self.figure.get_layout_engine()
-        assert engine is not None
-        engine.execute(self.figure)  # once is enough for both files, which would draw everything twice to be arranged
-        self.figure.set_layout_engine(None)
+        self._arrange()
         with whole(folder / f"{self.name}.png") as path:
             self.figure.savefig(path, format="png")
+        text = self._text()
+        with whole(folder / f"{self.name}.svg") as path:
+            path.write_text(text)
+        return _for_page(text, self.title)
+
+    def svg(self) -> str:
+        """The SVG for a page alone."""
+        self._arrange()
+        return _for_page(self._text(), self.title)
+
+    def _arrange(self) -> None:
+        """Once is enough for both files, which would draw everything twice to be arranged."""
+        engine = self.figure.get_layout_engine()
+        assert engine is not None
+        engine.execute(self.figure)
+        self.figure.set_layout_engine(None)
+
+    def _text(self) -> str:
         buffer = io.StringIO()
         meta = {"Date": None, "Creator": "prune_init", "Title": self.title}
         with mpl.rc_context({"svg.hashsalt": self.name}):  # names within the SVG are its own in the page
             self.figure.savefig(buffer, format="svg", metadata=meta)
-        with whole(folder / f"{self.name}.svg") as path:
-            path.write_text(buffer.getvalue())
-        return _for_page(buffer.getvalue(), self.title)
+        return buffer.getvalue()
 
 
 def canvas(rows: int = 1, columns: int = 1, *, width: float = 8.6, height: float = 4.6, **more: Any) -> Figure:

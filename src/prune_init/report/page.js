@@ -7,7 +7,7 @@ function update() {
   const panel = at("panel") ? at("panel").value : null;
   const wanted = { panel: panel };
   for (const radio of all("fieldset input:checked")) wanted[radio.name] = radio.value;
-  for (const part of all("figure, .scroll[data-panel]"))
+  for (const part of all("figure, .scroll[data-panel], .card[data-panel]"))
     part.hidden = Object.entries(wanted).some(([key, value]) => value !== null && part.dataset[key] && part.dataset[key] !== value);
   const off = new Set(all(".chip input:not(:checked)").map((box) => box.value));
   const scorers = new Set(all(".chip input:checked").map((box) => box.value.split(": ")[0]));
@@ -15,6 +15,7 @@ function update() {
     const name = part.dataset.series;
     part.style.display = off.has(name) && !(part.closest("#conservation") && scorers.has(name)) ? "none" : "";
   }
+  for (const chip of all(".chip")) chip.classList.toggle("absent", panel !== null && !chip.dataset.panels.split(" ").includes(panel));
   const words = at("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   let count = 0;
   for (const row of rows) {
@@ -41,16 +42,33 @@ function sort(head) {
   at("table").tBodies[0].append(...rows);
 }
 
+// A command to the clipboard, also where a page from a file may not use it directly.
+async function copy(button) {
+  try { await navigator.clipboard.writeText(button.dataset.command); }
+  catch { prompt("The command", button.dataset.command); return; }
+  button.textContent = "copied";
+  setTimeout(() => (button.textContent = "copy"), 1500);
+}
+
+// The words on a cell of a map of layers (rows) by compressions (columns).
+function cell(event) {
+  const map = event.target.closest("figure image.series");
+  const grid = map && tips[map.closest("figure").id]?.[map.dataset.series];
+  if (!grid) return null;
+  const { left, top, width, height } = map.getBoundingClientRect();
+  const row = grid[Math.min(grid.length - 1, Math.floor(((event.clientY - top) / height) * grid.length))];
+  return row?.[Math.min(row.length - 1, Math.floor(((event.clientX - left) / width) * row.length))] ?? null;
+}
+
 // The words on a point: those of its series, counted as the points were drawn.
 function tip(event) {
   const mark = event.target.closest("figure .points use");
   const words = mark && tips[mark.closest("figure").id]?.[mark.closest(".points").dataset.series];
   const box = at("tip");
-  box.hidden = !words;
-  if (!words) return;
-  const found = words[all("use", mark.closest(".points")).indexOf(mark)];
+  const found = words ? words[all("use", mark.closest(".points")).indexOf(mark)] : cell(event);
   box.hidden = !found;
-  box.textContent = found ?? "";
+  if (!found) return;
+  box.textContent = found;
   const { width, height } = box.getBoundingClientRect();
   box.style.left = Math.max(8, Math.min(event.clientX + 14, innerWidth - width - 8)) + "px";
   box.style.top = Math.max(8, event.clientY - height - 12) + "px";
@@ -63,5 +81,6 @@ document.addEventListener("mousemove", tip);
 document.addEventListener("change", update);
 at("filter").addEventListener("input", update);
 for (const head of all("#table th")) head.addEventListener("click", () => sort(head));
+for (const button of all(".copy")) button.addEventListener("click", () => copy(button));
 update();
 document.body.dataset.ready = "yes";

@@ -16,24 +16,35 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from prune_init.benchmark.summary import Summary, caption, grid
+from prune_init.benchmark.variants import AVERAGED
+from prune_init.errors import InputError
+from prune_init.launching import plan
 from prune_init.record import results
+from prune_init.record import status as run_status
+from prune_init.record.keys import differing, label, leaves
 from prune_init.report.cost import costs
 from prune_init.report.drawing import Drawing, ratio, sparsity
 from prune_init.report.palette import look
-from prune_init.report.runs import Run
+from prune_init.report.runs import FinishedRun
 from prune_init.report.series import Panel, Series
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A drawing in the page: its section, the panel it belongs to, its SVG, and at which switches it is seen."""
+    """A drawing in the page: its section, the panel it belongs to, its SVG, and when it is seen."""
 
     section: str
     panel: str
     drawing: Drawing
     svg: str
     switches: dict[str, str]
+    narrow: bool = False
+    """Whether it is the form for phones."""
 
+
+MOST = 12
+"""Values of a key that are listed."""
 
 SECTIONS = {
     "accuracy": "Accuracy against compression",
@@ -44,13 +55,20 @@ SECTIONS = {
 }
 
 
-def page(folder: Path, panels: Sequence[Panel], shown: Sequence[Shown], problems: Sequence[str]) -> str:
+def page(
+    folder: Path,
+    panels: Sequence[Panel],
+    shown: Sequence[Shown],
+    problems: Sequence[str],
+    tables: Sequence[Summary] = (),
+) -> str:
     """The HTML of the report on `folder`, which will lie in folder/report."""
     here = files("prune_init.report")
     script = here.joinpath("page.js").read_text()
     runs = [run for panel in panels for run in panel.runs]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(here.joinpath("page.html").read_text())
+    varies, constant = _setup(runs)
     series = {one.key: one for panel in panels for one in panel.series}
     return template.render(
         title=folder.resolve().name,
@@ -60,14 +78,17 @@ def page(folder: Path, panels: Sequence[Panel], shown: Sequence[Shown], problems
         script=Markup(script),
         digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         tips=Markup(_json({one.drawing.name: one.drawing.tips for one in shown if one.drawing.tips})),
-        cards=_cards(panels, runs, len(problems)),
+        cards=_cards(panels, runs, len(problems), _missing(folder, runs)),
+        varies=varies,
+        constant=constant,
+        tables=[(f"{one.dataset}-{one.architecture}", caption(one), list(grid(one))) for one in tables],
         panels=panels,
         series=series.values(),
         sections={key: [one for one in shown if one.section == key] for key in SECTIONS},
         titles=SECTIONS,
         svg=lambda one: Markup(one.svg),
         costs={panel.key: costs(panel) for panel in panels},
-        rows=[_row(run, panel, one, folder) for panel in panels for one in panel.series for run in one],
+        rows=[row for panel in panels for row in _rows(panel, folder)],
         problems=problems,
         provenance=_provenance(folder, runs),
         choices=_choices(shown),
@@ -83,32 +104,54 @@ def _choices(shown: Sequence[Shown]) -> dict[str, list[str]]:
     return {key: list(values) for key, values in found.items() if len(values) > 1}
 
 
-def _cards(panels: Sequence[Panel], runs: Sequence[Run], problems: int) -> list[tuple[str, str, str]]:
-    """The page in numbers: a heading, the number, and what it means."""
-    panel = panels[0]
-    scorers = {run.record.scorer for run in runs}
-    exponents = {round(run.record.exponent, 4) for run in runs}
-    seeds = {run.record.seed for run in runs}
+def _missing(folder: Path, runs: Sequence[FinishedRun]) -> int:
+    """Runs that sweeps in `folder` planned and that are not there; 0 if there is no readable plan."""
+    try:
+        planned = {run.folder for sweep in plan.read(folder) for run in sweep.runs}
+    except InputError:
+        return 0
+    return len(planned - {run.folder.relative_to(folder).as_posix() for run in runs})
+
+
+def _setup(runs: Sequence[FinishedRun]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The keys that vary over the runs, with their values, and those that do not."""
+    flat = [leaves(run.record.config) for run in runs]
+    keys = dict.fromkeys(key for one in flat for key in one if not key.endswith("_partial_"))
+    values = {key: sorted({str(one.get(key)) for one in flat}, key=_natural) for key in keys}
+    told = [key for key in differing(flat) if key != "sparsity"]
+    varies = [(key, f"{', '.join(values[key][:MOST])}{', ...' if len(values[key]) > MOST else ''}") for key in told]
+    return varies, [(key, one[0]) for key, one in values.items() if len(one) == 1]
+
+
+def _natural(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
+
+
+def _cards(
+    panels: Sequence[Panel], runs: Sequence[FinishedRun], problems: int, missing: int
+) -> list[tuple[str, str, str, str | None]]:
+    """The page in numbers: a heading, the number, what it means, and the panel it is about."""
     seconds = sum(run.record.seconds.total for run in runs)
     gone = sum(run.record.collapsed for run in runs)
     notes = "" if not problems else "; 1 note below" if problems == 1 else f"; {problems:,} notes below"
-    cards = [
-        ("Runs", f"{len(runs):,}", f"finished{notes}"),
-        (
-            "Grid",
-            " \u00d7 ".join(str(len(values)) for values in (scorers, exponents, seeds)),
-            "scorers, compressions, seeds",
-        ),
-        ("Networks", f"{len(panels)}", panel.title + (f" and {len(panels) - 1} more" if len(panels) > 1 else "")),
-    ]
-    best = leader(panel)
-    if best is not None:
-        cards.append(best)
-    cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left"))
+    count = f"{len(runs):,} of {len(runs) + missing:,}" if missing else f"{len(runs):,}"
+    cards: list[tuple[str, str, str, str | None]] = [("Runs", count, f"finished{notes}", None)]
+    for panel in panels:
+        inside = [run.record for run in panel.runs]
+        sizes = (len(panel.series), len(panel.exponents), len({record.seed for record in inside}))
+        cards.append(("Grid", " \u00d7 ".join(map(str, sizes)), "series, compressions, seeds", panel.key))
+        if (best := leader(panel)) is not None:
+            cards.append((*best, panel.key))
+    cards.append(("Collapsed", f"{gone:,}", "runs with no path from input to output left", None))
     tied = sum(bool(run.record.ties and run.record.ties.told) for run in runs)
     if tied:
-        cards.append(("By position", f"{tied:,}", "runs whose scores do not tell all weights apart; see the notes"))
-    cards.append(("Compute", _time(seconds), "in all runs together"))
+        cards.append(
+            ("By position", f"{tied:,}", "runs whose scores do not tell all weights apart; see the notes", None)
+        )
+    cards.append(("Compute", _time(seconds), "in all runs together", None))
     return cards
 
 
@@ -130,8 +173,27 @@ def leader(panel: Panel) -> tuple[str, str, str] | None:
     return f"Highest at {ratio(at)}", f"{value:.1f} %", f"{series.look.label}, mean top-1 after the last epoch"
 
 
-def _row(run: Run, panel: Panel, series: Series, folder: Path) -> dict[str, Any]:
-    """One row of the table of runs."""
+def _rows(panel: Panel, folder: Path) -> list[dict[str, Any]]:
+    """The table of runs."""
+    flat = {id(run): leaves(run.record.config) for run in panel.runs}
+    keys = [key for key in differing(list(flat.values())) if key not in (*AVERAGED, "scorer.name")]
+    return [
+        _row(run, panel, one, folder)
+        | {"differs": ", ".join(label(key, flat[id(run)].get(key)) for key in keys), "command": _command(run)}
+        for one in panel.series
+        for run in one
+    ]
+
+
+def _command(run: FinishedRun) -> str | None:
+    """What was typed for the run, if its folder tells."""
+    status = run_status.read(run.folder)
+    told = status is not None and status.identity == run.record.identity
+    return shlex.join(["python", "-m", "prune_init", *status.overrides]) if status is not None and told else None
+
+
+def _row(run: FinishedRun, panel: Panel, series: Series, folder: Path) -> dict[str, Any]:
+    """One row of it, apart from the command."""
     path = run.folder.relative_to(folder).as_posix()
     config, effective = run.record.config, run.record.effective_exponent
     return {
@@ -158,7 +220,7 @@ def _row(run: Run, panel: Panel, series: Series, folder: Path) -> dict[str, Any]
     }
 
 
-def _provenance(folder: Path, runs: Sequence[Run]) -> list[tuple[str, str]]:
+def _provenance(folder: Path, runs: Sequence[FinishedRun]) -> list[tuple[str, str]]:
     """What made the runs, and what made this page."""
     versions = Counter(", ".join(f"{name} {number}" for name, number in run.record.versions.items()) for run in runs)
     commits = Counter(str(run.record.commit or "not from a checkout") for run in runs)

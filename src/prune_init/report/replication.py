@@ -19,21 +19,21 @@ from prune_init.benchmark.replication import KEPT
 from prune_init.errors import InputError
 from prune_init.files import whole
 from prune_init.report.palette import look
-from prune_init.report.replication_cells import Cell, read
+from prune_init.report.replication_cells import KeptRun, read
 
 DOCUMENT = Path("docs/replication.md")
 FIGURE = "replication"
 BEGIN, END = f"<!-- begin: {FIGURE} -->\n", f"<!-- end: {FIGURE} -->\n"
 
 
-def table(cells: Iterable[Cell]) -> str:
+def table(cells: Iterable[KeptRun]) -> str:
     """Markdown: a line for each run and, where several seeds are finished, one for their mean."""
     lines = [
         "| network | scorer | exponent | seed | epochs | best epoch, % | last epoch, % | published, % | their mean "
         "| difference | in their standard deviations | hours |",
         "|---|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|",
     ]
-    groups: dict[Any, list[Cell]] = defaultdict(list)
+    groups: dict[Any, list[KeptRun]] = defaultdict(list)
     for cell in cells:
         groups[cell.key].append(cell)
     for same in groups.values():
@@ -50,7 +50,7 @@ def table(cells: Iterable[Cell]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(cell: Cell, seed: object, epochs: str, best: float, last: float, hours: float, finished: bool) -> str:
+def _line(cell: KeptRun, seed: object, epochs: str, best: float, last: float, hours: float, finished: bool) -> str:
     dataset, architecture, scorer, exponent = cell.key
     theirs = cell.theirs
     far = ["", ""]
@@ -63,7 +63,7 @@ def _line(cell: Cell, seed: object, epochs: str, best: float, last: float, hours
     return f"| {' | '.join(map(str, [*shown, *far, f'{hours:.2f}']))} |"
 
 
-def origins(cells: Iterable[Cell]) -> Iterator[str]:
+def origins(cells: Iterable[KeptRun]) -> Iterator[str]:
     """Markdown: the commands of the runs, by where, when and with what they were made."""
     made: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
@@ -77,7 +77,7 @@ def origins(cells: Iterable[Cell]) -> Iterator[str]:
         yield f"{where}\n\n```\n" + "\n".join(commands) + "\n```\n"
 
 
-def section(cells: list[Cell]) -> str:
+def section(cells: list[KeptRun]) -> str:
     """The part of the document that is made from the files."""
     finished = sum(cell.finished for cell in cells)
     note = f"{finished} of {len(cells)} runs are finished; of the others the accuracies so far stand in brackets.\n"

@@ -14,7 +14,7 @@ from prune_init.report.palette import rank
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class KeptRun:
     """One run, as `prune_init.benchmark.replication` keeps it; accuracies in per cent."""
 
     about: dict[str, Any]  # cell.json
@@ -45,7 +45,7 @@ class Cell:
         return published.runs(*self.key)
 
 
-def read(folder: Path) -> list[Cell]:
+def read(folder: Path) -> list[KeptRun]:
     """All cells that are kept below `folder`, by network, scorer, compression and seed.
 
     Raises:
@@ -59,7 +59,7 @@ def read(folder: Path) -> list[Cell]:
                 rows = list(csv.DictReader(file))
             top1 = tuple(100 * float(row["test/top1"]) for row in rows)
             hours = sum(float(row["seconds"]) for row in rows) / 3600
-            found.append(Cell(about, top1, hours, results.read(path.parent)))
+            found.append(KeptRun(about, top1, hours, results.read(path.parent)))
             assert found[-1].key and top1
         except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
             raise InputError("folder", path.parent, f"holds no run that was kept ({error!r})") from None
@@ -68,6 +68,6 @@ def read(folder: Path) -> list[Cell]:
     return sorted(found, key=_order)
 
 
-def _order(cell: Cell) -> Any:
+def _order(cell: KeptRun) -> Any:
     dataset, architecture, scorer, exponent = cell.key
     return dataset, architecture, rank(scorer), exponent, cell.config["seed"]

@@ -8,12 +8,12 @@ from prune_init.report import published
 from prune_init.report.accuracy import grid
 from prune_init.report.drawing import Drawing
 from prune_init.report.palette import look, rank
-from prune_init.report.replication_cells import Cell
-from prune_init.report.runs import Run
+from prune_init.report.replication_cells import KeptRun
+from prune_init.report.runs import FinishedRun
 from prune_init.report.series import Panel, Point, Series
 
 
-def figure(cells: Sequence[Cell]) -> Drawing:
+def figure(cells: Sequence[KeptRun]) -> Drawing:
     """A panel for each network and data set, accuracy of the best epoch; unfinished runs are hollow."""
     shown = _panels(cells)
     drawing = grid("replication", "Published test accuracy against compression, and ours", shown, "best")
@@ -30,21 +30,21 @@ def _in_order(shown: Iterable[Panel]) -> list[Panel]:
     return sorted(shown, key=lambda panel: (panel.dataset, panel.architecture))  # as `grid` has them
 
 
-def _panels(cells: Sequence[Cell]) -> list[Panel]:
+def _panels(cells: Sequence[KeptRun]) -> list[Panel]:
     """The finished runs by network, and a series without points for each scorer that has a published curve alone."""
-    runs: dict[tuple[str, str], dict[str, dict[float, list[Run]]]] = {}
+    runs: dict[tuple[str, str], dict[str, dict[float, list[FinishedRun]]]] = {}
     for cell in cells:
         dataset, architecture, scorer, exponent = cell.key
         scorers = runs.setdefault((dataset, architecture), defaultdict(lambda: defaultdict(list)))
         for name in published.scorers(dataset, architecture):
             _ = scorers[name]
         if cell.record is not None:
-            scorers[scorer][exponent].append(Run(Path(), cell.record))
+            scorers[scorer][exponent].append(FinishedRun(Path(), cell.record))
     return [
         Panel(*network, tuple(_series(name, scorers[name]) for name in sorted(scorers, key=rank)))
         for network, scorers in runs.items()
     ]
 
 
-def _series(scorer: str, at: dict[float, list[Run]]) -> Series:
+def _series(scorer: str, at: dict[float, list[FinishedRun]]) -> Series:
     return Series(scorer, "", 0, tuple(Point(exponent, tuple(at[exponent])) for exponent in sorted(at)))

@@ -14,7 +14,7 @@ from prune_init.record.run_record import RunRecord
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class FinishedRun:
     """One finished run: its folder and what its result.json says."""
 
     folder: Path
@@ -34,7 +34,7 @@ class Run:
         return metrics(self.folder)
 
 
-def load(folder: Path) -> tuple[list[Run], list[str]]:
+def load(folder: Path) -> tuple[list[FinishedRun], list[str]]:
     """All finished runs below `folder`, each once, and a line for all that is left out or not as usual.
 
     Raises:
@@ -45,14 +45,14 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
     if not found.rows:
         why = f"; {len(problems)} unusable, the first: {problems[0]}" if problems else ""
         raise InputError("folder", folder, f"holds no result.json of a finished run{why}")
-    runs = [Run(folder / row["folder"], record) for row, record in zip(found.rows, found.records, strict=True)]
+    runs = [FinishedRun(folder / row["folder"], record) for row, record in zip(found.rows, found.records, strict=True)]
     if found.unfinished:
         have = "run has" if found.unfinished == 1 else "runs have"
         problems.append(f"{found.unfinished:,} {have} no result (yet): python -m prune_init.benchmark.status {folder}")
     return runs, problems + list(_remarks(runs, folder))
 
 
-def _remarks(runs: list[Run], folder: Path) -> Iterable[str]:
+def _remarks(runs: list[FinishedRun], folder: Path) -> Iterable[str]:
     """What readers of the figures have to know about the runs in them."""
     for run in runs:
         if run.record.ties is not None and (told := run.record.ties.told):

@@ -15,7 +15,7 @@ from prune_init.pruning.sample import Batch
 
 
 @dataclass(frozen=True)
-class Flow:
+class ScorerFlow:
     """Of one scorer: for each neuron the sum of scores over incoming and over outgoing weights; by layer, the means.
 
     Attributes:
@@ -30,7 +30,7 @@ class Flow:
     means: list[float]
 
 
-def flows(model: nn.Module, scorers: Iterable[str], data: list[Batch]) -> dict[str, Flow]:
+def flows(model: nn.Module, scorers: Iterable[str], data: list[Batch]) -> dict[str, ScorerFlow]:
     """Score the dense net with each scorer, once; `model` is only read."""
     shape = tuple(data[0][0].shape[1:])
     neurons = conservation(model, data[0][0][:2]).neurons
@@ -39,7 +39,7 @@ def flows(model: nn.Module, scorers: Iterable[str], data: list[Batch]) -> dict[s
         scores = prune(copy.deepcopy(model), scorer, 0.0, iterations=1, input_shape=shape, data=data).scores
         incoming, outgoing = by_neuron(neurons, scores)
         means = [float(score.double().abs().mean()) for score in scores.values()]
-        found[scorer] = Flow(incoming, outgoing, [score.numel() for score in scores.values()], means)
+        found[scorer] = ScorerFlow(incoming, outgoing, [score.numel() for score in scores.values()], means)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from prune_init.benchmark.intervals import Interval, interval
 from prune_init.report.palette import Look, look
-from prune_init.report.runs import Run
+from prune_init.report.runs import FinishedRun
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Point:
     """The runs of a series at one compression."""
 
     exponent: float
-    runs: tuple[Run, ...]
+    runs: tuple[FinishedRun, ...]
 
     @property
     def collapsed(self) -> int:
@@ -71,7 +71,7 @@ class Series:
         levels = (self.points[0].runs[0].record.config.get("lifecycle") or {}).get("levels")
         return levels if isinstance(levels, int) else None
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[FinishedRun]:
         return (run for point in self.points for run in point.runs)
 
 
@@ -99,7 +99,7 @@ class Panel:
         return sorted({point.exponent for series in self.series for point in series.points})
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[FinishedRun]:
         """In the order of the series."""
         return [run for series in self.series for run in series]
 
