@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -99,16 +98,6 @@ def test_nothing_to_collect_is_one_line(tmp_path, make, line):
     with pytest.raises(SystemExit, match=line):
         collect.main([str(tmp_path / "runs")])
     assert not (tmp_path / "runs/results.csv").exists()
-
-
-@pytest.mark.slow
-def test_three_thousand_runs_take_less_than_ten_seconds(tmp_path):
-    for number in range(3000):
-        add(tmp_path / f"d{number % 12}/a/run{number}", record(seed=number, layers=54))
-    start = time.perf_counter()
-    collect.main([str(tmp_path)])
-    assert time.perf_counter() - start < 10
-    assert parquet.read_table(tmp_path / "results.parquet").num_rows == 3000
 
 
 def test_what_runs_differ_in_is_a_column_and_part_of_their_folders_names(command, tmp_path):
