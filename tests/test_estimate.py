@@ -37,7 +37,7 @@ def composed(*arguments: str):
 def test_a_run_is_timed_on_its_own_data_where_that_is_there(tmp_path, capsys):
     (row,) = rows(tmp_path, *QUICK, "recipe.epochs=7", "recipe.batch_size=64", "validation=1000", "--steps=3")
     told, seconds = capsys.readouterr().out, row["seconds"]
-    assert not row["noise"] and "fashion_small/mlp/magnitude-x1.70-validation1000-epochs7-batch_size64 " in told
+    assert not row["noise"] and "fashion_small/mlp/magnitude-x1.70-validation1000-epochs7 " in told
     assert (seconds["epochs"], seconds["steps"]) == (7, 4000 / 64)
     epoch = seconds["steps"] * seconds["step"] + seconds["test"] + seconds["rest"]
     assert row["hours"] == pytest.approx((seconds["start"] + 7 * epoch) / 3600)
