@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from prune_init import scorers
 from prune_init.pruning import checks
 from prune_init.pruning import masks as masking
+from prune_init.pruning.bar import Progress, reporter
 from prune_init.pruning.connectivity import assess
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.engine.shrinking import Shrinking
@@ -26,8 +27,6 @@ from prune_init.pruning.tie_watch import TieWatch
 from prune_init.pruning.ties import Ties, warn
 from prune_init.pruning.undisturbed import undisturbed
 from prune_init.pruning.weights import Patterns, inside, prunable, warn_of_others
-
-Progress = Callable[[int, int], None]
 
 
 def prune(
@@ -49,7 +48,7 @@ def prune(
     exclude: Patterns = None,
     dtype: torch.dtype | None = None,
     masks: Tensors | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> PruneResult:
     """Mask `model` in place: all but round((1 - sparsity) N) of its N prunable weights become 0.0.
 
@@ -80,7 +79,8 @@ def prune(
         dtype: arithmetic of the scores, on copies.
         masks: what is pruned from the start. With `sparsity=0` nothing more is pruned; `prune_init.apply_masks` does
             that without scoring.
-        progress: called with (iteration, iterations) after each one.
+        progress: True shows a bar in a terminal or a notebook; a function is called with (iteration, iterations) after
+            each one.
 
     Raises:
         InputError: a bad argument, a model that cannot be run on what it is given, or a score that is not finite.
@@ -109,7 +109,8 @@ def prune(
     )
     with net.passes.ledger.measure(first.device), undisturbed(model, settings["mode"], net.generator):
         keeps = [kept(counts, density, sum(w.numel() for w in weights.values())) for density in densities]
-        scores, ties = _iterate(net, scorer, densities, keeps, scope, progress)
+        with reporter(progress, len(densities)) as report:
+            scores, ties = _iterate(net, scorer, densities, keeps, scope, report)
 
     result = PruneResult(
         masks=net.masks,

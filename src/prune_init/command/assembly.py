@@ -19,7 +19,8 @@ from prune_init.command import building
 from prune_init.command.building import build, check_devices, chosen
 from prune_init.data.dataset import Dataset
 from prune_init.explain import refusal, refused
-from prune_init.loop import Progress, prune
+from prune_init.loop import prune
+from prune_init.pruning.bar import Progress
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.result import PruneResult
 from prune_init.record import given_masks

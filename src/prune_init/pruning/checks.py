@@ -72,8 +72,8 @@ def check_batch(key: str, example: Any) -> None:
 
 def check_tools(loss: Any, generator: Any, dtype: Any, progress: Any) -> None:
     """Refuse what scoring would stumble over half way."""
-    if progress is not None and not callable(progress):
-        raise InputError("progress", progress, "allowed: a function (iteration, iterations)")
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise InputError("progress", progress, "allowed: True for a bar, or a function (iteration, iterations)")
     if loss is not None and not callable(loss):
         raise InputError("loss", loss, "allowed: a function (output, target) -> mean loss")
     if not isinstance(generator, torch.Generator | None):

@@ -2,23 +2,29 @@
 
 import os
 from dataclasses import dataclass, field
+from html import escape
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from prune_init.errors import InputError
+from prune_init.pruning import layer_table, upkeep
 from prune_init.pruning import masks as mask_files
-from prune_init.pruning import upkeep
 from prune_init.pruning.connectivity import Connectivity, Layer
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.ties import Ties
 
+SHOWN = 40
+"""Layers that `repr` shows of a deep net; `table` shows all."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PruneResult:
-    """The outcome of `prune_init.prune`.
+    """The outcome of `prune_init.prune`; shown as the table of its layers, equal if the masks are.
 
     Attributes:
         masks: boolean tensors by parameter name, True = kept.
@@ -34,7 +40,7 @@ class PruneResult:
     connectivity: Connectivity
     cost: Cost
     settings: dict[str, object]
-    weights: dict[str, Tensor] = field(repr=False)
+    weights: dict[str, Tensor]
     ties: Ties = field(default_factory=Ties)
 
     @property
@@ -68,6 +74,45 @@ class PruneResult:
             "cost": self.cost.as_dict(),
             "ties": self.ties.as_dict(),
         }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PruneResult):
+            return NotImplemented
+        mine, theirs = self.masks, other.masks
+        return mine.keys() == theirs.keys() and all(torch.equal(mine[n].cpu(), theirs[n].cpu()) for n in mine)
+
+    __hash__ = None  # type: ignore[assignment]  # masks can be changed
+
+    def __repr__(self) -> str:
+        return f"{self._title()}\n{self.table(SHOWN)}\n{layer_table.bill(self.cost)}"
+
+    def _repr_html_(self) -> str:
+        table = layer_table.html(layer_table.rows(self.connectivity, SHOWN))
+        return f"<div><p>{escape(self._title())}</p>{table}<p>{layer_table.bill(self.cost)}</p></div>"
+
+    def _title(self) -> str:
+        removed, effective = map(layer_table.percent, (self.sparsity, self.effective_sparsity))
+        return f"PruneResult of {self.settings['scorer']}: sparsity {removed}, effective {effective}"
+
+    def table(self, most: int | None = None) -> str:
+        """The layers as text: name, shape, size, weights kept and on a path, density; the totals last.
+
+        Args:
+            most: show about so many layers, the first and the last ones; `None`: all.
+        """
+        return layer_table.text(layer_table.rows(self.connectivity, most))
+
+    def to_frame(self) -> Any:
+        """The layers as a `pandas.DataFrame`: name, shape, size, kept, effective, density.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ModuleNotFoundError as error:
+            raise InputError("to_frame", error.name, "is not installed: pip install pandas") from error
+        return pandas.DataFrame([layer.as_dict() for layer in self.layers])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the masks as safetensors with the settings as metadata; `prune_init.load_masks` reads them.
