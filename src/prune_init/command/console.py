@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console as Rich
 from rich.table import Column, Table
 
-from prune_init.record.run_record import Accuracies, CompactSavings, RunRecord, TiedScores
+from prune_init.record.run_record import Accuracies, CompactSavings, ExportedNet, RunRecord, TiedScores
 
 
 class Console:
@@ -52,6 +52,10 @@ class Console:
         self.rich.print(grid)
         self.rich.print()
 
+    def exporting(self, kind: str) -> None:
+        """Say what takes the seconds after training."""
+        self.rich.print(f"exporting the trained network to net.{kind}")
+
     def already_done(self, record: RunRecord, folder: Path) -> None:
         """Say that nothing had to be run."""
         self.rich.print("This run is finished already (force=true runs it again).\n")
@@ -69,6 +73,7 @@ class Console:
             "training": _stopped(record),
             "top-1": _accuracies(record, record.top1),
             "top-5": _accuracies(record, record.top5),
+            "export": _export(record.export),
             "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in record.seconds),
             "results": _short(folder),
         }
@@ -122,6 +127,14 @@ def _savings(saved: CompactSavings | None) -> str | None:
         f"{_percent(computed)} of multiply-adds, {_percent(parameters)} of parameters left; "
         f"a training step takes {1000 * step.compact:.3g} ms in place of {1000 * step.dense:.3g} ms"
     )
+
+
+def _export(export: ExportedNet | None) -> str | None:
+    if export is None:
+        return None
+    if export.file is None:
+        return f"failed ({export.error})"
+    return f"{export.file}, whose outputs differ by {export.difference:.1e} of the largest"
 
 
 def _stopped(record: RunRecord) -> str | None:

@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 
 from prune_init.command.assembly import check_batches, make_data, make_module, make_trainer
 from prune_init.command.console import Console
-from prune_init.compaction.export import save_onnx, save_program
 from prune_init.data.dataset import Dataset
 from prune_init.files import whole
 from prune_init.pruning import masks
@@ -20,6 +19,7 @@ from prune_init.record.run_record import PhaseSeconds, RunRecord, TrainingEnd
 from prune_init.record.settings import identity, resolved, scorer_name
 from prune_init.training.dashboards import opened
 from prune_init.training.datamodule import DataModule
+from prune_init.training.exporting import Export
 from prune_init.training.history import History
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.progress import ProgressBars
@@ -40,7 +40,8 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
     bars, history = ProgressBars(console.rich), History(folder / "metrics.csv")
     data = make_data(cfg, dataset)
     module = make_module(cfg, data, bars.scoring)
-    trainer = make_trainer(cfg, folder, [history, bars])
+    export = Export(cfg.export, cfg.dataset.input_shape) if cfg.export else None
+    trainer = make_trainer(cfg, folder, [history, bars, *([export] if export else [])])
     check_batches(cfg, data, module, trainer)
     console.rich.quiet = not trainer.is_global_zero
     with opened(trainer, resolved(cfg)) as dashboards:
@@ -61,8 +62,12 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
         )
         record = _record(cfg, trainer, module, history, seconds)
         if trainer.is_global_zero:
-            keep_weights = not cfg.train if cfg.weights is None else cfg.weights
-            _write(folder, record, module, keep_weights=keep_weights, export=cfg.export)
+            _write(folder, record, module, keep_weights=not cfg.train if cfg.weights is None else cfg.weights)
+            if export is not None:
+                console.exporting(cfg.export)
+                exported = export.write(module, folder)
+                record = record.model_copy(update={"export": exported})
+                _write(folder, record, module, keep_weights=exported.error is not None)
             for dashboard in dashboards:
                 dashboard.record(record, folder)
             console.outcome(record, folder, [dashboard.where() for dashboard in dashboards])
@@ -111,15 +116,10 @@ def _record(
     )
 
 
-def _write(folder: Path, record: RunRecord, module: PruneThenTrain, *, keep_weights: bool, export: str | None) -> None:
+def _write(folder: Path, record: RunRecord, module: PruneThenTrain, *, keep_weights: bool) -> None:
     masks.save(folder / "masks.safetensors", module.masks.tensors(), module.pruning["settings"])
     if keep_weights:
         state = {name: t.detach().cpu().contiguous() for name, t in module.whole_net().state_dict().items()}
         with whole(folder / "weights.safetensors") as path:
             save_file(state, path)
-    if export is not None:
-        save = {"pt2": save_program, "onnx": save_onnx}[export]
-        example = next(module.parameters()).new_zeros(2, *record.config["dataset"]["input_shape"], device="cpu")
-        with whole(folder / f"net.{export}") as path:
-            save(module.net.cpu(), example, path)
     results.write(folder, record)

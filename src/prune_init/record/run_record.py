@@ -138,6 +138,17 @@ class DeviceUsed(Part):
     """Version, if used."""
 
 
+class ExportedNet(Part):
+    """What `export=` wrote; None for what there is not."""
+
+    file: str | None
+    """Its name."""
+    difference: float | None
+    """Between its outputs and the net's, relative to the largest, on a batch of random numbers."""
+    error: str | None
+    """Why there is no file."""
+
+
 class RunRecord(Part):
     """A finished run."""
 
@@ -167,6 +178,8 @@ class RunRecord(Part):
     top5: Accuracies
     seconds: PhaseSeconds
     trained: TrainingEnd | None = None
+    export: ExportedNet | None = None
+    """Only with `export=`."""
     device: DeviceUsed | None = None
     versions: dict[str, str]
     """Of Python and of the packages that make the result."""
