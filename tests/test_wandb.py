@@ -1,5 +1,6 @@
 """W&B with its real client: offline runs are read back from disk, online ones from a server in this process."""
 
+import csv
 import json
 import os
 import subprocess
@@ -79,7 +80,8 @@ def offline(folder: Path, wandb: Any) -> list[OfflineRun]:
 
 
 def epochs(history: list[dict[str, Any]]) -> list[float]:
-    return [row["epoch"] for row in history if "test/top1" in row]
+    """Those of all rows but that of the outcome: one for each epoch."""
+    return [row["epoch"] for row in history if "top1/last" not in row]
 
 
 VARIABLES = {
@@ -138,8 +140,10 @@ def test_offline_runs_of_a_sweep(command, wandb):
         assert seen.run.tags[0] == "mine" and (commit() or "").startswith(seen.run.tags[1].rstrip("+"))
         config = {key: value for key, value in seen.config.items() if key not in ("_wandb", "commit", "versions")}
         assert config == row["config"]
+        (metrics,) = csv.DictReader((folder / "metrics.csv").open())
         (last,) = (line for line in seen.history if "test/top1" in line)
-        assert last["test/top1"] == pytest.approx(row["top1"]["last"]) and last["epoch"] == 0
+        assert last["test/top1"] == pytest.approx(row["top1"]["last"]) and last["epoch"] == 1
+        assert {name: last[name] for name in metrics} == pytest.approx({k: float(v) for k, v in metrics.items()})
         (outcome_row,) = (line for line in seen.history if "top1/last" in line)
         assert {"exponent", "sparsity", "effective_sparsity", "cost/passes", "seconds/scoring"} <= outcome_row.keys()
         for key in ("scorer", "exponent", "sparsity", "effective_sparsity", "connected", "seed"):
@@ -168,12 +172,12 @@ def test_an_interrupted_run_is_one_run_after_the_upload(command, wandb, server):
     first, second = offline(folder, wandb)
     assert (first.exit_code, second.exit_code) == (1, 0)
     assert first.run.run_id == second.run.run_id
-    assert (epochs(first.history), epochs(second.history)) == ([0], [1, 2])
+    assert (epochs(first.history), epochs(second.history)) == ([1], [2, 3])
     assert not server.runs, "an offline run asks no server"
     upload = [sys.executable, "-m", "wandb", "sync", "--yes", str(first.folder), str(second.folder)]
     subprocess.run(upload, check=True, capture_output=True, timeout=60)
     (uploaded,) = server.runs.values()
-    assert epochs(uploaded.history) == [0, 1, 2]
+    assert epochs(uploaded.history) == [1, 2, 3]
     assert uploaded.summary["top1/last"] == result(folder)["top1"]["last"]
 
 
@@ -182,19 +186,19 @@ def test_an_online_run_that_is_interrupted_and_then_started_over(command, server
     with pytest.raises(PowerCutError):
         command(*LONG, MORTAL)
     (uploaded,) = server.runs.values()
-    assert epochs(uploaded.history) == [0] and uploaded.exit_code == 1
+    assert epochs(uploaded.history) == [1] and uploaded.exit_code == 1
     outcome = command(*LONG)
     (folder,) = runs()
     assert outcome.code == 0 and f"{server.url}/{ENTITY}/prune_init/runs/" in outcome.out
     (uploaded,) = server.runs.values()
-    assert epochs(uploaded.history) == [0, 1, 2] and uploaded.exit_code == 0
+    assert epochs(uploaded.history) == [1, 2, 3] and uploaded.exit_code == 0
     assert uploaded.summary["top1/last"] == result(folder)["top1"]["last"]
     assert uploaded.config["recipe"] == result(folder)["config"]["recipe"]
     assert uploaded.fields["groupName"] == "fashion_small/conv" and uploaded.fields["jobType"] == "random"
     lines = len(uploaded.history)
     assert command(*LONG, "force=true").code == 0
     (uploaded,) = server.runs.values()
-    assert epochs(uploaded.history) == [0, 1, 2] and len(uploaded.history) <= lines
+    assert epochs(uploaded.history) == [1, 2, 3] and len(uploaded.history) <= lines
 
 
 def test_online_runs_of_a_sweep_with_masks(command, server):

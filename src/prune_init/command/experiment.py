@@ -52,6 +52,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
             trainer.fit(module, datamodule=data)
             if history.rows and (cfg.callbacks or history.ends_untested):
                 _test_what_is_left(trainer, module, data, history)
+            history.close(trainer)
         finally:
             bars.stop()
         seconds = PhaseSeconds(

@@ -1,6 +1,6 @@
 """Dashboards beside `metrics.csv`: opened with the configuration, told the outcome, closed whatever happens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -63,6 +63,11 @@ def outcome(record: RunRecord) -> dict[str, str | int | float]:
     return {key: int(v) if isinstance(v, bool) else v for key, v in columns.items() if v is not None}
 
 
+def counted(metrics: Mapping[str, float]) -> dict[str, float]:
+    """With the epoch counted from 1, as in metrics.csv: Lightning counts from 0."""
+    return {**metrics, "epoch": metrics["epoch"] + 1} if "epoch" in metrics else dict(metrics)
+
+
 class TensorBoard(TensorBoardLogger):
     """Curves, and one line per run in TensorBoard's table of hyperparameters, which needs the outcome beside them."""
 
@@ -72,6 +77,10 @@ class TensorBoard(TensorBoardLogger):
     def begin(self, config: Plain, *, goes_on: bool) -> None:
         """Keep the configuration for the end: TensorBoard takes hyperparameters together with what they led to."""
         self._config = config
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Count epochs from 1."""
+        super().log_metrics(counted(metrics), step)
 
     def record(self, record: RunRecord, folder: Path) -> None:
         """Write the line."""

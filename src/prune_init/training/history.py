@@ -10,12 +10,15 @@ import pytorch_lightning as pl
 from prune_init.files import whole
 from prune_init.record.run_record import Accuracies
 from prune_init.training.module import STAGES, PruneThenTrain
+from prune_init.training.resume import ends_here
 
 Row = dict[str, float]
 
 
 class History(pl.Callback):
     """Collects the epoch's metrics and rewrites `path` after each epoch (to a temporary name, then renamed).
+
+    Loggers get the same rows; that of the last epoch waits for `close`, since it may still be amended.
 
     An epoch that nothing was tested in has no columns of tests.
     """
@@ -26,6 +29,7 @@ class History(pl.Callback):
         self._start = 0.0
         self._rate = 0.0
         self._tests: Row = {}
+        self._told = 0  # rows that dashboards have
         self.broken_off = False  # whether the last epoch was not trained to its end
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -33,8 +37,6 @@ class History(pl.Callback):
         self._start = time.perf_counter()
         self._tests = {}
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
-        for logger in trainer.loggers:
-            logger.log_metrics({"lr": self._rate, "epoch": trainer.current_epoch}, trainer.global_step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the tests: Lightning would repeat them in epochs without any."""
@@ -52,6 +54,17 @@ class History(pl.Callback):
         self.rows.append(_sorted(row))
         if trainer.is_global_zero:
             write_csv(self._path, self.rows)
+        self._tell(trainer, len(self.rows) - ends_here(trainer))
+
+    def close(self, trainer: pl.Trainer) -> None:
+        """Training is over: nothing will be amended."""
+        self._tell(trainer, len(self.rows))
+
+    def _tell(self, trainer: pl.Trainer, upto: int) -> None:
+        for row in self.rows[self._told : upto]:
+            for logger in trainer.loggers:  # who count epochs from 0, as Lightning does
+                logger.log_metrics({**row, "epoch": row["epoch"] - 1}, trainer.global_step)
+        self._told = max(self._told, upto)
 
     @property
     def ends_untested(self) -> bool:
@@ -71,6 +84,7 @@ class History(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the rows of the run that is resumed."""
         self.rows = list(state_dict["rows"])
+        self._told = len(self.rows)
 
     def accuracy(self, name: str) -> Accuracies:
         """`top1` or `top5`, by how the epoch was chosen.

@@ -40,7 +40,7 @@ class LotteryTicket(pl.Callback):
             sparsity = 1 - self._density ** (self.level / self._levels)
             pl_module.prune(pl_module.device, sparsity=sparsity, masks=pl_module.masks.tensors())
             _restore(trainer, pl_module, self._start)
-        pl_module.log("level", float(self.level))
+        pl_module.log("level", float(self.level), logger=False)  # `History` tells them
 
     def _first_epoch(self, level: int) -> int:
         return self._epochs + (level - 1) * (self._epochs - self._rewind_epoch)

@@ -153,7 +153,8 @@ class PruneThenTrain(MaskedTraining):
         """Log the epoch's means over all ranks: once, since logging takes longer than many a step."""
         values = means(self._tallies[stage], stage, self.trainer.strategy)
         # The same on all ranks already; Lightning warns unless it may synchronise them too.
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        # Loggers get them from `History`, in one row.
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True, logger=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """What averages weights copies the module; how it was pruned holds the data set and the terminal."""

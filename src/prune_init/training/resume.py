@@ -34,9 +34,14 @@ class BeforeTheEnd(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if training goes on."""
-        last_epoch = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
-        if not (last_epoch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step):
+        if not ends_here(trainer):
             super().on_train_epoch_end(trainer, pl_module)
+
+
+def ends_here(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that ends now is the last one, as far as is known."""
+    last_epoch = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+    return last_epoch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
 
 
 class RandomState(pl.Callback):

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from prune_init.errors import InputError, first_line
 from prune_init.explain import refused
 from prune_init.record import results
 from prune_init.record.run_record import RunRecord
-from prune_init.training.dashboards import Plain, outcome
+from prune_init.training.dashboards import Plain, counted, outcome
 
 SECONDS_TO_CONNECT = 30
 SECONDS_TO_UPLOAD = 300
@@ -69,6 +69,11 @@ class WandbRun(WandbLogger):
         """Start the run."""
         self._goes_on = goes_on
         self.log_hyperparams({**config, "commit": results.commit(), "versions": results.versions()})
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Count epochs from 1."""
+        super().log_metrics(counted(metrics), step)
 
     @rank_zero_only
     def record(self, record: RunRecord, folder: Path) -> None:
