@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,8 @@ def test_a_failure_is_listed_with_its_log_and_the_others_finish(packed, tmp_path
     outcome = packed(*arguments)
     assert outcome.code == 1
     assert len(rows(tmp_path)) == 2
+    assert re.search(r"^.*: done, [0-9.]+ s$", outcome.out, re.M)
+    assert re.search(r"^2 done, 2 failed, [0-9.:]+( s)?$", outcome.out, re.M)
     listed = [line for line in outcome.err.splitlines() if "RuntimeError: the scorer exploded; log: " in line]
     assert len(set(listed)) >= 2 and "2 of 4 runs have no result; the same command tries them again:" in outcome.err
     for line in listed:

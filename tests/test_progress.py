@@ -78,4 +78,7 @@ def test_a_terminal_gets_bars_that_fit(width):
 
 
 def test_a_resumed_run_starts_where_it_goes_on():
+    log = io.StringIO()
+    run(Console(file=log), first_epoch=2)
+    assert "\nresuming after epoch 2\nepoch 3/3 " in log.getvalue()
     assert "4/6" in terminal_output(100, first_epoch=2) and "1/6" not in terminal_output(100, first_epoch=2)

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune_init import explain
+from prune_init import __version__, explain
 from prune_init.command.console import Console
 from prune_init.command.interruption import Stopped, stoppable
 from prune_init.errors import one_of
@@ -121,6 +121,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", "Experimental rerun")  # that the rest of the line is ignored
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # what it logs, it raises as well
     typed = sys.argv
+    if typed[1:] == ["--version"]:
+        print(f"prune_init {__version__}")
+        return
+    if not sys.flags.safe_path and {"", str(Path.cwd())}.isdisjoint(sys.path):
+        sys.path.insert(0, "")  # the script finds modules of the current folder as `python -m` does
     try:
         _check_options()
         sys.argv = [typed[0], *deferred(typed[1:])]

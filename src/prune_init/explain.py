@@ -1,5 +1,7 @@
 """One line for an error that the user can mend; None for a bug, which keeps its traceback."""
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -29,6 +31,8 @@ def shown(error: BaseException) -> str | None:
 def one_line(error: BaseException) -> str | None:
     """`key=value: what is allowed`, if `error` or what caused it says so."""
     chain = list(_causes(error))
+    if (full := next(filter(None, map(_of_the_disk, chain)), None)) is not None:
+        return full
     for cause in chain:
         if isinstance(cause, InputError):
             return str(cause)
@@ -80,6 +84,21 @@ def refusal(error: InstantiationException) -> str | None:
     if isinstance(cause, (ImportError, InstantiationException, type(None))):
         return str(error).splitlines()[0].split(", set env var")[0]
     return None
+
+
+def _of_the_disk(error: BaseException) -> str | None:
+    """A full disk, which every library tells in its own way, and a name that is too long for a file."""
+    reason = os.strerror(errno.ENOSPC)
+    if reason in str(error):
+        return f"{refused('results', 'runs', f'{reason}; make room, or choose another place by results=FOLDER')}"
+    if not (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename):
+        return None
+    part = max(os.fsdecode(error.filename).split("/"), key=len)
+    given = (a.partition("=") for a in map(as_typed, sys.argv[1:]))
+    found = max((g for g in given if g[2] and (g[2] in part or part in g[2])), key=lambda g: len(g[2]), default=None)
+    key, value = ("results", part) if found is None else (found[0], found[2])
+    why = f"makes a file's name of {len(os.fsencode(part))} bytes, {part[:20]}...; allowed: at most 255, shorten it"
+    return f"{key}={value if len(value) < 60 else value[:57] + '...'}: {why}"
 
 
 def _broken_import(error: InstantiationException) -> str | None:

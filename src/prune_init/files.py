@@ -10,8 +10,11 @@ from pathlib import Path
 def whole(path: Path) -> Iterator[Path]:
     """Another name beside `path` to write to; the file is renamed to `path` at the end, and removed on failure."""
     partial = path.with_name(f"partial.{path.name}")
+    partial.touch()
+    mode = partial.stat().st_mode  # the user's umask; safetensors would let nobody else read its files
     try:
         yield partial
+        partial.chmod(mode)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

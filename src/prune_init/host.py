@@ -2,9 +2,23 @@
 
 import os
 import platform
+import sys
 from pathlib import Path
 from shutil import which
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ENDLESS = 10_000
+"""Columns of what is no terminal, such as a log: nothing is cut there."""
+
+
+def console() -> "Console":
+    """The standard output as rich writes to it: as wide as the terminal, as the variable COLUMNS, or endless."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS)
 
 
 def cores() -> int:

@@ -5,9 +5,9 @@ Scorers that need data get random images: where a net collapses depends on its l
 
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from prune_init import host
 from prune_init.analysis.critical_compression import critical_compression
 from prune_init.architectures import named as networks
 from prune_init.arguments import Parser, whole
@@ -29,7 +29,7 @@ def main() -> None:
     table.add_column("maximal", justify="right")
     for scorer in chosen.scorers:
         table.add_column(scorer, justify="right")
-    console = Console()
+    console = host.console()
     for architecture in chosen.architectures:
         found = []
         for scorer in chosen.scorers:

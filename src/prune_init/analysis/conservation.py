@@ -14,6 +14,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prune_init import host
 from prune_init.architectures.inputs import image_shape, positive
 from prune_init.architectures.named import NETWORKS, named
 from prune_init.arguments import Parser, whole
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, train, and print a table at each of the steps asked for."""
     options = _parser().parse_args(arguments)
     try:
-        _report(options, Console(highlight=False, width=None if sys.stdout.isatty() else 120))
+        _report(options, host.console())
     except InputError as error:
         sys.exit(str(error))
 

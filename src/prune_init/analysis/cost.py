@@ -8,10 +8,10 @@ runs on a small network and small random images, with the real number of example
 
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from prune_init import host
 from prune_init.arguments import Parser
 from prune_init.loop import prune
 from prune_init.pruning.cost import Cost
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=list(CLASSES), choices=CLASSES, help="default: all")
     chosen = parser.parse_args().datasets
     bills = {label: {name: bill(scorer, CLASSES[name]) for name in chosen} for label, scorer in CASES.items()}
-    console = Console()
+    console = host.console()
     rows = {label: [cost.passes for cost in of.values()] for label, of in bills.items()}
     console.print(_table("Passes to prune (iterations x examples per iteration)", chosen, rows))
     counted, shown = ("forward", "backward", "hessian"), "CIFAR-100" if "CIFAR-100" in chosen else chosen[0]

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from prune_init import host
 from prune_init.analysis.conservation import non_negative
 from prune_init.arguments import Parser, whole
 from prune_init.compaction.compact import compact
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=whole(1), default=10, help="of SynFlow (default: %(default)s)")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # what cannot be followed is in the table
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console = host.console()
     table = Table(box=SIMPLE_HEAD, title="SynFlow, 90 % of the weights removed, images of 3x64x64")
     table.add_column("network")
     for name in ("weights", "a path is left", "breaks the law", "parameters left", "outputs differ by"):

@@ -16,10 +16,10 @@ from statistics import mean, variance
 
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from prune_init import host
 from prune_init.architectures.vgg import vgg
 from prune_init.arguments import Parser, whole
 from prune_init.loop import prune
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--exponents", type=float, nargs="+", default=[1.0, 2.0, 3.0], choices=available)
     parser.add_argument("--seeds", type=whole(1), default=3, help="runs per exponent (3 were published)")
     chosen = parser.parse_args()
-    console = Console()
+    console = host.console()
     rows = compare(chosen.scorer, chosen.exponents, chosen.seeds, lambda jobs: track(jobs, "pruning", console=console))
     table = Table(box=SIMPLE_HEAD, title=f"Weights kept per layer, {chosen.scorer}, VGG-16 on CIFAR-100")
     for column in ("exponent", "layer", "size", "ours", "theirs", "difference", "noise"):

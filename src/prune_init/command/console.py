@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
-from rich.console import Console as Rich
 from rich.table import Column, Table
 
+from prune_init import host
 from prune_init.record.run_record import Accuracies, CompactSavings, ExportedNet, RunRecord, TiedScores
 
 
@@ -17,7 +17,7 @@ class Console:
     """Prints to the terminal, or plain lines to a log."""
 
     def __init__(self) -> None:
-        self.rich = Rich(highlight=False)
+        self.rich = host.console()
         # A user's warning is a sentence, not a place in our code.
         warnings.showwarning = lambda message, *_, **__: self.rich.print(
             f"[yellow]warning:[/] {message}", soft_wrap=True

@@ -1,5 +1,6 @@
 """A sweep on this machine: its runs side by side, each a process of its own."""
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from prune_init.host import cores
 from prune_init.launching.lock import locked
 from prune_init.launching.planned import Planned, plan
-from prune_init.launching.report import Bar, returns, to_do
+from prune_init.launching.report import Bar, outcome, returns, summary, to_do
 from prune_init.launching.workers import ended, visible_gpus
 
 
@@ -24,6 +25,7 @@ def launch(
         InputError: another launcher works in this directory, or the sweep cannot run as it is.
     """
     said: dict[Planned, str] = {}
+    start = time.monotonic()
     with locked(Path(config.hydra.sweep.dir)) as lock:
         runs = plan(loader, config, jobs, first)
         left = runs if config.force else to_do(runs)
@@ -35,7 +37,8 @@ def launch(
                     for run, error in ends:
                         said.update({} if error is None else {run: error})
                         bar.advance()
-                        bar.line(f"{run}: {error or 'done'}")
+                        bar.line(f"{run}: {error or outcome(run)}")
             except KeyboardInterrupt:
                 raise SystemExit("interrupted; the same command goes on with what is missing") from None
+            bar.line(summary(runs, time.monotonic() - start))
     return returns(runs, said)

@@ -1,6 +1,7 @@
 """What a sweep shows while it works and when it has ended."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -61,6 +62,25 @@ def to_do(runs: Iterable[Planned]) -> list[Planned]:
         InputError: a folder holds another configuration's result, or one that cannot be read.
     """
     return [run for run in runs if run_status.state(run.folder, run.identity) != "done"]
+
+
+def outcome(run: Planned) -> str:
+    """Of a run that is done: its last test accuracy, if it was tested, and its seconds."""
+    row = results.read(run.folder, run.identity)
+    assert row is not None
+    top1 = row["top1"]["last"]
+    tested = "" if top1 is None else f"top-1 {100 * top1:.2f} %, "
+    return f"done, {tested}{_duration(row['seconds']['total'])}"
+
+
+def summary(runs: Sequence[Planned], seconds: float) -> str:
+    """How many of all runs are done by now."""
+    missing = len(to_do(runs))
+    return f"{len(runs) - missing} done, {missing} failed, {_duration(seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 def returns(runs: Sequence[Planned], said: Mapping[Planned, str]) -> list[JobReturn]:

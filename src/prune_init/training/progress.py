@@ -41,6 +41,8 @@ class ProgressBars(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the training bar, at the epoch where a resumed run goes on."""
+        if trainer.current_epoch:
+            self._console.print(f"resuming after epoch {trainer.current_epoch}")
         steps = int(trainer.num_training_batches)
         self._bars.start()
         self._training = self._bars.add_task(
