@@ -19,14 +19,14 @@ class Dataset:
         train: images to learn from, without those held back for validation.
         test: images to report accuracy on.
         num_classes: labels are 0..num_classes-1.
-        input_shape: (C, H, W) of an image.
+        input_shape: (C, H, W) of an image, or the shape of whatever else an example is.
         validation: images held back from the official training images; None unless `split` asked for them.
     """
 
     train: Images
     test: Images
     num_classes: int
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     validation: Images | None = None
 
     def __post_init__(self) -> None:

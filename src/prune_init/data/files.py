@@ -79,7 +79,7 @@ class FileLoader(Loader):
         self._device = device
         self._batches: DataLoader[Batch] = DataLoader(
             _Decoded(images, augment is not None),  # type: ignore[arg-type]
-            batch_sampler=_Seeded(sampler, augment),
+            batch_sampler=Seeded(sampler, augment),
             num_workers=(workers := min(images.workers, cores())),
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
@@ -93,7 +93,7 @@ class FileLoader(Loader):
             yield pixels.div_(255).sub_(mean).div_(std), labels.to(self._device, non_blocking=True)
 
 
-class _Seeded:
+class Seeded:
     """The sampler's batches as lists of (image, seed of its augmentation)."""
 
     def __init__(self, sampler: Sampler, seed: int | None) -> None:
@@ -119,7 +119,7 @@ class _Decoded:
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, seed = item
         image = read_image(self._images.paths[index])
-        with _seeded(seed):
+        with seeded(seed):
             return self._transform(image), self._images.labels[index]
 
 
@@ -146,7 +146,7 @@ def testing(size: int) -> "v2.Compose":
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seeds the random numbers torchvision's transforms draw, and restores the generator afterwards."""
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)

@@ -50,7 +50,7 @@ class Images(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
 
     @abstractmethod
