@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -104,6 +105,11 @@ def test_links_lead_somewhere(name):
             assert not anchor or anchor in [re.sub(r"[^\w\- ]", "", t).lower().replace(" ", "-") for t in titles], (
                 target
             )
+
+
+def test_the_reference_of_the_configuration_is_current():
+    written = runpy.run_path(str(ROOT / "scripts" / "config_reference.py"))["page"]()
+    assert written == DOCUMENTS["docs/configuration.md"], "python scripts/config_reference.py writes it anew"
 
 
 def test_make_targets_exist():

@@ -1,4 +1,4 @@
-"""python -m rings.table: the table for the paper, mean and standard deviation over seeds, as LaTeX."""
+"""python rings/table.py: the table for the paper, mean and standard deviation over seeds, as LaTeX."""
 
 import json
 from collections import defaultdict
