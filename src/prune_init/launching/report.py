@@ -66,11 +66,10 @@ def to_do(runs: Iterable[Planned]) -> list[Planned]:
 
 def outcome(run: Planned) -> str:
     """Of a run that is done: its last test accuracy, if it was tested, and its seconds."""
-    row = results.read(run.folder, run.identity)
-    assert row is not None
-    top1 = row["top1"]["last"]
-    tested = "" if top1 is None else f"top-1 {100 * top1:.2f} %, "
-    return f"done, {tested}{_duration(row['seconds']['total'])}"
+    record = results.read(run.folder, run.identity)
+    assert record is not None
+    tested = "" if record.top1.last is None else f"top-1 {100 * record.top1.last:.2f} %, "
+    return f"done, {tested}{_duration(record.seconds.total)}"
 
 
 def summary(runs: Sequence[Planned], seconds: float) -> str:
