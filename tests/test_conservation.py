@@ -315,7 +315,7 @@ def test_norm_in_train_mode_takes_all_but_eps_of_the_flow():
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_a_naive_law_for_norms_is_caught(monkeypatch, mode):
-    monkeypatch.setattr(layer_flow, "_scale_flow", lambda _, gamma, slopes, __: gamma * slopes["weight"])
+    monkeypatch.setattr(layer_flow, "_scale_flow", lambda _, gamma, gradients, __: gamma * gradients["weight"])
     assert prune_init.conservation(normalised(), X, mode=mode).max_residual > 1e-3
 
 

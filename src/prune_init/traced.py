@@ -6,6 +6,8 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prune_init.errors import InputError, first_line
+from prune_init.pruning import operations
+from prune_init.pruning.operations import Channels, Operation
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _FORWARDS = {kind.forward for kind in (nn.Linear, _BatchNorm, *_CONVOLUTIONS)}
@@ -45,9 +47,21 @@ def module_of(node: fx.Node, model: nn.Module) -> Any:
 
 
 def operation(node: fx.Node, model: nn.Module) -> str:
-    """What a node does, by the same name for module, function and method: maxpool2d, relu, add."""
-    name = type(module_of(node, model)).__name__ if node.op == "call_module" else _name(node)
-    return name.lower().replace("_", "")
+    """What a node does, by the same name for module, function and method: max_pool2d, relu, add."""
+    if node.op == "call_module":
+        return operations.of_module(type(module_of(node, model)))
+    return operations.plain(str(node.args[1]) if node.target is getattr else _name(node))
+
+
+def known(node: fx.Node, model: nn.Module) -> Operation | None:
+    """What the table of operations says of a node; None if it is not known or no operation."""
+    return operations.lookup(operation(node, model)) if node.op.startswith("call") else None
+
+
+def adds(node: fx.Node, model: nn.Module) -> bool:
+    """Whether a node is a sum or a difference."""
+    found = known(node, model)
+    return found is not None and found.channels is Channels.SUM
 
 
 def place(node: fx.Node) -> str:

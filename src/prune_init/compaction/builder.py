@@ -10,7 +10,7 @@ from torch.fx.node import map_arg
 from prune_init.compaction.alignment import Align, IndexAdd
 from prune_init.compaction.graph import ChannelGraph
 from prune_init.compaction.liveness import Liveness
-from prune_init.compaction.rules import Facts, Rule
+from prune_init.compaction.rules import Rule, WeightFacts
 from prune_init.pruning.masks import Tensors
 from prune_init.traced import place
 
@@ -42,7 +42,7 @@ class Builder:
     """
 
     def __init__(
-        self, net: ChannelGraph, rules: dict[fx.Node, Rule], tensors: Tensors, facts: Facts, liveness: Liveness
+        self, net: ChannelGraph, rules: dict[fx.Node, Rule], tensors: Tensors, facts: WeightFacts, liveness: Liveness
     ) -> None:
         self.net, self.facts, self.liveness = net, facts, liveness
         self.graph = fx.Graph()

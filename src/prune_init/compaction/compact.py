@@ -13,7 +13,7 @@ from prune_init.compaction import emission
 from prune_init.compaction.builder import Builder, Index
 from prune_init.compaction.folding import folded
 from prune_init.compaction.graph import ChannelGraph
-from prune_init.compaction.layers import Layer, Norm
+from prune_init.compaction.layers import LayerRule, NormRule
 from prune_init.compaction.liveness import Liveness, for_ever, reached
 from prune_init.compaction.recognition import recognised
 from prune_init.errors import InputError
@@ -148,7 +148,7 @@ class Compactor:
     def _refuse_disconnected(self, fed: Liveness) -> None:
         if any(fed.live[source].any() for source in self._net.graph.output_node().all_input_nodes):
             return
-        ends = [n for n, rule in self._rules.items() if isinstance(rule, Layer) and fed.inputs(rule)[0].any()]
+        ends = [n for n, rule in self._rules.items() if isinstance(rule, LayerRule) and fed.inputs(rule)[0].any()]
         where = f": the last one ends in {place(ends[-1])}" if ends else ""
         raise InputError("model", type(self._net.model).__name__, f"no path leads from input to output{where}")
 
@@ -157,6 +157,6 @@ class Compactor:
         counts = {
             place(node): int((liveness.needed(node) & ~fed.live[node]).sum())
             for node, rule in self._rules.items()
-            if isinstance(rule, (Layer, Norm))
+            if isinstance(rule, (LayerRule, NormRule))
         }
         return {name: f"{count} channels emit a constant that is read" for name, count in counts.items() if count}

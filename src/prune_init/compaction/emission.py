@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from prune_init.compaction.builder import Builder, CompactNet
 from prune_init.compaction.joins import Concat, Join, Pointwise
-from prune_init.compaction.layers import LAYERS, NORMS, Layer, Norm
+from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule
 
 
@@ -56,7 +56,7 @@ def _query(rule: Query, builder: Builder) -> fx.Node:
 
 
 @emit.register
-def _layer(rule: Layer, builder: Builder) -> fx.Node:
+def _layer(rule: LayerRule, builder: Builder) -> fx.Node:
     """The weights between the channels that are kept."""
     source = rule.sources[0]
     rows, columns = builder.needed(rule.node), builder.stored(source, rule)
@@ -73,7 +73,7 @@ def _layer(rule: Layer, builder: Builder) -> fx.Node:
 
 
 @emit.register
-def _norm(rule: Norm, builder: Builder) -> fx.Node:
+def _norm(rule: NormRule, builder: Builder) -> fx.Node:
     """The norms of the channels that are kept."""
     kept = builder.carried(rule.node, rule.sources[0])
     old = rule.module
@@ -125,7 +125,7 @@ def _concat(rule: Concat, builder: Builder) -> fx.Node:
     return builder.keep(rule.node, torch.cat(kept), builder.graph.call_function(torch.cat, (parts, rule.axis)))
 
 
-def _grouped(rule: Layer, builder: Builder, stored: Tensor) -> tuple[Tensor, Tensor]:
+def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor, Tensor]:
     """Whole groups go; those that stay have equally many channels, so some stay that nobody needs."""
     needed = builder.is_needed(rule.node)
     wanted = rule.read(needed, [], builder.facts)[0] & builder.liveness.inputs(rule)[0]

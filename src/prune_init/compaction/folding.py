@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from prune_init.compaction.graph import ChannelGraph
-from prune_init.compaction.layers import Layer
+from prune_init.compaction.layers import LayerRule
 from prune_init.compaction.liveness import Liveness, Rules, facts_now
-from prune_init.compaction.rules import Facts
+from prune_init.compaction.rules import WeightFacts
 from prune_init.pruning.masks import Tensors
 
 
 def folded(
     net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors, fed: Liveness, example_input: Tensor
-) -> tuple[Tensors, Tensors, Facts, Liveness]:
+) -> tuple[Tensors, Tensors, WeightFacts, Liveness]:
     """Masks, tensors and needed channels of the net whose layers with a bias read no constants any more.
 
     A channel that the input does not reach (`fed`) has the same value for every input. If that is 0 everywhere,
@@ -26,7 +26,7 @@ def folded(
     for node, rule in rules.items():
         if rule.axis is not None:
             zero[node] = (_by_channel(values[node], rule.axis) == 0).all(1).cpu() & ~fed.live[node]
-        if isinstance(rule, Layer) and _takes_constants(rule.module) and rules[rule.sources[0]].axis == rule.reads:
+        if isinstance(rule, LayerRule) and _takes_constants(rule.module) and rules[rule.sources[0]].axis == rule.reads:
             weight, bias = f"{node.target}.weight", f"{node.target}.bias"
             rows = _by_channel(values[rule.sources[0]], rule.reads)
             gone = ~fed.live[rule.sources[0]].to(rows.device) & (rows == rows[:, :1]).all(1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, fx
 
-from prune_init.compaction.rules import Facts, Rule
+from prune_init.compaction.rules import Rule, WeightFacts
 
 
 class Pointwise(Rule):
@@ -14,7 +14,7 @@ class Pointwise(Rule):
         self.reads = self.axis = axis
         self.widths, self.wide_out = [channels] * len(sources), channels
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """Those of the output."""
         return [read for _ in inputs]
 
@@ -22,20 +22,20 @@ class Pointwise(Rule):
 class Join(Pointwise):
     """A sum, such as a residual connection: a channel lives where either does."""
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """The union."""
         return torch.stack(inputs).any(0)
 
 
-class Product(Pointwise):
+class ProductRule(Pointwise):
     """A product, such as squeeze-and-excitation: a channel lives where both do."""
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """The intersection; input reaches the product through either factor."""
         stacked = torch.stack(inputs)
         return stacked.all(0) if facts.constants else stacked.any(0)
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """A factor that is always 0 stops the gradient of the other."""
         one, other = inputs
         return [read & other, read & one]
@@ -50,10 +50,10 @@ class Concat(Rule):
         self.widths = widths
         self.wide_out = sum(widths)
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """One after the other."""
         return torch.cat(inputs)
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """Each its own part."""
         return list(read.split(self.widths))

@@ -5,14 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from prune_init.compaction.rules import Channelwise, Facts, Rule
+from prune_init.compaction.rules import Channelwise, Rule, WeightFacts
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.operations import Channels
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class Layer(Rule):
+class LayerRule(Rule):
     """A convolution or a linear layer, in groups or not."""
 
     def __init__(self, node: fx.Node, source: fx.Node, module: Any) -> None:
@@ -31,32 +32,32 @@ class Layer(Rule):
         """Whether any weight is left between an output channel and an input channel of its group."""
         return mask.flatten(2).any(2).cpu() if mask.ndim > 2 else mask.cpu()
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """Channels with a weight from a live input channel, or a bias."""
         blocks = self._blocks(facts) & inputs[0].view(self.groups, 1, -1)
         return blocks.any(2).flatten() | facts.emits[self.node]
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """Channels with a weight to a channel that is read."""
         blocks = self._blocks(facts) & read.view(self.groups, -1, 1)
         return [blocks.any(1).flatten()]
 
-    def _blocks(self, facts: Facts) -> Tensor:
+    def _blocks(self, facts: WeightFacts) -> Tensor:
         return facts.connects[self.node].view(self.groups, self.wide_out // self.groups, -1)
 
 
-class Norm(Channelwise):
+class NormRule(Channelwise):
     """A batch norm. A channel that is always 0 has mean 0, and stays 0 if its bias does."""
 
     def __init__(self, node: fx.Node, source: fx.Node, module: Any, axis: int) -> None:
-        super().__init__(node, source, (axis, axis), module.num_features, "passes")
+        super().__init__(node, source, (axis, axis), module.num_features, Channels.PASSES)
         self.module = module
 
     def constants(self, tensors: Tensors, name: str) -> Tensor:
         """The channels that are other than 0 when the input is 0, in train mode or in eval mode."""
         return _nonzero(self, tensors, f"{name}.bias") | _nonzero(self, tensors, f"{name}.running_mean")
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """Those of the input, and those that have a constant of their own."""
         return inputs[0] | facts.emits[self.node]
 

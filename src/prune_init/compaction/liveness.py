@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx
 
 from prune_init.compaction.graph import ChannelGraph
-from prune_init.compaction.layers import Layer, Norm
-from prune_init.compaction.rules import Facts, Rule
+from prune_init.compaction.layers import LayerRule, NormRule
+from prune_init.compaction.rules import Rule, WeightFacts
 from prune_init.pruning.masks import Tensors
 
 Rules = dict[fx.Node, Rule]
@@ -25,7 +25,7 @@ class Liveness:
     """
 
     def __init__(
-        self, net: ChannelGraph, rules: Rules, facts: Facts, zero: dict[fx.Node, Tensor] | None = None
+        self, net: ChannelGraph, rules: Rules, facts: WeightFacts, zero: dict[fx.Node, Tensor] | None = None
     ) -> None:
         self._rules = rules
         self.live: dict[fx.Node, Tensor] = {}
@@ -56,7 +56,7 @@ class Liveness:
         return self.live[node] & self.read[node]
 
 
-def for_ever(net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors) -> tuple[Facts, Liveness]:
+def for_ever(net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors) -> tuple[WeightFacts, Liveness]:
     """The channels that are needed now, or will be after any number of training steps."""
     facts = facts_now(rules, masks, tensors)
     biased = [node for node in facts.emits if f"{node.target}.bias" in tensors]
@@ -69,25 +69,25 @@ def for_ever(net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors) 
             facts.emits[node] |= channels
 
 
-def facts_now(rules: Rules, masks: Tensors, tensors: Tensors) -> Facts:
+def facts_now(rules: Rules, masks: Tensors, tensors: Tensors) -> WeightFacts:
     """What the rules need to know, as the weights are now."""
-    layers = {node: rule for node, rule in rules.items() if isinstance(rule, (Layer, Norm))}
+    layers = {node: rule for node, rule in rules.items() if isinstance(rule, (LayerRule, NormRule))}
     emits = {node: rule.constants(tensors, str(node.target)) for node, rule in layers.items()}
-    return Facts(_connections(rules, masks), emits)
+    return WeightFacts(_connections(rules, masks), emits)
 
 
-def reached(net: ChannelGraph, rules: Rules, facts: Facts, found: Liveness) -> Liveness:
+def reached(net: ChannelGraph, rules: Rules, facts: WeightFacts, found: Liveness) -> Liveness:
     """Which of the live channels the network's input reaches, all constants left out."""
     silent = {node: torch.zeros_like(channels) for node, channels in facts.emits.items()}
     zero = {node: ~live for node, live in found.live.items()}
-    return Liveness(net, rules, Facts(facts.connects, silent, constants=False), zero)
+    return Liveness(net, rules, WeightFacts(facts.connects, silent, constants=False), zero)
 
 
 def _connections(rules: Rules, masks: Tensors) -> dict[fx.Node, Tensor]:
     """For each layer the pairs of channels with a weight between them."""
     found = {}
     for node, rule in rules.items():
-        if isinstance(rule, Layer):
+        if isinstance(rule, LayerRule):
             weight = rule.module.weight
             mask = masks.get(f"{node.target}.weight")
             found[node] = rule.connects(torch.ones_like(weight, dtype=torch.bool) if mask is None else mask)

@@ -7,25 +7,12 @@ from typing import Any
 from torch import fx
 
 from prune_init.compaction.graph import ChannelGraph
-from prune_init.compaction.joins import Concat, Join, Product
-from prune_init.compaction.layers import LAYERS, NORMS, Layer, Norm
+from prune_init.compaction.joins import Concat, Join, ProductRule
+from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule
-from prune_init.traced import operation
+from prune_init.pruning.operations import Channels, Operation
+from prune_init.traced import known
 
-_STOPS = frozenset(["relu", "relu6"])
-_PASSES = frozenset(
-    """identity dropout dropout1d dropout2d dropout3d featuredropout stochasticdepth contiguous clone float double abs
-    neg leakyrelu elu selu celu gelu silu mish hardswish tanh softsign maxpool1d maxpool2d maxpool3d avgpool1d avgpool2d
-    avgpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d adaptivemaxpool1d adaptivemaxpool2d
-    adaptivemaxpool3d mean sum amax upsample interpolate pad zeropad2d""".split()
-)
-_REDUCTIONS = frozenset(["mean", "sum", "amax"])
-_LIFTS = frozenset(["sigmoid", "hardsigmoid", "softplus"])
-_RESHAPES = frozenset("flatten unflatten view reshape squeeze unsqueeze".split())
-_JOINS = frozenset("add iadd sub isub".split())
-_PRODUCTS = frozenset("mul imul truediv div itruediv".split())
-_CONCATS = frozenset("cat concat".split())
-_QUERIES = frozenset("size dim getattr getitem".split())
 _FORWARDS = {kind.forward for kind in (*LAYERS, *NORMS)}
 
 
@@ -68,31 +55,40 @@ class _Recogniser:
         """What `node` does to channels, if it is known."""
         if not node.op.startswith("call"):
             return None
-        name = operation(node, self._net.model)
-        if name in _QUERIES and node not in self._net.shapes:
-            return self._query(node, name)
+        found = known(node, self._net.model)
         tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
-        if node not in self._net.shapes or not tensors:
+        if node not in self._net.shapes:
+            return self._query(node, found)
+        if not tensors or found is None:
             return None
-        if node.op == "call_module" and isinstance(module := self._net.module(node), (*LAYERS, *NORMS)):
-            return self._layer(node, tensors[0], module)
-        if name in _CONCATS:
-            return self._concat(node)
-        if name in _RESHAPES:
-            return self._reshape(node, tensors[0])
-        if name in _JOINS | _PRODUCTS:
-            return self._pointwise(node, name, tensors)
-        return self._channelwise(node, name, tensors)
+        match found.channels:
+            case Channels.LAYER | Channels.BATCH_NORM:
+                return self._layer(node, tensors[0])
+            case Channels.CONCAT:
+                return self._concat(node)
+            case Channels.RESHAPE:
+                return self._reshape(node, tensors[0])
+            case Channels.SUM | Channels.PRODUCT | Channels.QUOTIENT:
+                return self._pointwise(node, found.channels, tensors)
+            case Channels.STOPS | Channels.PASSES | Channels.LIFTS:
+                return self._each(node, tensors, found.channels)
+            case Channels.PAD if self._pads_zeros(node):
+                return self._each(node, tensors)
+            case Channels.REDUCES if self._reduces_positions(node):
+                return self._each(node, tensors)
+        return None
 
-    def _layer(self, node: fx.Node, source: fx.Node, module: Any) -> Rule | None:
+    def _layer(self, node: fx.Node, source: fx.Node) -> Rule | None:
+        if node.op != "call_module" or not isinstance(module := self._net.module(node), (*LAYERS, *NORMS)):
+            return None
         axis = 1 - len(self._net.shapes[source])
         if not self._alone(module) or set(module._parameters) != {"weight", "bias"}:  # reparametrised, for instance
             return None
         if not node.meta.get("layer") and type(module).forward not in _FORWARDS:
             return None
         if isinstance(module, NORMS):
-            return Norm(node, source, module, axis)
-        rule = Layer(node, source, module)
+            return NormRule(node, source, module, axis)
+        rule = LayerRule(node, source, module)
         return rule if rule.reads in (axis, -1) else None
 
     def _alone(self, module: Any) -> bool:
@@ -114,30 +110,25 @@ class _Recogniser:
         counted = self._rules[source].axis == 1 - len(before)
         return Reshape(node, source, before, after) if counted and Reshape.fits(before, after) else None
 
-    def _pointwise(self, node: fx.Node, name: str, tensors: list[fx.Node]) -> Rule | None:
+    def _pointwise(self, node: fx.Node, channels: Channels, tensors: list[fx.Node]) -> Rule | None:
         axes = {axis for source in tensors if (axis := self._rules[source].axis) is not None}
         if len(tensors) == 1 and len(node.args) == 2:
             number = next((argument for argument in node.args if argument is not tensors[0]), 0)
-            if "div" in name and (node.args[0] is not tensors[0] or node.args[1] is tensors[0]):
+            if channels is Channels.QUOTIENT and (node.args[0] is not tensors[0] or node.args[1] is tensors[0]):
                 return None  # 0 is in the denominator
-            return self._each(node, tensors[0], "lifts" if name in _JOINS and number != 0 else "passes")
-        if len(axes) != 1 or len(tensors) != 2 or "div" in name:
+            lifts = channels is Channels.SUM and number != 0
+            return self._each(node, tensors, Channels.LIFTS if lifts else Channels.PASSES)
+        if len(axes) != 1 or len(tensors) != 2 or channels is Channels.QUOTIENT:
             return None
         (axis,) = axes
-        kind = Join if name in _JOINS else Product
+        kind = Join if channels is Channels.SUM else ProductRule
         return kind(node, tensors, axis, self._net.shapes[node][axis])
 
-    def _channelwise(self, node: fx.Node, name: str, tensors: list[fx.Node]) -> Rule | None:
-        groups = {"stops": _STOPS, "passes": _PASSES, "lifts": _LIFTS}
-        at_zero = next((effect for effect, names in groups.items() if name in names), None)
-        if at_zero is None or len(tensors) > 1:
+    def _each(self, node: fx.Node, tensors: list[fx.Node], at_zero: Channels = Channels.PASSES) -> Rule | None:
+        """Element by element or window by window; a reduction may drop axes to the right of the channels."""
+        if len(tensors) > 1:
             return None
-        if (name == "pad" and not self._pads_zeros(node)) or (name in _REDUCTIONS and not self._reduces_places(node)):
-            return None
-        return self._each(node, tensors[0], at_zero)
-
-    def _each(self, node: fx.Node, source: fx.Node, at_zero: str) -> Rule | None:
-        """Element by element or place by place; a reduction may drop axes to the right of the channels."""
+        (source,) = tensors
         before, after = self._net.shapes[source], self._net.shapes[node]
         axis = self._rules[source].axis
         if axis is None:
@@ -147,29 +138,38 @@ class _Recogniser:
         return Channelwise(node, source, (axis, moved), before[axis], at_zero) if same else None
 
     def _pads_zeros(self, node: fx.Node) -> bool:
-        amounts, axis = _argument(node, "pad"), self._rules[node.all_input_nodes[0]].axis
-        mode, value = node.kwargs.get("mode", "constant"), node.kwargs.get("value")
-        zeros = len(node.args) < 3 and mode == "constant" and not value
+        if node.op == "call_module":  # only ConstantPad and its kind have a value
+            module = self._net.module(node)
+            amounts, zeros = module.padding, getattr(module, "value", None) == 0
+        else:
+            amounts = _argument(node, "pad")
+            mode, value = node.kwargs.get("mode", "constant"), node.kwargs.get("value")
+            zeros = len(node.args) < 3 and mode == "constant" and not value
+        axis = self._rules[node.all_input_nodes[0]].axis
         return bool(zeros and axis is not None and len(amounts) <= -2 * (axis + 1))
 
-    def _reduces_places(self, node: fx.Node) -> bool:
+    def _reduces_positions(self, node: fx.Node) -> bool:
         source = node.all_input_nodes[0]
         dims, axis, rank = _argument(node, "dim"), self._rules[source].axis, len(self._net.shapes[source])
         dims = [dims] if isinstance(dims, int) else dims or range(rank)
         return axis is None or all(dim % rank > axis + rank for dim in dims)
 
-    def _query(self, node: fx.Node, name: str) -> Rule | None:
+    def _query(self, node: fx.Node, found: Operation | None) -> Rule | None:
         """About the shape; getitem is known where it picks from a shape."""
-        source = node.all_input_nodes[0]
-        if source in self._net.shapes:
-            if name == "getitem" or (name == "getattr" and node.args[1] not in ("shape", "ndim", "dtype", "device")):
-                return None
-            return Query(node, [source], whole=self._asks_for_channels(node, source))
-        return Query(node, node.all_input_nodes, whole=False) if isinstance(self._rules[source], Query) else None
+        source = node.all_input_nodes[0] if node.all_input_nodes else None
+        if node.target is getitem and source is not None and isinstance(self._rules[source], Query):
+            return Query(node, node.all_input_nodes, whole=False)
+        if found is None or source not in self._net.shapes:
+            return None
+        if found.channels is Channels.FACT:
+            return Query(node, [source], whole=False)
+        return (
+            Query(node, [source], self._asks_for_channels(node, source)) if found.channels is Channels.SIZES else None
+        )
 
     def _asks_for_channels(self, node: fx.Node, source: fx.Node) -> bool:
         axis, rank = self._rules[source].axis, len(self._net.shapes[source])
-        if axis is None or node.target == "dim" or (node.target is getattr and node.args[1] != "shape"):
+        if axis is None:
             return False
         if node.target == "size" and len(node.args) > 1:
             return bool(node.args[1] % rank == axis + rank)  # type: ignore[operator]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from prune_init.pruning.operations import Channels
+
 
 @dataclass(frozen=True, eq=False)
-class Facts:
+class WeightFacts:
     """What the rules need to know of the weights.
 
     Attributes:
@@ -45,12 +47,12 @@ class Rule:
         self.widths = [1] * len(sources)
         self.wide_out = 1
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """The output channels that can be other than 0, given the input channels that can."""
         begins = torch.tensor(facts.constants or self.node.op == "placeholder")
         return torch.stack([begins, *(x.any() for x in inputs)]).any()[None]
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """The channels of each input that gradients can reach, given those of the output and the live inputs."""
         return [read.any()[None] for _ in inputs]
 
@@ -58,32 +60,31 @@ class Rule:
 class Channelwise(Rule):
     """Each output channel is a function of the input channel in the same place: activations, pooling, dropout.
 
-    `at_zero` is what the function does at 0: "stops" is 0 there and lets no gradient through (relu), "passes" is 0
-    and does, "lifts" is not 0.
+    `at_zero` is what the function does at 0: STOPS, PASSES or LIFTS.
     """
 
     def __init__(
-        self, node: fx.Node, source: fx.Node, at: tuple[int | None, int | None], channels: int, at_zero: str
+        self, node: fx.Node, source: fx.Node, at: tuple[int | None, int | None], channels: int, at_zero: Channels
     ) -> None:
         super().__init__(node, [source])
         self.reads, self.axis = at
         self.widths, self.wide_out = [channels], channels
         self.at_zero = at_zero
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """Those of the input, unless 0 becomes something else."""
-        return inputs[0] | (facts.constants and self.at_zero == "lifts")
+        return inputs[0] | (facts.constants and self.at_zero is Channels.LIFTS)
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """Those of the output; a relu that stays at 0 passes no gradient."""
-        return [read & inputs[0] if self.at_zero == "stops" else read]
+        return [read & inputs[0] if self.at_zero is Channels.STOPS else read]
 
 
 class Reshape(Channelwise):
     """Each channel becomes a block of features (flatten), or gains or loses axes of length 1."""
 
     def __init__(self, node: fx.Node, source: fx.Node, before: torch.Size, after: torch.Size) -> None:
-        super().__init__(node, source, (1 - len(before), 1 - len(after)), before[1], "passes")
+        super().__init__(node, source, (1 - len(before), 1 - len(after)), before[1], Channels.PASSES)
         self.wide_out = after[1]
         self.block = after[1] // before[1]
         self.before, self.after = before, after
@@ -95,11 +96,11 @@ class Reshape(Channelwise):
             return False
         return len(after) == 2 or (after[1] == before[1] and (len(after) == 3 or after[2:].numel() == 1))
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """Those of the input, in blocks."""
         return inputs[0].repeat_interleave(self.block)
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """A channel of which any feature is read."""
         return [read.view(-1, self.block).any(1)]
 
@@ -111,10 +112,10 @@ class Query(Rule):
         super().__init__(node, sources)
         self.whole = whole
 
-    def live(self, inputs: list[Tensor], facts: Facts) -> Tensor:
+    def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """A constant."""
         return torch.tensor([facts.constants])
 
-    def read(self, read: Tensor, inputs: list[Tensor], facts: Facts) -> list[Tensor]:
+    def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """No value is read."""
         return [torch.zeros(1, dtype=torch.bool) for _ in inputs]

@@ -14,15 +14,13 @@ from torch import Tensor, fx, nn
 
 from prune_init.errors import InputError, first_line
 from prune_init.flow.layer_flow import LayerFlow, layer_flow
-from prune_init.flow.run import SUMS, Run
-from prune_init.traced import operation
-
-ADDITIVE = SUMS | {"cat", "concat", "stack"}
-"""Operations that are linear in all their operands together: a constant among them is a bias."""
+from prune_init.flow.run import GraphRun
+from prune_init.pruning.operations import Channels, Paths
+from prune_init.traced import known
 
 
 @dataclass(frozen=True, eq=False)
-class Flow:
+class MeasuredFlow:
     """What one run of the net carried.
 
     Attributes:
@@ -51,8 +49,9 @@ class Flow:
         """The flow that begins at a node: at a layer's bias, or at a constant that is added."""
         if node in self.layers:
             return float(self.layers[node].bias.sum())
-        if node.op == "output" or operation(node, self.model) not in ADDITIVE:
-            return 0.0
+        found = known(node, self.model)
+        if found is None or not (found.channels is Channels.SUM or found.paths is Paths.CONCAT):
+            return 0.0  # a constant is a bias only where all operands together are read linearly
         return sum(self.between(constant, node) for constant in node.all_input_nodes if constant not in self.live)
 
     def entering(self, node: fx.Node) -> float:
@@ -70,7 +69,7 @@ class Flow:
         return sum(float(z.abs().sum()) for source in node.all_input_nodes for z in self.connections[source, node])
 
 
-def measure(run: Run, objective: Callable[[Any], Tensor]) -> Flow:
+def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
     """Differentiate R = objective(output) by all that the run made variable.
 
     Raises:
@@ -85,20 +84,24 @@ def measure(run: Run, objective: Callable[[Any], Tensor]) -> Flow:
     leaves = [w for layer in run.layers.values() for w in layer.own.values()]
     ends = [z for connection in run.connections.values() for z in connection]
     found = torch.autograd.grad(scalar.sum(), leaves + ends, materialize_grads=True)
-    slope = {id(z): g for z, g in zip(leaves + ends, found, strict=True)}
-    return Flow(
+    gradient = {id(z): g for z, g in zip(leaves + ends, found, strict=True)}
+    return MeasuredFlow(
         graph=run.graph,
         model=run.model,
         values=run.values,
         live=run.live,
         layers={
-            node: layer_flow(layer, {name: slope[id(w)] for name, w in layer.own.items()}, run.values[run.source(node)])
+            node: layer_flow(
+                layer, {name: gradient[id(w)] for name, w in layer.own.items()}, run.values[run.source(node)]
+            )
             for node, layer in run.layers.items()
         },
-        connections={key: [_product(z.detach(), slope[id(z)]) for z in ends] for key, ends in run.connections.items()},
+        connections={
+            key: [_product(z.detach(), gradient[id(z)]) for z in ends] for key, ends in run.connections.items()
+        },
     )
 
 
-def _product(z: Tensor, slope: Tensor) -> Tensor:
+def _product(z: Tensor, gradient: Tensor) -> Tensor:
     # Padding of -inf before a max pool is never the maximum, so that nothing flows: 0 * inf would be NaN.
-    return torch.where(slope == 0, 0, z * slope)
+    return torch.where(gradient == 0, 0, z * gradient)

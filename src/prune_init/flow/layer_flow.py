@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prune_init.flow.used_layer import Layer, Norm
+from prune_init.flow.used_layer import Normalisation, UsedLayer
 from prune_init.pruning.masks import Tensors
 
 
@@ -41,12 +41,12 @@ class LayerFlow:
     axis: int
 
 
-def layer_flow(layer: Layer, slopes: Tensors, x: Tensor) -> LayerFlow:
-    """The flow through a layer that has read x, given the `slopes` dR/dw of its own parameters."""
-    product = {name: w.detach() * slopes[name] for name, w in layer.own.items()}
+def layer_flow(layer: UsedLayer, gradients: Tensors, x: Tensor) -> LayerFlow:
+    """The flow through a layer that has read x, given the `gradients` dR/dw of its own parameters."""
+    product = {name: w.detach() * gradients[name] for name, w in layer.own.items()}
     gross = torch.stack([flow.abs().sum() for flow in product.values()]).sum()
     if layer.norm is not None:
-        scale = _scale_flow(layer.norm, layer.own["weight"].detach(), slopes, x.detach())
+        scale = _scale_flow(layer.norm, layer.own["weight"].detach(), gradients, x.detach())
         shift = (scale - product["weight"]).abs().sum()  # may be far larger than the sums it cancels in
         return LayerFlow(scale, scale, product["weight"] + product["bias"] - scale, gross + shift, layer.axis)
     written, read = _margins(product["weight"], layer.groups)
@@ -55,12 +55,12 @@ def layer_flow(layer: Layer, slopes: Tensors, x: Tensor) -> LayerFlow:
     return LayerFlow(written, read, product.get("bias", torch.zeros_like(written)), gross, layer.axis)
 
 
-def _scale_flow(norm: Norm, gamma: Tensor, slopes: Tensors, x: Tensor) -> Tensor:
+def _scale_flow(norm: Normalisation, gamma: Tensor, gradients: Tensors, x: Tensor) -> Tensor:
     """<dR/dz, z> for each channel of a norm's input."""
     if norm.mean is None or norm.var is None:
         v = x.transpose(0, 1).flatten(1).var(1, correction=0)
-        return norm.eps / (v + norm.eps) * gamma * slopes["weight"]
-    return gamma * slopes["weight"] + norm.mean * gamma / (norm.var + norm.eps).sqrt() * slopes["bias"]
+        return norm.eps / (v + norm.eps) * gamma * gradients["weight"]
+    return gamma * gradients["weight"] + norm.mean * gamma / (norm.var + norm.eps).sqrt() * gradients["bias"]
 
 
 def _margins(product: Tensor, groups: int) -> tuple[Tensor, Tensor]:

@@ -13,23 +13,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate, map_arg
 
-from prune_init.flow.connections import Flow
-from prune_init.traced import module_of, operation
-
-_MOVES = frozenset(
-    """flatten unflatten view reshape permute transpose t movedim swapaxes squeeze unsqueeze expand repeat cat concat
-    stack split chunk unbind getitem narrow select pad zeropad1d zeropad2d zeropad3d constantpad2d reflectionpad2d
-    replicationpad2d roll flip contiguous pixelshuffle pixelunshuffle channelshuffle getattr""".split()
-)
-_POINTWISE = frozenset(
-    """relu leakyrelu prelu rrelu threshold abs neg identity dropout dropout1d dropout2d dropout3d featuredropout clone
-    float double to add sub mul truediv div tanh sigmoid logsigmoid hardtanh hardsigmoid relu6 softsign gelu silu mish
-    elu selu celu softplus hardswish square pow exp sqrt layernorm groupnorm instancenorm2d stochasticdepth""".split()
-)
-_REDUCTIONS = frozenset("mean sum amax".split())
+from prune_init.flow.connections import MeasuredFlow
+from prune_init.pruning.operations import Channels, Paths
+from prune_init.traced import known, module_of
 
 
-class Channels:
+class NeuronLabels:
     """The channels of a run, and the neuron that each belongs to, known by the smallest label in it.
 
     Attributes:
@@ -39,7 +28,7 @@ class Channels:
         neuron: the neuron of each label.
     """
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: MeasuredFlow) -> None:
         self._flow = flow
         self._count = 1  # label 0 is nobody: padding and constants
         self._joined: list[Tensor] = []
@@ -61,19 +50,21 @@ class Channels:
             self.first[node] = self._count
             self.read[node] = self._by_channel(self.labels[source], axis).long()
             return self._new(value, axis)
-        name = operation(node, self._flow.model)
-        if name in _MOVES:
+        found = known(node, self._flow.model)
+        if found and (found.moves or found.paths in (Paths.CONCAT, Paths.PAD)):
             return self._moved(node)
         sources = [self.labels[s] for s in node.all_input_nodes if s in self._flow.live]
         sources = [labels for labels in sources if isinstance(labels, Tensor)]
         if not isinstance(value, Tensor):
             return map_aggregate(value, lambda part: self._one(sources, part))
-        if name in _POINTWISE and all(labels.ndim <= value.ndim for labels in sources):  # else a write in place
+        if (
+            found and found.elementwise and all(labels.ndim <= value.ndim for labels in sources)
+        ):  # else a write in place
             return self._join([labels.expand(value.shape) for labels in sources])
-        if "pool" in name or name in ("upsample", "interpolate"):
+        if found and found.channels in (Channels.PASSES, Channels.APART):
             channels = self._by_channel(sources[0], 1)
             return channels.view(-1, *[1] * (value.ndim - 2)).expand(value.shape)
-        if name in _REDUCTIONS:
+        if found and found.channels is Channels.REDUCES:
             return self._reduced(node, sources)
         return self._one(sources, value)
 
@@ -87,17 +78,18 @@ class Channels:
     def _moved(self, node: fx.Node) -> Any:
         """The operation itself, done to labels."""
 
-        def done_to(source: fx.Node, *, nobody: bool = False) -> Any:
+        def label(source: fx.Node, *, nobody: bool = False) -> Any:
             value = self._flow.values[source]
-            nobody = nobody or source not in self._flow.live
+            if isinstance(value, Tensor) and value.is_floating_point() and (nobody or source not in self._flow.live):
+                return torch.zeros(value.shape, dtype=torch.float64)
             labels = self.labels.get(source, value)
-            return torch.zeros(value.shape, dtype=torch.float64) if nobody and isinstance(value, Tensor) else labels
+            return labels.contiguous() if isinstance(labels, Tensor) else labels  # for `view`
 
-        moved = _again(node, self._flow.model, done_to)
-        if "pad" not in operation(node, self._flow.model):
+        moved, found = _again(node, self._flow.model, label), known(node, self._flow.model)
+        if found is None or found.paths is not Paths.PAD:
             return moved
         # The constant that is padded with, which may be infinite, is nobody's either.
-        return (moved - _again(node, self._flow.model, partial(done_to, nobody=True))).nan_to_num(0)
+        return (moved - _again(node, self._flow.model, partial(label, nobody=True))).nan_to_num(0)
 
     def _reduced(self, node: fx.Node, sources: list[Tensor]) -> Tensor:
         labels, value = sources[0], self._flow.values[node]

@@ -9,14 +9,13 @@ from torch.func import functional_call
 from torch.fx.node import map_aggregate, map_arg
 
 from prune_init.errors import InputError
-from prune_init.flow.used_layer import FUNCTIONS, Layer, of_function, of_module
+from prune_init.flow.used_layer import UsedLayer, of_function, of_module
 from prune_init.pruning.masks import Tensors
-from prune_init.traced import is_layer, module_of, operation
+from prune_init.pruning.operations import Channels
+from prune_init.traced import adds, is_layer, known, module_of
 
-SUMS = frozenset(("add", "sub"))
 
-
-def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "Run":
+def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "GraphRun":
     """Run `graph` on x with `tensors` for the model's parameters and buffers; they stay as they are.
 
     Every connection and every use of a parameter is a variable of its own, so that shared layers and tensors with
@@ -25,7 +24,7 @@ def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "Run"
     Raises:
         InputError: the model needs a second input.
     """
-    state = Run(graph, model, tensors)
+    state = GraphRun(graph, model, tensors)
     first, *rest = graph.nodes
     state.values[first] = x.requires_grad_()
     state.live.add(first)
@@ -34,7 +33,7 @@ def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "Run"
     return state
 
 
-class Run:
+class GraphRun:
     """The state of one run.
 
     Attributes:
@@ -49,7 +48,7 @@ class Run:
         self.graph, self.model, self.tensors = graph, model, tensors
         self.values: dict[fx.Node, Any] = {}
         self.live: set[fx.Node] = set()
-        self.layers: dict[fx.Node, Layer] = {}
+        self.layers: dict[fx.Node, UsedLayer] = {}
         self.connections: dict[tuple[fx.Node, fx.Node], list[Tensor]] = {}
 
     def tensors_of(self, node: fx.Node) -> Tensors:
@@ -86,7 +85,7 @@ class Run:
         """What a layer reads; its weights do not depend on the input."""
         return next(source for source in layer.all_input_nodes if source in self.live)
 
-    def _layer(self, node: fx.Node) -> Layer | None:
+    def _layer(self, node: fx.Node) -> UsedLayer | None:
         """The layer that a node is, or None."""
         if node.op == "call_module":
             # A second argument, such as a transposed convolution's output size, makes another map of it.
@@ -94,21 +93,19 @@ class Run:
             module = module_of(node, self.model)
             x = self.values[self.source(node)]
             return of_module(module, self.tensors_of(node), x) if alone and is_layer(module) else None
-        name = operation(node, self.model)
-        if (
-            not callable(node.target)
-            or name not in FUNCTIONS
-            or sum(source in self.live for source in node.all_input_nodes) != 1
-        ):
+        function = known(node, self.model)
+        alone = sum(source in self.live for source in node.all_input_nodes) == 1
+        layers = (Channels.LAYER, Channels.BATCH_NORM)
+        if not callable(node.target) or not alone or function is None or function.channels not in layers:
             return None
-        bound = dict(zip(FUNCTIONS[name], node.args, strict=False)) | node.kwargs
+        bound = dict(zip(function.parameters, node.args, strict=False)) | node.kwargs
         given: Any = map_arg(bound, self.values.__getitem__)
         x = self.values[self.source(node)]
-        return of_function(name, node.target, given) if given["input"] is x else None
+        return of_function(function, node.target, given) if given["input"] is x else None
 
     def _sum_shape(self, node: fx.Node) -> torch.Size | None:
         """The shape of a sum: a bias is widened to it first, to tell apart all elements that it is added to."""
-        if node.op == "output" or operation(node, self.model) not in SUMS:
+        if node.op == "output" or not adds(node, self.model):
             return None
         terms = [self.values[source] for source in node.all_input_nodes]
         return torch.broadcast_shapes(*(term.shape for term in terms if isinstance(term, Tensor)))

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.fx.node import map_aggregate
 
-from prune_init.flow.connections import Flow
-from prune_init.flow.neurons import Channels
-from prune_init.flow.run import SUMS
-from prune_init.traced import operation, place
+from prune_init.flow.connections import MeasuredFlow
+from prune_init.flow.neurons import NeuronLabels
+from prune_init.traced import adds, place
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +62,13 @@ class Cut:
         return torch.tensor(self.weights + self.biases - self.output, dtype=torch.float64).abs()
 
 
-def neuron_sums(flow: Flow) -> list[Neurons]:
+def neuron_sums(flow: MeasuredFlow) -> list[Neurons]:
     """Theorem 1: at each hidden neuron, incoming parameters and outgoing weights have the same sum of w dR/dw.
 
     Neurons that the network's input reaches without a weight have no incoming parameters and are left out. The
     output is read by weights of 1.
     """
-    channels = Channels(flow)
+    channels = NeuronLabels(flow)
     writes = {node: channels.neuron[first:][: len(flow.layers[node].bias)] for node, first in channels.first.items()}
     reads = {node: channels.neuron[labels] for node, labels in channels.read.items()}
     incoming, outgoing = torch.zeros(2, len(channels.neuron), dtype=torch.float64)
@@ -77,7 +76,7 @@ def neuron_sums(flow: Flow) -> list[Neurons]:
         incoming.index_add_(0, writes[node], (layer.written + layer.bias).cpu())
         outgoing.index_add_(0, reads[node], layer.read.cpu())
     for node in flow.live:
-        if node not in flow.layers and node.op != "output" and operation(node, flow.model) in SUMS:
+        if node not in flow.layers and adds(node, flow.model):
             for constant in set(node.all_input_nodes) - flow.live:
                 _spread(incoming, channels.neuron, channels.labels[node], flow.connections[constant, node])
     end = flow.graph.output_node()
@@ -97,7 +96,7 @@ def neuron_sums(flow: Flow) -> list[Neurons]:
     return rows
 
 
-def cut_sums(flow: Flow) -> list[Cut]:
+def cut_sums(flow: MeasuredFlow) -> list[Cut]:
     """Theorem 2: the weights of any cut, with the biases behind it, have the sum <dR/dy, y>.
 
     One cut before each layer, in the order of the graph: between all that ran earlier and all that did not. Where it

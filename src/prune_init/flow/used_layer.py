@@ -12,20 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from prune_init.pruning.masks import Tensors
-
-_CONVOLUTION = "input weight bias stride padding dilation groups".split()
-_TRANSPOSED = "input weight bias stride padding output_padding groups dilation".split()
-FUNCTIONS = {
-    "linear": ["input", "weight", "bias"],
-    "batchnorm": "input running_mean running_var weight bias training momentum eps".split(),
-    **{f"conv{d}d": _CONVOLUTION for d in (1, 2, 3)},
-    **{f"convtranspose{d}d": _TRANSPOSED for d in (1, 2, 3)},
-}
-"""Functions that are layers, by name, and their parameters in order."""
+from prune_init.pruning.operations import Channels, Operation, Paths
 
 
 @dataclass(frozen=True, eq=False)
-class Norm:
+class Normalisation:
     """What a batch norm normalises by: stored mean and variance, or the batch's own where these are None."""
 
     mean: Tensor | None
@@ -38,7 +29,7 @@ class Norm:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class UsedLayer:
     """One use of a layer.
 
     Attributes:
@@ -55,10 +46,10 @@ class Layer:
     axis: int = 1
     groups: int = 1
     transposed: bool = False
-    norm: Norm | None = None
+    norm: Normalisation | None = None
 
 
-def of_module(module: Any, tensors: Tensors, x: Tensor) -> Layer:
+def of_module(module: Any, tensors: Tensors, x: Tensor) -> UsedLayer:
     """The layer that `module` is where it reads x, with `tensors` for its parameters and buffers."""
     own = {name: tensors[name] for name, _ in module.named_parameters()}
     if isinstance(module, _BatchNorm):
@@ -70,30 +61,31 @@ def of_module(module: Any, tensors: Tensors, x: Tensor) -> Layer:
         return output
 
     if isinstance(module, nn.Linear):
-        return Layer(call, _leaves(own), axis=-1)
+        return UsedLayer(call, _leaves(own), axis=-1)
     assert isinstance(module, _ConvNd)
-    return Layer(call, _leaves(own), groups=module.groups, transposed=isinstance(module, _ConvTransposeNd))
+    return UsedLayer(call, _leaves(own), groups=module.groups, transposed=isinstance(module, _ConvTransposeNd))
 
 
-def of_function(name: str, function: Callable[..., Tensor], given: Mapping[str, Any]) -> Layer:
-    """The layer that `function`, one of `FUNCTIONS`, is with the arguments `given`."""
+def of_function(operation: Operation, function: Callable[..., Tensor], given: Mapping[str, Any]) -> UsedLayer:
+    """The layer that `function` is with the arguments `given`."""
     own = {key: given[key] for key in ("weight", "bias") if given.get(key) is not None}
-    if name == "batchnorm":
+    if operation.channels is Channels.BATCH_NORM:
         stored = None if given.get("training", False) else given["running_mean"]
         return _norm(own, stored, given["running_var"], given.get("eps", 1e-5), given["input"])
 
     def call(**own: Tensor) -> Tensor:
         return function(**{**given, **own})
 
-    axis = -1 if name == "linear" else 1
-    return Layer(call, _leaves(own), axis, groups=given.get("groups", 1), transposed="transpose" in name)
+    axis = -1 if operation.paths is Paths.LINEAR else 1
+    transposed = operation.paths is Paths.TRANSPOSED_CONVOLUTION
+    return UsedLayer(call, _leaves(own), axis, groups=given.get("groups", 1), transposed=transposed)
 
 
-def _norm(own: Tensors, mean: Tensor | None, var: Tensor | None, eps: float, x: Tensor) -> Layer:
+def _norm(own: Tensors, mean: Tensor | None, var: Tensor | None, eps: float, x: Tensor) -> UsedLayer:
     """A norm without parameters has gamma = 1 and beta = 0."""
     unit = {"weight": x.new_ones(x.shape[1]), "bias": x.new_zeros(x.shape[1])}
-    norm = Norm(mean, None if mean is None else var, eps)
-    return Layer(norm, _leaves(unit | own), norm=norm)
+    norm = Normalisation(mean, None if mean is None else var, eps)
+    return UsedLayer(norm, _leaves(unit | own), norm=norm)
 
 
 def _leaves(own: Tensors) -> Tensors:

@@ -1,63 +1,315 @@
-"""The table of operations: what each function of torch does, by its plain name, to those who follow a net.
+"""The table of operations: what each does to paths, channels, synaptic flow and equivalent positions.
 
-Names are those of torch without underscores around them: `relu_` and `__iadd__` stand in the rows of relu and iadd.
+A row lists the functions of torch that do the same, by name; `relu_` and `__iadd__` are found as relu and iadd, and a
+module as the function that it calls. To add an operation, add its name to a row. A new member of `Paths` needs a rule
+in `pruning/paths/`, one of `Channels` a case in `compaction/recognition.py`. What is in no row is unknown to all.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 class Paths(Enum):
-    """What an operation does to paths."""
+    """What an operation does to paths from input to output."""
 
     MOVES = "elements change places only; new places are 0"
+    MOVES_LIKE = "the same; later operands only lend their shape"
+    LOOKUP = "moves; where the input chooses the indices, paths begin"
     POINTWISE = "element by element; so are norms and softmax, as the statistics that they divide by are no paths"
+    DROPOUT = "element by element, scaled by random numbers"
     UNION = "each element of the result depends on one element of each operand"
     PRODUCT = "the same, and the result is 0 where an operand is"
     QUOTIENT = "the same, and the result is 0 where the first operand is"
     REDUCTION = "each element of the result depends on all elements along some dimensions"
+    EXTREME = "a reduction, with indices if a dimension is named; or a union of two tensors"
+    MOMENTS = "two reductions at once"
+    CUMULATION = "each element of the result depends on all elements before it"
+    CUMULATIVE_EXTREME = "the same, with indices"
     CAST = "changes the type of numbers at most"
     RANDOM = "drawn anew at each call"
     CREATION = "a constant; a tensor on a path gives its shape and type at most"
     QUERY = "no tensor"
+    ANSWER = "a Python value that depends on the elements"
+    HINT = "how to compute, not what: the operand itself"
+    BORROWS = "a tensor in the memory of something else"
+    COMPOSED = "written in Python: its parts are followed"
+    # What the others do is written in their rules.
+    LINEAR, BILINEAR, CONVOLUTION, TRANSPOSED_CONVOLUTION = (
+        "linear",
+        "bilinear",
+        "convolution",
+        "transposed convolution",
+    )
+    MATMUL, OUTER, EINSUM, TENSORDOT = "matmul", "outer", "einsum", "tensordot"
+    PRODUCT_ADDED, MATMUL_ADDED, GLU, ATTENTION = "a + b * c", "a + b @ c", "glu", "attention"
+    RECURRENT, RECURRENT_CELL, EMBEDDING, ONE_HOT = "recurrent layer", "recurrent cell", "embedding", "one_hot"
+    BATCH_NORM, LAYER_NORM, RMS_NORM, GROUP_NORM = "batch norm", "layer norm", "rms norm", "group norm"
+    AVERAGE_POOL, MAX_POOL, ADAPTIVE_POOL, WEIGHTED_SUM = "average pool", "max pool", "adaptive pool", "weighted sum"
+    CONCAT, PAD, WHERE, MASKED_FILL, COPY, ZERO, ALIAS = (
+        "concat",
+        "pad",
+        "where",
+        "masked_fill",
+        "copy",
+        "zero",
+        "alias",
+    )
+    INDEX_ADD, SCATTER_ADD, GATHER, FOLD = "index_add", "scatter_add", "gather", "fold"
 
 
-_ROWS = {
-    Paths.MOVES: """
-        adjoint as_strided atleast_1d atleast_2d atleast_3d broadcast_to channel_shuffle chunk clone contiguous diag
-        diag_embed diagonal expand expand_as flatten flip fliplr flipud getitem H im2col index_select mT moveaxis
-        movedim narrow permute pixel_shuffle pixel_unshuffle ravel repeat repeat_interleave reshape reshape_as roll
-        rot90 select split split_with_sizes squeeze swapaxes swapdims T t take tensor_split tile transpose tril triu
-        unbind unflatten unfold unsqueeze view view_as
-        upsample_nearest1d upsample_nearest2d upsample_nearest3d
-        upsample_nearest_exact1d upsample_nearest_exact2d upsample_nearest_exact3d""",
-    Paths.POINTWISE: """
-        abs absolute acos alpha_dropout asin asinh atan bitwise_not ceil celu clamp clamp_max clamp_min clip cos cosh
-        deg2rad digamma dropout dropout1d dropout2d dropout3d elu erf erfc exp exp2 expit expm1 feature_alpha_dropout
-        feature_dropout floor frac gelu hardshrink hardsigmoid hardswish hardtanh invert isfinite isinf isnan
-        leaky_relu lgamma local_response_norm log log10 log1p log2 log_sigmoid log_softmax logical_not logit logsigmoid
-        mish nan_to_num neg negative normalize positive prelu rad2deg reciprocal relu relu6 round rrelu rsqrt selu
-        sgn sigmoid sign silu sin sinh softmax softmin softplus softshrink softsign sqrt square tan tanh tanhshrink
-        threshold trunc""",
-    Paths.UNION: """
-        add radd iadd and iand atan2 bitwise_and bitwise_or bitwise_xor eq float_power fmax fmin fmod ge greater
-        greater_equal gt hypot ior ixor le lerp less less_equal logaddexp logaddexp2 logical_and logical_or logical_xor
-        lt maximum minimum ne not_equal or pow ipow remainder rpow sub isub rsub subtract xor""",
-    Paths.PRODUCT: "mul imul rmul multiply",
-    Paths.QUOTIENT: "div divide floor_divide floordiv itruediv rdiv rtruediv true_divide truediv",
-    Paths.REDUCTION: """
-        all amax amin any argmax argmin cummax cummin cumprod cumsum linalg_norm linalg_vector_norm logcumsumexp
-        logsumexp max mean median min nanmean nansum norm prod std sum var std_mean var_mean vector_norm""",
-    Paths.CAST: "bfloat16 bool byte cpu cuda double float half int long short to type type_as",
-    Paths.RANDOM: """
+class Channels(Enum):
+    """What an operation does to channels."""
+
+    STOPS = "each channel by itself; 0 stays 0 and lets no gradient through"
+    PASSES = "each channel by itself; 0 stays 0 and lets gradients through"
+    LIFTS = "each channel by itself; 0 becomes another number"
+    APART = "each channel by itself; what becomes of 0 depends on the arguments, or is not known"
+    REDUCES = "0 stays 0; each channel by itself, if only dimensions behind it are reduced"
+    PAD = "each channel by itself, if only dimensions behind it are padded, and 0 stays 0 if the padding is"
+    RESHAPE = "each channel becomes a block of channels, or gains or loses axes of length 1"
+    SUM = "channels are added in pairs"
+    PRODUCT = "channels are multiplied in pairs"
+    QUOTIENT = "the first operand is divided"
+    CONCAT = "channels side by side"
+    LAYER = "a linear map of channels, by a weight"
+    BATCH_NORM = "each channel by itself, by a weight"
+    SIZES = "the sizes of a tensor"
+    FACT = "number of axes, type or device of a tensor"
+
+
+class Law(Enum):
+    """Why an operation breaks the conservation laws of synaptic flow: it is not homogeneous of degree 1."""
+
+    SATURATES = "saturates"
+    BENDS = "bends near 0"
+    NORMALISES = "normalises: scaling its input does not scale its output"
+    CURVES = "is not homogeneous of degree 1"
+    MULTIPLIES = "multiplies values that all depend on the input"
+    ADDS = "brings in a constant"
+
+    @property
+    def depends_on_use(self) -> bool:
+        """Whether only some uses break the laws: a product with a constant keeps them."""
+        return self in (Law.MULTIPLIES, Law.ADDS)
+
+
+class Positions(Enum):
+    """What an operation does to equivalent positions of a feature map; see `engine/equivalence.py`."""
+
+    EACH = "each position of the first argument by itself"
+    JOIN = "the same position of several tensors"
+    WINDOW = "the same function of each window"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is known of an operation; None is unknown, of `law` that it is homogeneous, or that nobody looked.
+
+    `parameters` are the names of its arguments, in order, where a reader needs them.
+    """
+
+    paths: Paths
+    channels: Channels | None = None
+    law: Law | None = None
+    positions: Positions | None = None
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether elements change places only."""
+        return self.paths in (Paths.MOVES, Paths.MOVES_LIKE, Paths.LOOKUP)
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether operands meet element by element, statistics of norms aside."""
+        return self.paths in _ELEMENTWISE
+
+
+_ELEMENTWISE = frozenset([
+    Paths.POINTWISE, Paths.DROPOUT, Paths.CAST, Paths.ALIAS, Paths.UNION, Paths.PRODUCT, Paths.QUOTIENT,
+    Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM,
+])  # fmt: skip
+_CONVOLUTION = tuple("input weight bias stride padding dilation groups".split())
+_TRANSPOSED = tuple("input weight bias stride padding output_padding groups dilation".split())
+_BATCH_NORM = tuple("input running_mean running_var weight bias training momentum eps".split())
+_MAX_POOL = tuple("input kernel_size stride padding dilation ceil_mode return_indices".split())
+_AVG_POOL = tuple("input kernel_size stride padding ceil_mode".split())
+
+P, C, L, EACH, WINDOW = Paths, Channels, Law, Positions.EACH, Positions.WINDOW
+_ROWS: list[tuple[Operation, str]] = [
+    # Moves of elements.
+    (Operation(P.MOVES), """
+        adjoint as_strided atleast_1d atleast_2d atleast_3d broadcast_to channel_shuffle chunk diag diag_embed diagonal
+        expand flip fliplr flipud H im2col mT moveaxis movedim narrow permute pixel_shuffle pixel_unshuffle ravel repeat
+        repeat_interleave roll rot90 select split split_with_sizes swapaxes swapdims T t take tensor_split tile
+        transpose tril triu unbind unfold upsample_nearest1d upsample_nearest2d upsample_nearest3d
+        upsample_nearest_exact1d upsample_nearest_exact2d upsample_nearest_exact3d"""),
+    (Operation(P.MOVES, C.RESHAPE), "flatten unflatten view reshape squeeze unsqueeze"),
+    (Operation(P.MOVES, C.PASSES, positions=EACH), "clone contiguous identity"),
+    (Operation(P.MOVES_LIKE), "expand_as reshape_as view_as"),
+    (Operation(P.LOOKUP), "getitem index_select"),
+    (Operation(P.CAST, C.PASSES), "bfloat16 bool byte cpu cuda double float half int long short to type type_as"),
+    (Operation(P.ALIAS), "detach data"),
+    (Operation(P.CONCAT, C.CONCAT), "cat concat concatenate"),
+    (Operation(P.CONCAT), "stack"),
+    (Operation(P.PAD, C.PAD, L.ADDS), "pad"),
+    (Operation(P.PAD, law=L.ADDS), "constant_pad_nd"),
+    (Operation(P.WHERE), "where"),
+    (Operation(P.MASKED_FILL), "masked_fill"),
+    (Operation(P.GATHER), "gather"),
+    (Operation(P.INDEX_ADD), "index_add"),
+    (Operation(P.SCATTER_ADD), "scatter_add"),
+    (Operation(P.FOLD), "col2im"),
+    (Operation(P.COPY), "copy fill"),
+    (Operation(P.ZERO), "zero"),
+    # Functions of one element.
+    (Operation(P.POINTWISE, C.STOPS, positions=EACH), "relu"),
+    (Operation(P.POINTWISE, C.STOPS, L.SATURATES, EACH), "relu6"),
+    (Operation(P.POINTWISE, C.PASSES, positions=EACH), "leaky_relu"),
+    (Operation(P.POINTWISE, C.PASSES), "abs absolute deg2rad neg negative positive rad2deg"),
+    (Operation(P.POINTWISE, C.PASSES, L.BENDS, EACH), "elu gelu silu"),
+    (Operation(P.POINTWISE, C.PASSES, L.BENDS), "celu hardswish mish selu"),
+    (Operation(P.POINTWISE, C.LIFTS, L.BENDS), "softplus"),
+    (Operation(P.POINTWISE, C.PASSES, L.SATURATES, EACH), "tanh"),
+    (Operation(P.POINTWISE, C.PASSES, L.SATURATES), "atan erf softsign"),
+    (Operation(P.POINTWISE, C.LIFTS, L.SATURATES, EACH), "sigmoid"),
+    (Operation(P.POINTWISE, C.LIFTS, L.SATURATES), "erfc expit hardsigmoid log_sigmoid logsigmoid"),
+    (Operation(P.POINTWISE, law=L.SATURATES, positions=EACH), "hardtanh"),
+    (Operation(P.POINTWISE, law=L.SATURATES), "clamp clamp_max clamp_min clip"),
+    (Operation(P.POINTWISE, C.PASSES, L.CURVES), """
+        asin asinh expm1 hardshrink log1p sin sinh softshrink square tan tanhshrink"""),
+    (Operation(P.POINTWISE, C.LIFTS, L.CURVES), "acos cos cosh exp exp2"),
+    (Operation(P.POINTWISE, law=L.CURVES), """
+        bitwise_not ceil digamma floor frac invert isfinite isinf isnan lgamma log log10 log2 logical_not logit
+        reciprocal round rsqrt sgn sign sqrt trunc"""),
+    (Operation(P.POINTWISE), "nan_to_num prelu rrelu threshold"),
+    (Operation(P.POINTWISE, law=L.NORMALISES), """
+        local_response_norm log_softmax normalize softmax softmin"""),
+    (Operation(P.DROPOUT, C.PASSES), """
+        dropout dropout1d dropout2d dropout3d feature_dropout stochastic_depth"""),
+    (Operation(P.DROPOUT), "alpha_dropout feature_alpha_dropout"),
+    # Functions of an element of each of several tensors.
+    (Operation(P.UNION, C.SUM, L.ADDS, Positions.JOIN), "add radd iadd sub isub rsub subtract"),
+    (Operation(P.PRODUCT, C.PRODUCT, L.MULTIPLIES, Positions.JOIN), "mul imul rmul multiply"),
+    (Operation(P.QUOTIENT, C.QUOTIENT), """
+        div divide floor_divide floordiv idiv ifloordiv itruediv true_divide truediv"""),
+    (Operation(P.QUOTIENT), "rdiv rtruediv"),
+    (Operation(P.UNION, law=L.CURVES), "float_power hypot logaddexp logaddexp2 pow ipow rpow"),
+    (Operation(P.UNION), """
+        and iand atan2 bitwise_and bitwise_or bitwise_xor eq fmax fmin fmod ge greater greater_equal gt ior ixor le
+        lerp less less_equal logical_and logical_or logical_xor lshift ilshift lt maximum minimum mod imod ne not_equal
+        or remainder rshift irshift xor"""),
+    # Sums and the like along dimensions.
+    (Operation(P.REDUCTION, C.REDUCES, parameters=("dim", "keepdim")), "amax mean sum"),
+    (Operation(P.REDUCTION, parameters=("dim", "keepdim")), """
+        all amin any argmax argmin logsumexp nanmean nansum prod"""),
+    (Operation(P.REDUCTION, parameters=("p", "dim", "keepdim")), "linalg_norm linalg_vector_norm norm vector_norm"),
+    (Operation(P.REDUCTION, parameters=("dim", "unbiased", "keepdim")), "std var"),
+    (Operation(P.MOMENTS, parameters=("dim", "unbiased", "keepdim")), "std_mean var_mean"),
+    (Operation(P.EXTREME, parameters=("dim", "keepdim")), "max median min"),
+    (Operation(P.CUMULATION, parameters=("dim",)), "cumprod cumsum logcumsumexp"),
+    (Operation(P.CUMULATIVE_EXTREME, parameters=("dim",)), "cummax cummin"),
+    # Windows.
+    (Operation(P.AVERAGE_POOL, C.PASSES, None, WINDOW, _AVG_POOL), "avg_pool2d"),
+    (Operation(P.AVERAGE_POOL, C.PASSES), "avg_pool1d avg_pool3d"),
+    (Operation(P.MAX_POOL, C.PASSES, None, WINDOW, _MAX_POOL), "max_pool2d"),
+    (Operation(P.MAX_POOL, C.PASSES), "max_pool1d max_pool3d"),
+    (Operation(P.ADAPTIVE_POOL, C.PASSES), """
+        adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+        adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"""),
+    (Operation(P.COMPOSED, C.APART), """
+        fractional_max_pool2d fractional_max_pool3d lp_pool1d lp_pool2d lp_pool3d
+        max_unpool1d max_unpool2d max_unpool3d"""),
+    (Operation(P.COMPOSED, C.PASSES), "interpolate upsample"),
+    (Operation(P.WEIGHTED_SUM), """
+        upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d upsample_bilinear2d_aa
+        upsample_bicubic2d_aa"""),
+    # Layers.
+    (Operation(P.LINEAR, C.LAYER, parameters=("input", "weight", "bias")), "linear"),
+    (Operation(P.CONVOLUTION, C.LAYER, None, WINDOW, _CONVOLUTION), "conv2d"),
+    (Operation(P.CONVOLUTION, C.LAYER, parameters=_CONVOLUTION), "conv1d conv3d"),
+    (Operation(P.TRANSPOSED_CONVOLUTION, C.LAYER, parameters=_TRANSPOSED), """
+        conv_transpose1d conv_transpose2d conv_transpose3d"""),
+    (Operation(P.BATCH_NORM, C.BATCH_NORM, None, EACH, _BATCH_NORM), "batch_norm"),
+    (Operation(P.BATCH_NORM, law=L.NORMALISES), "instance_norm"),
+    (Operation(P.LAYER_NORM, law=L.NORMALISES), "layer_norm"),
+    (Operation(P.RMS_NORM, law=L.NORMALISES), "rms_norm"),
+    (Operation(P.GROUP_NORM, law=L.NORMALISES), "group_norm"),
+    (Operation(P.ATTENTION, law=L.NORMALISES), "scaled_dot_product_attention"),
+    (Operation(P.COMPOSED, law=L.NORMALISES), "multi_head_attention_forward"),
+    (Operation(P.RECURRENT, law=L.SATURATES), "gru lstm rnn_relu rnn_tanh"),
+    (Operation(P.RECURRENT_CELL, law=L.SATURATES), "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
+    (Operation(P.EMBEDDING), "embedding"),
+    (Operation(P.ONE_HOT), "one_hot"),
+    # Other products.
+    (Operation(P.MATMUL, law=L.MULTIPLIES), "bmm dot matmul mm mv rmatmul"),
+    (Operation(P.OUTER, law=L.MULTIPLIES), "outer"),
+    (Operation(P.BILINEAR, law=L.MULTIPLIES), "bilinear"),
+    (Operation(P.EINSUM, law=L.MULTIPLIES), "einsum"),
+    (Operation(P.TENSORDOT, law=L.MULTIPLIES), "tensordot"),
+    (Operation(P.MATMUL_ADDED, law=L.MULTIPLIES), "addmm addmv baddbmm"),
+    (Operation(P.PRODUCT_ADDED, law=L.MULTIPLIES), "addcmul"),
+    (Operation(P.GLU, law=L.MULTIPLIES), "glu"),
+    # What makes no path.
+    (Operation(P.RANDOM), """
         bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand rand_like randint
-        randint_like randn randn_like random randperm uniform""",
-    Paths.CREATION: """
-        empty_like full_like new new_empty new_full new_ones new_tensor new_zeros ones_like zeros_like""",
-    Paths.QUERY: """
-        data_ptr device dim dtype element_size get_device grad grad_fn has_names is_complex
-        is_contiguous is_cpu is_cuda is_floating_point is_inference is_leaf is_meta is_mkldnn is_mps is_nested
-        is_quantized is_same_size is_sparse is_xpu itemsize layout len names nbytes ndim ndimension nelement numel
-        requires_grad retains_grad shape size storage_offset stride untyped_storage version""",
-}
+        randint_like randn randn_like random randperm uniform"""),
+    (Operation(P.CREATION), """
+        empty_like full_like new new_empty new_full new_ones new_tensor new_zeros ones_like zeros_like"""),
+    (Operation(P.QUERY, C.SIZES), "len nelement numel shape size stride"),
+    (Operation(P.QUERY, C.FACT), "device dim dtype is_complex is_cuda is_floating_point ndim ndimension"),
+    (Operation(P.QUERY), """
+        data_ptr element_size get_device grad grad_fn has_names is_contiguous is_cpu is_inference is_leaf is_meta
+        is_mkldnn is_mps is_nested is_quantized is_same_size is_sparse is_xpu itemsize layout names nbytes
+        requires_grad retains_grad storage_offset untyped_storage version"""),
+    (Operation(P.ANSWER), """
+        __bool__ __int__ __float__ __index__ __complex__ __contains__ equal item numpy tolist"""),
+    (Operation(P.HINT), "_cudnn_rnn_flatten_weight detach_ requires_grad_ share_memory_"),
+    (Operation(P.BORROWS), "as_tensor asarray from_dlpack from_numpy frombuffer"),
+]  # fmt: skip
 
-PATHS: dict[str, Paths] = {name: effect for effect, names in _ROWS.items() for name in names.split()}
+TABLE: dict[str, Operation] = {name: operation for operation, names in _ROWS for name in names.split()}
+
+# Modules whose function has another name; ReLU, MaxPool2d and most others are relu, max_pool2d and so on.
+_MODULES = {
+    "MultiheadAttention": "multi_head_attention_forward",
+    "RNN": "rnn_tanh",
+    "RNNCell": "rnn_tanh_cell",
+    "Softmax2d": "softmax",
+    "SyncBatchNorm": "batch_norm",
+    "UpsamplingBilinear2d": "upsample",
+    "UpsamplingNearest2d": "upsample",
+}
+for _axes in (1, 2, 3):
+    _MODULES |= {f"BatchNorm{_axes}d": "batch_norm", f"InstanceNorm{_axes}d": "instance_norm"}
+    _MODULES |= {f"{kind}Pad{_axes}d": "pad" for kind in "Zero Constant Reflection Replication Circular".split()}
+_MODULES |= {name.replace("_", ""): name for name in TABLE}
+
+
+def lookup(function: Callable[..., Any] | str) -> Operation | None:
+    """The row of a function of torch, or of its name; None if it has none."""
+    name = function if isinstance(function, str) else name_of(function)
+    return TABLE.get(name) or TABLE.get(plain(name))
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """As torch has it, underscores and all; where an attribute is read, the attribute's name."""
+    name = getattr(function, "__name__", str(function))
+    return getattr(function, "__self__", function).__name__ if name == "__get__" else name
+
+
+def plain(name: str) -> str:
+    """A name as the table has it."""
+    return name.strip("_")
+
+
+def of_module(kind: type) -> str:
+    """The name of the function that modules of a class call; the name of the class if no row has it."""
+    for base in kind.__mro__:
+        if base.__module__.startswith("torch.nn."):
+            name = _MODULES.get(base.__name__) or _MODULES.get(base.__name__.lower())
+            if name is not None:
+                return name
+    return kind.__name__

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from prune_init.pruning.engine import sameness
+from prune_init.pruning.engine import equivalence
+from prune_init.pruning.engine.equivalence import PositionClasses
 from prune_init.pruning.engine.live import LiveWeight, Product
-from prune_init.pruning.engine.sameness import Alike
 from prune_init.pruning.masks import Tensors
 
 
@@ -35,14 +35,14 @@ class LiveCalls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called in place of every function of torch."""
         kwargs = kwargs or {}
-        alike = sameness.after(func, args, kwargs)
-        result = self._result(func, args, kwargs, alike)
-        return result if alike is None else sameness.note(result, alike)
+        classes = equivalence.after(func, args, kwargs)
+        result = self._result(func, args, kwargs, classes)
+        return result if classes is None else equivalence.note(result, classes)
 
-    def _result(self, func: Any, args: Any, kwargs: Any, alike: Alike | None) -> Any:
+    def _result(self, func: Any, args: Any, kwargs: Any, classes: PositionClasses | None) -> Any:
         if func in _LAYERS and len(args) > 1 and id(args[1]) in self._known:
             weight, entries = self._known[id(args[1])]
-            product = _Multiplication(weight, entries, alike)
+            product = _Multiplication(weight, entries, classes)
             result = _LAYERS[func](func, product, args[0], *args[2:], **kwargs)
             if result is not None:
                 weight.multiplied = True
@@ -61,8 +61,8 @@ class LiveCalls(TorchFunctionMode):
 class _Multiplication:
     """By one weight: with matrix products of our own where torch has nothing faster, for one example in float64."""
 
-    def __init__(self, weight: LiveWeight, entries: Tensor, alike: Alike | None) -> None:
-        self.weight, self.entries, self.alike = weight, entries, alike
+    def __init__(self, weight: LiveWeight, entries: Tensor, classes: PositionClasses | None) -> None:
+        self.weight, self.entries, self.classes = weight, entries, classes
 
     def of_columns(self, x: Tensor, axis: int) -> Tensor:
         """The channels of x that the weight reads."""
@@ -110,9 +110,11 @@ def _convolution(
 def _convolution_as_product(product: _Multiplication, x: Tensor, stride: Any, padding: Any, dilation: Any) -> Tensor:
     window = product.weight.shape[2:]
     ways = list(zip(x.shape[2:], window, stride, padding, dilation, strict=True))
-    if product.alike is not None and product.alike.is_worth_it():
-        rows, columns = (sameness.line(kinds, *way) for kinds, way in zip(product.alike, ways, strict=True))
-        return sameness.everywhere(product.own(sameness.patches(x.squeeze(0), rows, columns)), rows, columns)[None]
+    if product.classes is not None and product.classes.is_worth_it():
+        classes = zip(product.classes, ways, strict=True)
+        rows, columns = (equivalence.representatives(one, *way) for one, way in classes)
+        y = product.own(equivalence.patches(x.squeeze(0), rows, columns))
+        return equivalence.everywhere(y, rows, columns)[None]
     size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in ways]
     # Not unpacked or indexed: the gradient of that would be a copy of all.
     return product.own(F.unfold(x, window, dilation, padding, stride).squeeze(0)).view(1, -1, *size)

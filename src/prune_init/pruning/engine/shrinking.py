@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_init.pruning import masks as masking
 from prune_init.pruning import plain_run
-from prune_init.pruning.engine import sameness
+from prune_init.pruning.engine import equivalence
 from prune_init.pruning.engine.calls import LiveCalls
 from prune_init.pruning.engine.live import LiveWeight
 from prune_init.pruning.masks import Tensors
@@ -71,7 +71,7 @@ class Shrinking:
 
     def _run(self, model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
         if isinstance(x, Tensor) and self._net.sample.is_ones(x):
-            sameness.uniform(x)
+            equivalence.uniform(x)
         calls = LiveCalls(self._live, weights)
         with weights_only_read(model, calls.tensors), calls:
             return plain_run.call(model, calls.tensors, others, x)

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prune_init.pruning.operations import Paths, lookup, name_of, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached, tensors_in
-from prune_init.pruning.paths.products import Rule, product
+from prune_init.pruning.paths.products import Rule, in_order, multiplication
 from prune_init.pruning.structures import mapped
 
 _Pair = namedtuple("_Pair", "values indices")
@@ -27,20 +28,22 @@ def elementwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs
     return reached(sum(parts[1:], parts[0]))
 
 
-def pointwise(kinds: Kinds, function: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Tensor:
-    """Each element for itself."""
+def _pointwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     if not kinds.carries(args[0]) or kinds.carries((args[1:], kwargs)):
-        raise UnsupportedOperationError(f"{name} of several tensors on a path has no rule")
+        raise UnsupportedOperationError(f"{plain(name_of(function))} of several tensors on a path has no rule")
     return args[0].clone() if kinds.of(args[0]) is Kind.PATH else elementwise(kinds, function, *args, **kwargs)
 
 
-def multiplication(kinds: Kinds, input: Any, other: Any) -> Tensor:
-    """Element by element."""
-    return product(kinds, torch.mul, [input, other])
+def _dropout(
+    kinds: Kinds, function: Any, input: Tensor, p: float = 0.5, training: bool = True, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Nothing falls out on a path; torch gives the input itself back where it does nothing."""
+    return _pointwise(kinds, function, input, p, training, *args, **kwargs) if kwargs.get("train", training) else input
 
 
-def quotient(kinds: Kinds, input: Any, other: Any, **_: Any) -> Tensor:
+def _quotient(kinds: Kinds, func: Any, first: Any, second: Any, **_: Any) -> Tensor:
     """A divisor carries its own paths, and cannot take away those of the dividend."""
+    input, other = in_order(func, first, second)
     parts = [kinds.factor(x) if kinds.of(x) is Kind.PATH else torch.zeros_like(kinds.factor(x)) for x in (input, other)]
     if not kinds.carries([input, other], Kind.PATH):
         parts[0] = kinds.factor(input)
@@ -48,19 +51,20 @@ def quotient(kinds: Kinds, input: Any, other: Any, **_: Any) -> Tensor:
     return reached(sum(part.to(device) for part in parts))  # type: ignore[arg-type]
 
 
-def norm(kinds: Kinds, input: Tensor, weight: Any, bias: Any, axis: int | None) -> Tensor:
+def _norm(kinds: Kinds, input: Tensor, weight: Any, bias: Any, axis: int | None) -> Tensor:
     """A norm; statistics carry no paths. Its scale and shift stand at `axis`, or else fit the last axes."""
 
     def placed(x: Tensor) -> Tensor:
         return x if axis is None else x.view(*[1] * axis, -1, *[1] * (input.ndim - axis - 1))
 
-    scaled = input.clone() if weight is None else multiplication(kinds, input, placed(weight))
+    scaled = input.clone() if weight is None else multiplication(kinds, None, input, placed(weight))
     shifted = bias is not None and kinds.of(input) is Kind.WEIGHT
     return reached(scaled.float() + kinds.factor(placed(bias))) if shifted else scaled
 
 
 def _batch_norm(
     kinds: Kinds,
+    func: Any,
     input: Tensor,
     mean: Any = None,
     var: Any = None,
@@ -69,61 +73,75 @@ def _batch_norm(
     *_: Any,
     **__: Any,
 ) -> Tensor:
-    return norm(kinds, input, weight, bias, 1)
+    return _norm(kinds, input, weight, bias, 1)
 
 
 def _layer_norm(
-    kinds: Kinds, input: Tensor, shape: Any, weight: Any = None, bias: Any = None, *_: Any, **__: Any
+    kinds: Kinds, func: Any, input: Tensor, shape: Any, weight: Any = None, bias: Any = None, *_: Any, **__: Any
 ) -> Tensor:
-    return norm(kinds, input, weight, bias, None)
+    return _norm(kinds, input, weight, bias, None)
 
 
-def _rms_norm(kinds: Kinds, input: Tensor, shape: Any, weight: Any = None, *_: Any, **__: Any) -> Tensor:
-    return norm(kinds, input, weight, None, None)
+def _rms_norm(kinds: Kinds, func: Any, input: Tensor, shape: Any, weight: Any = None, *_: Any, **__: Any) -> Tensor:
+    return _norm(kinds, input, weight, None, None)
 
 
 def _group_norm(
-    kinds: Kinds, input: Tensor, groups: int, weight: Any = None, bias: Any = None, *_: Any, **__: Any
+    kinds: Kinds, func: Any, input: Tensor, groups: int, weight: Any = None, bias: Any = None, *_: Any, **__: Any
 ) -> Tensor:
-    return norm(kinds, input, weight, bias, 1)
+    return _norm(kinds, input, weight, bias, 1)
 
 
-def _dropout(kinds: Kinds, input: Tensor, p: float = 0.5, training: bool = True, *_: Any, **kwargs: Any) -> Tensor:
-    """Nothing falls out on a path; torch gives the input itself back where it does nothing."""
-    return input.clone() if kwargs.pop("train", training) else input
+def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
+    """The dimensions that a reduction names, None for all, and whether it keeps them."""
+    operation = lookup(func)
+    given = dict(zip(operation.parameters if operation else (), args, strict=False)) | kwargs
+    dim = given.get("dim", given.get("axis"))
+    if isinstance(dim, (Tensor, bool)):
+        raise UnsupportedOperationError(f"this form of {plain(name_of(func))} has no rule for paths")
+    return (None if dim == () else dim), bool(given.get("keepdim"))
 
 
-def reduction(kinds: Kinds, name: str, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+def _reduction(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Paths from all elements along the dimensions that are named, or along all."""
-    given = dict(zip(_REDUCED.get(name, "dim keepdim").split(), args, strict=False)) | kwargs
-    dim: Any = given.get("dim", given.get("axis"))
-    if isinstance(dim, (Tensor, bool)) or (dim is None and name.startswith(("cum", "logcum"))):
-        if isinstance(dim, Tensor) and name in ("max", "min"):
-            return elementwise(kinds, torch.maximum, input, dim)
-        raise UnsupportedOperationError(f"this form of {name} has no rule for paths")
-    if name.startswith(("cum", "logcum")):
-        result = reached(torch.cumsum(input.float(), dim))
-    else:
-        dims = None if dim is None or dim == () else dim
-        result = reached(input.float().sum(dims, keepdim=bool(given.get("keepdim"))))
-    pair = name in ("cummax", "cummin") or (dim is not None and name in ("max", "min", "median"))
-    if name in ("var_mean", "std_mean"):
-        return result, result.clone()
-    return _Pair(result, result.clone()) if pair else result
+    dim, keepdim = _bound(func, args, kwargs)
+    return reached(input.float().sum(dim, keepdim=keepdim))
 
 
-_REDUCED = {
-    **dict.fromkeys(("var", "std", "var_mean", "std_mean"), "dim unbiased keepdim"),
-    **dict.fromkeys(("norm", "linalg_norm", "linalg_vector_norm", "vector_norm"), "p dim keepdim"),
-}
+def _extreme(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
+        return elementwise(kinds, func, input, *args, **kwargs)
+    result = _reduction(kinds, func, input, *args, **kwargs)
+    return result if _bound(func, args, kwargs)[0] is None else _Pair(result, result.clone())
 
 
-RULES: dict[str, Rule] = {
-    "batch_norm": _batch_norm,
-    "instance_norm": _batch_norm,
-    "layer_norm": _layer_norm,
-    "rms_norm": _rms_norm,
-    "group_norm": _group_norm,
-    "dropout": _dropout,
-    "feature_dropout": _dropout,
+def _moments(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    result = _reduction(kinds, func, input, *args, **kwargs)
+    return result, result.clone()
+
+
+def _cumulation(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return reached(torch.cumsum(input.float(), _bound(func, args, kwargs)[0]))
+
+
+def _cumulative_extreme(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> _Pair:
+    result = _cumulation(kinds, func, input, *args, **kwargs)
+    return _Pair(result, result.clone())
+
+
+RULES: dict[Paths, Rule] = {
+    Paths.POINTWISE: _pointwise,
+    Paths.DROPOUT: _dropout,
+    Paths.UNION: elementwise,
+    Paths.PRODUCT: multiplication,
+    Paths.QUOTIENT: _quotient,
+    Paths.REDUCTION: _reduction,
+    Paths.EXTREME: _extreme,
+    Paths.MOMENTS: _moments,
+    Paths.CUMULATION: _cumulation,
+    Paths.CUMULATIVE_EXTREME: _cumulative_extreme,
+    Paths.BATCH_NORM: _batch_norm,
+    Paths.LAYER_NORM: _layer_norm,
+    Paths.RMS_NORM: _rms_norm,
+    Paths.GROUP_NORM: _group_norm,
 }

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from prune_init.errors import first_line
-from prune_init.pruning.operations import PATHS, Paths
+from prune_init.pruning.operations import Operation, Paths, lookup, name_of, plain
 from prune_init.pruning.paths import elements as path_elements
 from prune_init.pruning.paths import pooling as path_pooling
 from prune_init.pruning.paths import products as path_products
@@ -50,37 +50,39 @@ class PathMode(TorchFunctionMode):
         kwargs = {key: value for key, value in (kwargs or {}).items() if key != "out" or value is not None}
         if not args and "input" in kwargs:
             args = (kwargs.pop("input"),)
-        name = name_of(func)
-        effect = PATHS.get(name.strip("_"))
+        name, operation = name_of(func), lookup(func)
+        effect = operation.paths if operation else None
         if effect is Paths.QUERY:
             return func(*args, **kwargs)
-        kind = self._kind(name.strip("_"), effect, args, kwargs)
+        kind = self._kind(plain(name), operation, args, kwargs)
         if kind <= Kind.CHOICE:
             return self._computed(func, name, kind, args, kwargs)
-        if name in _HINTS:
+        if effect is Paths.HINT:
             return args[0]
         with torch.enable_grad():  # in forward's own no_grad, too: paths are what the output depends on
             return self._carried(func, name, kind, args, kwargs)
 
-    def _kind(self, name: str, effect: Paths | None, args: Any, kwargs: Any) -> Kind:
+    def _kind(self, name: str, operation: Operation | None, args: Any, kwargs: Any) -> Kind:
         """The kind of an operation's result."""
+        effect = operation.paths if operation else None
         if effect is Paths.CREATION:
             return Kind.CONSTANT
         if effect is Paths.RANDOM:
             if self.kinds.carries((args, kwargs)) and not name.endswith("_like"):
                 raise UnsupportedOperationError(NOT_KNOWN.format(name))
             return Kind.RANDOM
-        kind = self.kinds.strongest(args[:1] if name in _LIKE else (args, kwargs))
+        first = None if not args else self.kinds.of(args[0])
+        kind = self.kinds.strongest(args[:1] if effect in _LIKE else (args, kwargs))
         chosen = any(self.kinds.of(t) is Kind.CHOICE for t in tensors_in((args[1:], kwargs)))
-        if name == "embedding" and self.kinds.carries(args, Kind.CHOICE):
+        if effect is Paths.EMBEDDING and self.kinds.carries(args, Kind.CHOICE):
             return Kind.PATH
-        if kind is Kind.WEIGHT and name in path_products.RULES and self.kinds.of(args[0]) is Kind.CHOICE:
+        if kind is Kind.WEIGHT and effect in path_products.RULES and first is Kind.CHOICE:
             return Kind.PATH
-        if kind is Kind.WEIGHT and chosen and effect is Paths.MOVES and name not in _LIKE:
+        if kind is Kind.WEIGHT and chosen and operation and operation.moves and effect not in _LIKE:
             raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} of weights that the input chooses"))
-        if kind is Kind.CHOICE and chosen and name in _TABLES and args[0].is_floating_point():
-            return Kind.PATH if self.kinds.of(args[0]) is not kind else kind
-        return max(kind, Kind.RANDOM) if "dropout" in name else kind
+        if kind is Kind.CHOICE and chosen and effect is Paths.LOOKUP and args[0].is_floating_point():
+            return Kind.PATH if first is not kind else kind
+        return max(kind, Kind.RANDOM) if effect is Paths.DROPOUT else kind
 
     def _computed(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
         """What no path leads through has its true values, and can be written to if it was made here."""
@@ -88,62 +90,55 @@ class PathMode(TorchFunctionMode):
         if any(self.kinds.of(target) is None for target in targets):
             raise UnsupportedOperationError(f"{name} writes to a tensor that is neither parameter nor buffer")
         result = func(*args, **kwargs)
+        operation = lookup(name)
+        borrows = operation is not None and operation.paths is Paths.BORROWS
         given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs)) if self.kinds.of(t) is None}
         for tensor in (*tensors_in(result), *targets):
             strided = tensor.layout is torch.strided
-            if strided and name not in _BORROWS and tensor.untyped_storage()._cdata not in given:
+            if strided and not borrows and tensor.untyped_storage()._cdata not in given:
                 self.kinds.mark(tensor, kind)
         return result
 
     def _carried(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
         if name == "__setitem__":
             return write_part(self.kinds, *args)
-        if name in _ANSWERS:
+        operation = lookup(name)
+        effect = operation.paths if operation else None
+        if effect is Paths.ANSWER:
             raise UnsupportedOperationError("control flow, or a Python number, depends on values on a path")
-        plain = name.strip("_")
         targets = written(func, name, args, kwargs)
-        effect = PATHS.get(plain)
-        if kwargs.get("out") is not None or (targets and effect in (Paths.MOVES, Paths.CAST)):
+        keeps = operation is not None and (operation.moves or effect is Paths.CAST)
+        if kwargs.get("out") is not None or (targets and keeps):
             raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} into a given tensor"))
         alone = not self.kinds.carries((args[1:], kwargs))
-        if targets and effect is Paths.POINTWISE and alone and self.kinds.of(targets[0]) is Kind.PATH:
+        each = effect in (Paths.POINTWISE, Paths.DROPOUT)
+        if targets and each and alone and self.kinds.of(targets[0]) is Kind.PATH:
             return targets[0]
-        if plain not in RULES and effect is None:
+        if effect not in RULES and not keeps:
             if not is_composed(func):
-                raise UnsupportedOperationError(NOT_KNOWN.format(plain))
+                raise UnsupportedOperationError(NOT_KNOWN.format(plain(name)))
             with taken_apart(func), self:
                 return func(*args, **kwargs)
         numbers = [t for t in tensors_in((args, kwargs)) if t.is_floating_point()]
         dtype = next((t.dtype for t in (*(t for t in numbers if self.kinds.of(t) is kind), *numbers)), torch.float32)
-        result = self._result(func, plain, args, kwargs)
+        result = self._result(func, plain(name), effect, args, kwargs)
         if targets:
             return write(self.kinds, targets[0], result, kind)
-        if effect not in (Paths.MOVES, Paths.CAST):  # rules work in float32, whatever the net works in
-            result = _typed(result, dtype)
+        if not keeps:  # rules work in float32, whatever the net works in
+            result = mapped(lambda x: x.to(dtype), result)
         return self.kinds.mark(result, kind)
 
-    def _result(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
-        if name in RULES:
-            try:
-                return RULES[name](self.kinds, *args, **kwargs)
-            except TypeError as error:
-                raise UnsupportedOperationError(f"{name} in this form has no rule: {first_line(error)}") from error
-        effect = PATHS[name]
-        if effect is Paths.UNION:
-            return path_elements.elementwise(self.kinds, func, *args, **kwargs)
-        if effect is Paths.PRODUCT:
-            return path_elements.multiplication(self.kinds, *args, **kwargs)
-        if effect is Paths.QUOTIENT:
-            return path_elements.quotient(self.kinds, *(reversed(args) if name.startswith("r") else args), **kwargs)
-        if effect is Paths.REDUCTION:
-            return path_elements.reduction(self.kinds, name, *args, **kwargs)
-        if effect is Paths.POINTWISE:
-            return path_elements.pointwise(self.kinds, func, name, *args, **kwargs)
-        return self._moved(func, name, effect, args, kwargs)
+    def _result(self, func: Callable[..., Any], name: str, effect: Any, args: Any, kwargs: Any) -> Any:
+        if effect not in RULES:
+            return self._moved(func, name, effect, args, kwargs)
+        try:
+            return RULES[effect](self.kinds, func, *args, **kwargs)
+        except TypeError as error:
+            raise UnsupportedOperationError(f"{name} in this form has no rule: {first_line(error)}") from error
 
     def _moved(self, func: Callable[..., Any], name: str, effect: Paths, args: Any, kwargs: Any) -> Any:
         """What torch itself does to a pattern."""
-        if effect is Paths.MOVES and self.kinds.carries((args[1:], kwargs)) and name not in _LIKE:
+        if effect not in _LIKE and self.kinds.carries((args[1:], kwargs)):
             raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at places that depend on the input"))
         result = func(*args, **kwargs)
         if not self.kinds.carries((args, kwargs)):  # an embedding, by another name: see Kind.CHOICE
@@ -159,18 +154,4 @@ def followed(kinds: Kinds) -> Iterator[None]:
         yield
 
 
-def name_of(func: Callable[..., Any]) -> str:
-    """By the name of the attribute, where one is read."""
-    name = getattr(func, "__name__", str(func))
-    return getattr(func, "__self__", func).__name__ if name == "__get__" else name
-
-
-def _typed(result: Any, dtype: torch.dtype) -> Any:
-    return mapped(lambda x: x.to(dtype), result)
-
-
-_LIKE = frozenset("expand_as reshape_as to type_as view_as".split())
-_HINTS = frozenset("_cudnn_rnn_flatten_weight detach_ requires_grad_ share_memory_".split())
-_TABLES = frozenset("getitem index_select".split())
-_ANSWERS = frozenset("__bool__ __int__ __float__ __index__ __complex__ __contains__ item tolist numpy equal".split())
-_BORROWS = frozenset("as_tensor asarray from_dlpack from_numpy frombuffer".split())
+_LIKE = frozenset((Paths.MOVES_LIKE, Paths.CAST))

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from prune_init.pruning.operations import Paths, name_of, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 
 Rule = Callable[..., Any]
+"""Maps kinds, the function of torch and its arguments to the pattern of its result."""
 
 
 def product(kinds: Kinds, function: Callable[..., Tensor], factors: list[Any], bias: Any = None) -> Tensor:
@@ -34,50 +36,59 @@ def product(kinds: Kinds, function: Callable[..., Tensor], factors: list[Any], b
     return reached(sum(terms[1:], terms[0]))
 
 
-def _matmul(kinds: Kinds, input: Tensor, other: Tensor) -> Tensor:
-    return product(kinds, torch.matmul, [input, other])
+def in_order(func: Callable[..., Any], first: Any, second: Any) -> tuple[Any, Any]:
+    """The operands of a function; those of `__rmatmul__` and its like are given the other way round."""
+    return (second, first) if plain(name_of(func)).startswith("r") else (first, second)
 
 
-def _linear(kinds: Kinds, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def multiplication(kinds: Kinds, func: Any, input: Any, other: Any) -> Tensor:
+    """Element by element."""
+    return product(kinds, torch.mul, [input, other])
+
+
+def _matmul(kinds: Kinds, func: Any, input: Tensor, other: Tensor) -> Tensor:
+    return product(kinds, torch.matmul, list(in_order(func, input, other)))
+
+
+def _linear(kinds: Kinds, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product(kinds, F.linear, [input, weight], bias)
 
 
-def _convolution(convolve: Callable[..., Tensor]) -> Rule:
-    def rule(
-        kinds: Kinds, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        if bias is not None:
-            bias = bias.view(-1, *[1] * (weight.ndim - 2))
-        return product(kinds, lambda x, w: convolve(x, w, None, *args, **kwargs), [input, weight], bias)
-
-    return rule
+def _convolution(
+    kinds: Kinds, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
+    if bias is not None:
+        bias = bias.view(-1, *[1] * (weight.ndim - 2))
+    return product(kinds, lambda x, w: func(x, w, None, *args, **kwargs), [input, weight], bias)
 
 
-def _bilinear(kinds: Kinds, input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _bilinear(
+    kinds: Kinds, func: Any, input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
     return product(kinds, F.bilinear, [input1, input2, weight], bias)
 
 
-def _einsum(kinds: Kinds, equation: Any, *operands: Any) -> Tensor:
+def _einsum(kinds: Kinds, func: Any, equation: Any, *operands: Any) -> Tensor:
     if not isinstance(equation, str):
         raise UnsupportedOperationError("einsum without an equation in letters has no rule for paths")
     given = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
     return product(kinds, lambda *factors: torch.einsum(equation, *factors), given)
 
 
-def _added(multiply: Callable[..., Tensor], first: str, second: str) -> Rule:
+def _added(multiply: Callable[..., Tensor]) -> Rule:
     """input + multiply(first, second), as `addmm`; alpha and beta of 0 take away what they multiply."""
 
     def rule(
-        kinds: Kinds, input: Tensor, *factors: Any, beta: Any = 1, alpha: Any = 1, value: Any = 1, **named: Any
+        kinds: Kinds, func: Any, input: Tensor, *given: Any, beta: Any = 1, alpha: Any = 1, value: Any = 1, **named: Any
     ) -> Tensor:
-        factors = (*factors, *(named.pop(name) for name in (first, second) if name in named))
-        if len(factors) != 2 or named:
+        factors = [*given, *(named[name] for name in sorted(named))]  # mat1 and mat2, mat and vec, batch1 and batch2
+        if len(factors) != 2:
             raise UnsupportedOperationError("this form of a product and a sum has no rule for paths")
         scale = float(alpha != 0 and value != 0)
         total = kinds.strongest([input, *factors])
         parts = [kinds.term(input, total) * float(beta != 0)]
         if kinds.strongest(factors) >= total:
-            parts.append(product(kinds, lambda a, b: multiply(a, b) * scale, list(factors)))
+            parts.append(product(kinds, lambda a, b: multiply(a, b) * scale, factors))
         elif total is Kind.WEIGHT:
             parts.append(multiply(*map(kinds.factor, factors)) * scale)
         else:
@@ -89,6 +100,7 @@ def _added(multiply: Callable[..., Tensor], first: str, second: str) -> Rule:
 
 def _attention(
     kinds: Kinds,
+    func: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -120,23 +132,20 @@ def _attention(
     return reached(sum(terms[1:], terms[0]))
 
 
-def _tensordot(kinds: Kinds, a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+def _tensordot(kinds: Kinds, func: Any, a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return product(kinds, lambda x, y: torch.tensordot(x, y, dims), [a, b])
 
 
-RULES: dict[str, Rule] = {
-    **{f"conv{d}d": _convolution(getattr(F, f"conv{d}d")) for d in (1, 2, 3)},
-    **{f"conv_transpose{d}d": _convolution(getattr(F, f"conv_transpose{d}d")) for d in (1, 2, 3)},
-    "linear": _linear,
-    "bilinear": _bilinear,
-    "einsum": _einsum,
-    "tensordot": _tensordot,
-    **dict.fromkeys(("matmul", "bmm", "mm", "mv", "dot"), _matmul),
-    "rmatmul": lambda kinds, input, other: _matmul(kinds, other, input),
-    "outer": lambda kinds, input, vec2: product(kinds, torch.outer, [input, vec2]),
-    "addmm": _added(torch.matmul, "mat1", "mat2"),
-    "addmv": _added(torch.matmul, "mat", "vec"),
-    "baddbmm": _added(torch.matmul, "batch1", "batch2"),
-    "addcmul": _added(torch.mul, "tensor1", "tensor2"),
-    "scaled_dot_product_attention": _attention,
+RULES: dict[Paths, Rule] = {
+    Paths.LINEAR: _linear,
+    Paths.CONVOLUTION: _convolution,
+    Paths.TRANSPOSED_CONVOLUTION: _convolution,
+    Paths.BILINEAR: _bilinear,
+    Paths.EINSUM: _einsum,
+    Paths.TENSORDOT: _tensordot,
+    Paths.MATMUL: _matmul,
+    Paths.OUTER: lambda kinds, func, input, vec2: product(kinds, torch.outer, [input, vec2]),
+    Paths.MATMUL_ADDED: _added(torch.matmul),
+    Paths.PRODUCT_ADDED: _added(torch.mul),
+    Paths.ATTENTION: _attention,
 }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from prune_init.pruning.operations import Paths, name_of, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule
 
@@ -68,29 +69,31 @@ def _pattern(kinds: Kinds, value: Tensor) -> Tensor:
     return kinds.term(value, Kind.PATH)
 
 
-def _layer(cell: Cell) -> Rule:
-    def rule(
-        kinds: Kinds,
-        input: Tensor,
-        hx: Any,
-        params: Any,
-        has_biases: Any,
-        num_layers: int,
-        dropout: float,
-        train: Any,
-        bidirectional: Any,
-        batch_first: Any = None,
-    ) -> tuple[Tensor, ...]:
-        if batch_first is None or not isinstance(num_layers, int) or isinstance(num_layers, bool):
-            raise UnsupportedOperationError("packed sequences have no rule for paths")
-        directions = 2 if bidirectional else 1
-        weights = _grouped(kinds, list(params), num_layers * directions, 2 if has_biases else 0)
-        start = tuple(_pattern(kinds, part) for part in (hx if isinstance(hx, (tuple, list)) else (hx,)))
-        x = _pattern(kinds, input)
-        output, last = _layers(cell, x.transpose(0, 1) if batch_first else x, start, weights, directions)
-        return (output.transpose(0, 1) if batch_first else output), *last
+def _start(kinds: Kinds, hx: Any) -> State:
+    return tuple(_pattern(kinds, part) for part in (hx if isinstance(hx, (tuple, list)) else (hx,)))
 
-    return rule
+
+def _layer(
+    kinds: Kinds,
+    func: Any,
+    input: Tensor,
+    hx: Any,
+    params: Any,
+    has_biases: Any,
+    num_layers: int,
+    dropout: float,
+    train: Any,
+    bidirectional: Any,
+    batch_first: Any = None,
+) -> tuple[Tensor, ...]:
+    if batch_first is None or not isinstance(num_layers, int) or isinstance(num_layers, bool):
+        raise UnsupportedOperationError("packed sequences have no rule for paths")
+    directions = 2 if bidirectional else 1
+    weights = _grouped(kinds, list(params), num_layers * directions, 2 if has_biases else 0)
+    x = _pattern(kinds, input)
+    x = x.transpose(0, 1) if batch_first else x
+    output, last = _layers(_cell_of(func), x, _start(kinds, hx), weights, directions)
+    return (output.transpose(0, 1) if batch_first else output), *last
 
 
 def _grouped(kinds: Kinds, params: list[Tensor], count: int, biases: int) -> list[_Weights]:
@@ -104,17 +107,14 @@ def _grouped(kinds: Kinds, params: list[Tensor], count: int, biases: int) -> lis
     ]
 
 
-def _single(cell: Cell) -> Rule:
-    def rule(kinds: Kinds, input: Tensor, hx: Any, w_ih: Tensor, w_hh: Tensor, *_: Any) -> Any:
-        start = tuple(_pattern(kinds, part) for part in (hx if isinstance(hx, (tuple, list)) else (hx,)))
-        state = cell(_pattern(kinds, input), start, _Weights(kinds.factor(w_ih), kinds.factor(w_hh)))
-        return state if len(state) > 1 else state[0]
-
-    return rule
+def _single(kinds: Kinds, func: Any, input: Tensor, hx: Any, w_ih: Tensor, w_hh: Tensor, *_: Any) -> Any:
+    weights = _Weights(kinds.factor(w_ih), kinds.factor(w_hh))
+    state = _cell_of(func)(_pattern(kinds, input), _start(kinds, hx), weights)
+    return state if len(state) > 1 else state[0]
 
 
-_CELLS = {"lstm": _lstm_cell, "gru": _gru_cell, "rnn_tanh": _rnn_cell, "rnn_relu": _rnn_cell}
-RULES: dict[str, Rule] = {
-    **{name: _layer(cell) for name, cell in _CELLS.items()},
-    **{f"{name}_cell": _single(cell) for name, cell in _CELLS.items()},
-}
+def _cell_of(func: Any) -> Cell:
+    return {"lstm": _lstm_cell, "gru": _gru_cell}.get(plain(name_of(func)).removesuffix("_cell"), _rnn_cell)
+
+
+RULES: dict[Paths, Rule] = {Paths.RECURRENT: _layer, Paths.RECURRENT_CELL: _single}

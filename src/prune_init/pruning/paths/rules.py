@@ -1,29 +1,30 @@
 """Joins, choices and moves with a rule of their own; arguments are named as in torch."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from prune_init.pruning.operations import Paths
 from prune_init.pruning.paths.elements import elementwise
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule
 
 
-def _cat(kinds: Kinds, tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, join: Any) -> Any:
+def _concat(kinds: Kinds, func: Any, tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
     total = kinds.strongest(tensors)
-    return join([kinds.term(x, total) for x in tensors], dim if axis is None else axis)
+    joined: Tensor = func([kinds.term(x, total) for x in tensors], dim if axis is None else axis)
+    return joined
 
 
-def _pad(kinds: Kinds, input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
+def _pad(kinds: Kinds, func: Any, input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
     fill = float(bool(value)) if kinds.of(input) is Kind.WEIGHT else 0.0
     return F.pad(input, pad, mode, fill if mode == "constant" else None)
 
 
-def _where(kinds: Kinds, condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
+def _where(kinds: Kinds, func: Any, condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
     if input is None or kinds.of(condition) is Kind.WEIGHT:
         raise UnsupportedOperationError("this form of where has no rule for paths")
     total = kinds.strongest([condition, input, other])
@@ -33,11 +34,11 @@ def _where(kinds: Kinds, condition: Tensor, input: Any = None, other: Any = None
     return torch.where(condition, one, two)
 
 
-def _masked_fill(kinds: Kinds, input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    return _where(kinds, mask, value, input)
+def _masked_fill(kinds: Kinds, func: Any, input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    return _where(kinds, func, mask, value, input)
 
 
-def _embedding(kinds: Kinds, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
+def _embedding(kinds: Kinds, func: Any, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
     """The input chooses among the rows, so that any of them may be read. Constant indices read their own rows."""
     if not kinds.carries(input, Kind.CHOICE):
         return F.embedding(input, kinds.factor(weight))
@@ -45,28 +46,28 @@ def _embedding(kinds: Kinds, input: Tensor, weight: Tensor, *_: Any, **__: Any) 
     return reached(kinds.factor(input).unsqueeze(-1) * rows)
 
 
-def _one_hot(kinds: Kinds, tensor: Tensor, num_classes: int = -1) -> Tensor:
+def _one_hot(kinds: Kinds, func: Any, tensor: Tensor, num_classes: int = -1) -> Tensor:
     if num_classes < 1:
         raise UnsupportedOperationError("one_hot needs num_classes for paths")
     return kinds.factor(tensor).unsqueeze(-1).repeat(*[1] * tensor.ndim, num_classes)
 
 
-def _index_add(kinds: Kinds, input: Tensor, dim: int, index: Tensor, source: Any, **_: Any) -> Tensor:
+def _index_add(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, source: Any, **_: Any) -> Tensor:
     total = kinds.strongest([input, source])
     return reached(torch.index_add(kinds.term(input, total), dim, index, kinds.term(source, total)))
 
 
-def _scatter_add(kinds: Kinds, input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+def _scatter_add(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     total = kinds.strongest([input, src])
     return reached(torch.scatter_add(kinds.term(input, total), dim, index, kinds.term(src, total)))
 
 
-def _glu(kinds: Kinds, input: Tensor, dim: int = -1) -> Tensor:
+def _glu(kinds: Kinds, func: Any, input: Tensor, dim: int = -1) -> Tensor:
     first, gate = input.float().chunk(2, dim)
     return reached(first + gate) if kinds.of(input) is Kind.PATH else first.clone()  # a sigmoid is never 0
 
 
-def _weighted(kinds: Kinds, input: Tensor, *args: Any, function: Callable[..., Tensor], **kwargs: Any) -> Tensor:
+def _weighted_sum(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Fixed weighted sums, be it of both signs: random factors at both ends, lest terms cancel."""
     draw = torch.Generator().manual_seed(0)
 
@@ -74,40 +75,32 @@ def _weighted(kinds: Kinds, input: Tensor, *args: Any, function: Callable[..., T
         return x * (1 + torch.rand(x.shape, generator=draw)).to(x.device)
 
     tiny = 1e-6  # of weights that are not 0, next to the rounding errors of those that are
-    return reached(scaled(function(scaled(reached(input.float(), tiny)), *args, **kwargs)), tiny)
+    return reached(scaled(func(scaled(reached(input.float(), tiny)), *args, **kwargs)), tiny)
 
 
-def _copy(kinds: Kinds, input: Tensor, source: Any, *_: Any, **__: Any) -> Tensor:
+def _copy(kinds: Kinds, func: Any, input: Tensor, source: Any, *_: Any, **__: Any) -> Tensor:
     """What is overwritten leaves nothing behind."""
     return kinds.term(source, kinds.strongest([input, source])).to(input.device).expand(input.shape)
 
 
-def _alias(kinds: Kinds, input: Tensor, *_: Any) -> Tensor:
+def _alias(kinds: Kinds, func: Any, input: Tensor, *_: Any) -> Tensor:
     return input.view_as(input)
 
 
-_WEIGHTED = {
-    name.strip("_"): getattr(torch._C._nn, name)
-    for name in """upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d _upsample_bilinear2d_aa
-    _upsample_bicubic2d_aa""".split()
+RULES: dict[Paths, Rule] = {
+    Paths.CONCAT: _concat,
+    Paths.PAD: _pad,
+    Paths.WHERE: _where,
+    Paths.MASKED_FILL: _masked_fill,
+    Paths.EMBEDDING: _embedding,
+    Paths.ONE_HOT: _one_hot,
+    Paths.INDEX_ADD: _index_add,
+    Paths.SCATTER_ADD: _scatter_add,
+    Paths.GATHER: lambda kinds, func, input, dim, index, **_: torch.gather(input, dim, index),
+    Paths.GLU: _glu,
+    Paths.FOLD: lambda kinds, func, *args: reached(func(*args)),
+    Paths.COPY: _copy,
+    Paths.ZERO: lambda kinds, func, input: _copy(kinds, func, input, 0),
+    Paths.ALIAS: _alias,
+    Paths.WEIGHTED_SUM: _weighted_sum,
 }
-
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("cat", "concat", "concatenate"), lambda *args, **kwargs: _cat(*args, **kwargs, join=torch.cat)),
-    "stack": lambda *args, **kwargs: _cat(*args, **kwargs, join=torch.stack),
-    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
-    "where": _where,
-    "masked_fill": _masked_fill,
-    "embedding": _embedding,
-    "one_hot": _one_hot,
-    "index_add": _index_add,
-    "scatter_add": _scatter_add,
-    "gather": lambda kinds, input, dim, index, **_: torch.gather(input, dim, index),
-    "glu": _glu,
-    "col2im": lambda kinds, *args: reached(torch._C._nn.col2im(*args)),
-    "copy": _copy,
-    "fill": _copy,
-    "zero": lambda kinds, input: _copy(kinds, input, 0),
-    **dict.fromkeys(("detach", "data"), _alias),
-}
-RULES |= {name: partial(_weighted, function=function) for name, function in _WEIGHTED.items()}

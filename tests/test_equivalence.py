@@ -1,4 +1,4 @@
-"""What an all-ones image makes alike: computed once for each kind, the scores are those of the plain derivative."""
+"""Of an all-ones image's equivalent positions one is computed: the scores are those of the plain derivative."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from torch.func import functional_call
 
 import prune_init
 from prune_init.architectures.resnet import thin_resnet
-from prune_init.pruning.engine import sameness
-from prune_init.pruning.engine.sameness import Alike
+from prune_init.pruning.engine import equivalence
+from prune_init.pruning.engine.equivalence import PositionClasses
 
 
 def plain_synflow(net: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
@@ -86,18 +86,18 @@ def test_a_residual_net_costs_less():
     assert flops < 0.7 * 2 * 6 * 40.55e6
 
 
-def test_kinds():
-    kinds = sameness.windows((0,) * 9, 3, 1, 1, 1)
-    assert kinds == (0, 1, 1, 1, 1, 1, 1, 1, 2)
-    assert sameness.windows(kinds, 3, 1, 1, 1) == (0, 1, 2, 2, 2, 2, 2, 3, 4)
-    assert sameness.windows(kinds, 2, 2, 0, 1) == (0, 1, 1, 1)
-    assert sameness.windows((0,) * 7, 3, 2, 0, 2) == (0, 0)
-    assert Alike(kinds, kinds).is_worth_it() and not Alike((0, 1), (0, 1)).is_worth_it()
+def test_classes():
+    classes = equivalence.windows((0,) * 9, 3, 1, 1, 1)
+    assert classes == (0, 1, 1, 1, 1, 1, 1, 1, 2)
+    assert equivalence.windows(classes, 3, 1, 1, 1) == (0, 1, 2, 2, 2, 2, 2, 3, 4)
+    assert equivalence.windows(classes, 2, 2, 0, 1) == (0, 1, 1, 1)
+    assert equivalence.windows((0,) * 7, 3, 2, 0, 2) == (0, 0)
+    assert PositionClasses(classes, classes).is_worth_it() and not PositionClasses((0, 1), (0, 1)).is_worth_it()
 
 
 @pytest.mark.parametrize("change", [lambda x: x.add_(1), lambda x: x[0].add_(1), lambda x: x.view(-1)[3:4].zero_()])
 def test_what_is_known_of_a_tensor_ends_when_it_changes(change):
-    x = sameness.uniform(torch.ones(1, 3, 4, 4))
-    assert sameness.of(x) == ((0,) * 4, (0,) * 4)
+    x = equivalence.uniform(torch.ones(1, 3, 4, 4))
+    assert equivalence.of(x) == ((0,) * 4, (0,) * 4)
     change(x)
-    assert sameness.of(x) is None
+    assert equivalence.of(x) is None
