@@ -95,7 +95,7 @@ class Builder:
         return wanted[torch.isin(wanted, self.stored(source, reader))]
 
     def whole(self, source: fx.Node) -> fx.Node:
-        """The value of `source` as the net knows it; the channels that are gone are 0."""
+        """The value of `source` as the net knows it; the removed channels are 0."""
         if source not in self._kept:
             return self.values[source]
         rule = self.rules[source]

@@ -14,7 +14,7 @@ from prune_init.compaction.builder import Builder, Index
 from prune_init.compaction.folding import folded
 from prune_init.compaction.graph import ChannelGraph
 from prune_init.compaction.layers import LayerRule, NormRule
-from prune_init.compaction.liveness import Liveness, for_ever, reached
+from prune_init.compaction.liveness import Liveness, permanent_liveness, reached
 from prune_init.compaction.recognition import recognised
 from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
@@ -46,7 +46,7 @@ class Compaction:
 
     @torch.no_grad()
     def widen(self, small: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
-        """Write tensors shaped like the compact net's to their places in those of the whole net, in its types."""
+        """Write tensors shaped like the compact net's into those of the whole net, in its types."""
         for name, index in self.index.items():
             if name in small:
                 whole[name][index] = small[name].to(whole[name])
@@ -58,7 +58,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
     Channels go that have no influence on the output, and channels that are always 0. `exact=True` promises:
 
     - In eval and in train mode, outputs, gradients of the weights that are left, and running statistics are those of
-      the masked net, to rounding. Weights that are gone and not masked have gradients of exactly 0 there.
+      the masked net, to rounding. Weights that are removed and not masked have gradients of exactly 0 there.
     - Hence the masked net (pruned weights held at 0) and the compact one agree after any number of training steps,
       with any optimiser that treats each weight for itself, and with clipping by the global norm.
 
@@ -92,7 +92,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
 
 
 def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:
-    """Write a compact net's weights and statistics to their places in `model`, in place, and apply the masks.
+    """Write a compact net's weights and statistics into `model`, in place, and apply the masks.
 
     Args:
         compact_net: made by `compact`, trained or not.
@@ -129,7 +129,7 @@ class Compactor:
         """The compact net of these masks."""
         model, net, rules = self._net.model, self._net, self._rules
         tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        facts, liveness = for_ever(net, rules, masks, tensors)
+        facts, liveness = permanent_liveness(net, rules, masks, tensors)
         fed = reached(net, rules, facts, liveness)
         self._refuse_disconnected(fed)
         if not exact:

@@ -18,7 +18,7 @@ def folded(
     """Masks, tensors and needed channels of the net whose layers with a bias read no constants any more.
 
     A channel that the input does not reach (`fed`) has the same value for every input. If that is 0 everywhere,
-    nobody needs it. If it is the same at every place, and its reader does not put zeros around it, it adds the same
+    nobody needs it. If it is the same at every position, and its reader does not put zeros around it, it adds the same
     to every output.
     """
     masks, tensors, zero = dict(masks), dict(tensors), {}
@@ -29,11 +29,11 @@ def folded(
         if isinstance(rule, LayerRule) and _takes_constants(rule.module) and rules[rule.sources[0]].axis == rule.reads:
             weight, bias = f"{node.target}.weight", f"{node.target}.bias"
             rows = _by_channel(values[rule.sources[0]], rule.reads)
-            gone = ~fed.live[rule.sources[0]].to(rows.device) & (rows == rows[:, :1]).all(1)
+            constant = ~fed.live[rule.sources[0]].to(rows.device) & (rows == rows[:, :1]).all(1)
             kept = masks.get(weight, torch.ones_like(tensors[weight], dtype=torch.bool)).to(rows.device)
-            effect = torch.einsum("oi...,i->o", tensors[weight] * kept, rows[:, 0].where(gone, 0))
+            effect = torch.einsum("oi...,i->o", tensors[weight] * kept, rows[:, 0].where(constant, 0))
             tensors[bias] = tensors[bias] + effect
-            masks[weight] = kept & ~gone.view(1, -1, *[1] * (kept.ndim - 2))
+            masks[weight] = kept & ~constant.view(1, -1, *[1] * (kept.ndim - 2))
     facts = facts_now(rules, masks, tensors)
     return masks, tensors, facts, Liveness(net, rules, facts, zero)
 

@@ -102,7 +102,7 @@ def _plain(graph: fx.Graph, model: nn.Module) -> fx.Graph:
 
 
 def _owner(node: fx.Node, model: nn.Module) -> str | None:
-    """The layer whose tensors a function uses, all in their places."""
+    """The layer whose tensors a function uses, each as the layer itself uses it."""
     tensors = [str(source.target).rpartition(".") for source in node.all_input_nodes if source.op == "get_attr"]
     owners = {owner for owner, _, _ in tensors}
     names = [name for _, _, name in tensors]

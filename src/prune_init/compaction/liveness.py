@@ -4,7 +4,7 @@ A channel that no path leads to emits a constant. The constant is 0 where all bi
 while training if none of these biases ever gets a gradient. It gets none through relu, whose derivative at 0 is 0;
 it does where a residual connection or another activation reads it. So: start from the channels that are 0 now, see
 which of their biases gradients can reach, take these as other than 0, and repeat until no further bias is reached.
-What is then left out is 0 for ever, or has no influence for ever, and all its gradients are exactly 0.
+What is then left out stays 0, or without influence, however long the net is trained; all its gradients are exactly 0.
 """
 
 import torch
@@ -56,7 +56,9 @@ class Liveness:
         return self.live[node] & self.read[node]
 
 
-def for_ever(net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors) -> tuple[WeightFacts, Liveness]:
+def permanent_liveness(
+    net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors
+) -> tuple[WeightFacts, Liveness]:
     """The channels that are needed now, or will be after any number of training steps."""
     facts = facts_now(rules, masks, tensors)
     biased = [node for node in facts.emits if f"{node.target}.bias" in tensors]

@@ -14,7 +14,7 @@ from typing import Any
 class Paths(Enum):
     """What an operation does to paths from input to output."""
 
-    MOVES = "elements change places only; new places are 0"
+    MOVES = "elements are moved, repeated or left out; new ones are 0"
     MOVES_LIKE = "the same; later operands only lend their shape"
     LOOKUP = "moves; where the input chooses the indices, paths begin"
     POINTWISE = "element by element; so are norms and softmax, as the statistics that they divide by are no paths"
@@ -118,7 +118,7 @@ class Operation:
 
     @property
     def moves(self) -> bool:
-        """Whether elements change places only."""
+        """Whether elements are moved, repeated or left out, and nothing else."""
         return self.paths in (Paths.MOVES, Paths.MOVES_LIKE, Paths.LOOKUP)
 
     @property

@@ -139,7 +139,7 @@ class PathMode(TorchFunctionMode):
     def _moved(self, func: Callable[..., Any], name: str, effect: Paths, args: Any, kwargs: Any) -> Any:
         """What torch itself does to a pattern."""
         if effect not in _LIKE and self.kinds.carries((args[1:], kwargs)):
-            raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at places that depend on the input"))
+            raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at indices that depend on the input"))
         result = func(*args, **kwargs)
         if not self.kinds.carries((args, kwargs)):  # an embedding, by another name: see Kind.CHOICE
             return torch.ones_like(result)

@@ -21,13 +21,13 @@ def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: 
     augmented = name.startswith("__i") and lookup(name[3:]) is not None  # __iadd__, not __invert__
     if name == "__setitem__" or augmented or (name.endswith("_") and not name.endswith("__")):
         return [*into, *list(tensors_in((*args[:1], kwargs.get("input"))))[:1]]
-    position = _place_of_inplace(func)
+    position = _position_of_inplace(func)
     asked = kwargs.get("inplace", args[position] if 0 <= position < len(args) else False)
     return [*into, *list(tensors_in((*args[:1], kwargs.get("input"))))[:1]] if asked is True else into
 
 
 @cache
-def _place_of_inplace(func: Callable[..., Any]) -> int:
+def _position_of_inplace(func: Callable[..., Any]) -> int:
     """Where the argument `inplace` stands among a function's arguments; -1 if it has none."""
     try:
         names = list(inspect.signature(func).parameters)
@@ -48,7 +48,7 @@ def write_part(kinds: Kinds, target: Tensor, index: Any, value: Any) -> None:
     """`target[index] = value`."""
     if kinds.carries(index):
         if kinds.carries(value) or not isinstance(index, Tensor) or index.shape != target.shape:
-            raise UnsupportedOperationError("setitem at places that depend on the input is not known")
+            raise UnsupportedOperationError("setitem at indices that depend on the input is not known")
         write(kinds, target, elementwise(kinds, torch.add, target, index), kinds.strongest([target, index]))
         return
     kind = kinds.strongest([target, value])
