@@ -57,6 +57,8 @@ class NeuronLabels:
         sources = [labels for labels in sources if isinstance(labels, Tensor)]
         if not isinstance(value, Tensor):
             return map_aggregate(value, lambda part: self._one(sources, part))
+        if not sources:  # only the type or size of what it reads depends on the input
+            return torch.zeros(value.shape, dtype=torch.float64)
         if (
             found and found.elementwise and all(labels.ndim <= value.ndim for labels in sources)
         ):  # else a write in place

@@ -91,7 +91,7 @@ def _windowed(given: dict[str, Any]) -> PositionClasses | None:
     if known is None or given.get("ceil_mode") or isinstance(given.get("padding"), str):
         return None
     size = given["weight"].shape[2:] if "weight" in given else _pair(given["kernel_size"])
-    stride = given.get("stride")
+    stride = given.get("stride", 1 if "weight" in given else None)
     how = [size, size if stride is None else stride, given.get("padding", 0), given.get("dilation", 1)]
     ways = zip(known, *(_pair(value) for value in how), strict=True)
     return PositionClasses(*(windows(*way) for way in ways))
