@@ -185,8 +185,8 @@ REFUSED = [
         "callbacks=5: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists",
     ),
     ("loss=null", "loss=null: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"),
-    ("callbacks.ema.decay=0.5", "callbacks.ema: is none of those chosen; allowed: nothing; see callbacks=NAME"),
-    ("callbacks=ema callbacks.em.decay=0.5", "callbacks.em: is none of those chosen; did you mean ema? allowed: ema"),
+    ("callbacks.ema.decay=0.5", "callbacks.ema.decay=0.5: unknown key; allowed: nothing; see callbacks=NAME"),
+    ("callbacks=ema callbacks.em.decay=0.5", "callbacks.em.decay=0.5: unknown key; did you mean ema? allowed: ema"),
     ("callbacks=ema callbacks.ema.decay=much", "callbacks.ema.decay=much: allowed: a number"),
     ("callbacks=ema callbacks.ema.deca=0.5", "callbacks.ema.deca=0.5: unknown key; did you mean decay? allowed: "),
     ("callbacks=ema +callbacks.ema.deca=0.5", "callbacks.ema=EMAWeightAveraging: got an unexpected keyword"),
@@ -223,7 +223,10 @@ REFUSED = [
         "loss=class_weights loss.weights=[1,2]: cannot take 10 outputs and a label",
     ),
     ("loss._target_=torch.nn.functional.softmax", "loss._target_=torch.nn.functional.softmax: "),
-    ("loss.label_smoothin=1", "loss.label_smoothin=1: unknown key; did you mean label_smoothing? allowed: "),
+    (
+        "loss.label_smoothin=1",
+        "loss.label_smoothin=1: unknown key of loss=cross_entropy; did you mean label_smoothing? allowed: ",
+    ),
 ]
 
 

@@ -20,11 +20,6 @@ FILES = {"result.json", "masks.safetensors", "metrics.csv", "status.json"}
 HYDRA = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
 
 
-def no_weights(**_: Any) -> torch.nn.Module:
-    """An architecture of a user: nothing in it can be pruned."""
-    return torch.nn.Flatten()
-
-
 def inside(folder: Path) -> set[str]:
     """Every file below `folder`, by relative path."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -52,123 +47,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every command starts in an empty folder, far from the source tree."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-NAMES_AND_VALUES = [
-    ("sparsity=1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
-    ("sparsity=-0.1", "sparsity=-0.1: allowed: 0 <= sparsity < 1"),
-    ("sparsity=nan", "sparsity=nan: allowed: 0 <= sparsity < 1"),
-    ("sparsity=foo", "sparsity=foo: allowed: 0 <= sparsity < 1"),
-    ("sparsity=null", "sparsity=None: allowed: 0 <= sparsity < 1"),
-    ("sparsity=true", "sparsity=True: allowed: 0 <= sparsity < 1"),
-    ("exponent=-1", "exponent=-1: allowed: 0 and larger"),
-    ("exponent=foo", "exponent=foo: allowed: 0 and larger"),
-    ("exponent=inf", "exponent=inf: allowed: 0 and larger"),
-    ("exponent=400", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
-    ("exponent=2 sparsity=0.5", "exponent=2: disagrees with sparsity=0.5"),
-    ("iterations=0", "iterations=0: allowed: whole numbers from 1"),
-    ("iterations=-3", "iterations=-3: allowed: whole numbers from 1"),
-    ("iterations=1.5", "iterations=1.5: allowed: whole numbers from 1"),
-    ("iterations=foo", "iterations=foo: allowed: whole numbers from 1"),
-    ("scorer=snip scorer.iterations=0", "scorer.iterations=0: allowed: whole numbers from 1"),
-    ("mode=traim", "mode=traim: did you mean train? allowed: eval, train"),
-    ("scope=globl", "scope=globl: did you mean global? allowed: global, layer"),
-    ("target=effectiv", "target=effectiv: did you mean effective? allowed: effective, nominal"),
-    ("precision=nonsense", "precision=nonsense: allowed: 16-mixed, 16-true, 32-true"),
-    ("seed=-1", "seed=-1: allowed: whole numbers from 0"),
-    ("seed=4294967296", "seed=4294967296: allowed: whole numbers from 0 to 4294967295"),
-    ("train=foo", "train=foo: allowed: true, false"),
-    ("validation=-1", "validation=-1: allowed: whole numbers from 0"),
-    ("validation=99999", "validation=99999: class 0 has only 500 training images, not 10000"),
-    ("recipe.epochs=0", "recipe.epochs=0: allowed: whole numbers from 1"),
-    ("recipe.batch_size=64.5", "recipe.batch_size=64.5: allowed: whole numbers from 1"),
-    ("recipe.gradient_clip=-1", "recipe.gradient_clip=-1: allowed: a norm above 0"),
-    (
-        "precision=16-mixed recipe.gradient_clip=1 +recipe.optimizer.fused=true",
-        "recipe.optimizer.fused=true: precision=16-mixed cannot clip gradients (recipe.gradient_clip) with it",
-    ),
-    ("tf32=foo", "tf32=foo: allowed: true, false"),
-    ("recipe.optimizer.lr=foo", "recipe.optimizer.lr=foo: allowed: a number"),
-    ("recipe.optimizer.momentum=-1", "recipe.optimizer.momentum=-1: torch.optim.SGD refuses it"),
-    ("recipe.optimizer._target_=torch.optim.SGDD", "recipe.optimizer._target_=torch.optim.SGDD: Error locating target"),
-    ("recipe.scheduler.T_max=foo", "recipe.scheduler.T_max=foo: allowed: a number"),
-    ("scorer=grasp scorer.temperature=foo", "scorer.temperature=foo: allowed: a number"),
-    ("scorer.iterations=1.5", "scorer.iterations=1.5: allowed: a whole number"),
-    ("scorer.biases=3", "scorer.biases=3: allowed: true, false"),
-    ("+trainer.max_epochs=3", "trainer.max_epochs=3: is set by recipe.epochs"),
-    ("lifecycle=lottery_ticket lifecycle.levels=0", "lifecycle.levels=0: allowed: whole numbers from 1"),
-    ("lifecycle=lottery_ticket lifecycle.rewind_epoch=6", "lifecycle.rewind_epoch=6: allowed: less than recipe.epochs"),
-    (
-        "lifecycle=lottery_ticket ablation=shuffle",
-        "ablation=shuffle: lifecycle=lottery_ticket works with ablation=none",
-    ),
-    ("target=effective ablation=shuffle", "ablation=shuffle: works with target=nominal only"),
-    ("export=onxx", "export=onxx: did you mean onnx"),
-    ("channels_last=yes_please", "channels_last=yes_please: allowed: true, false"),
-    ("compile=1", "compile=1: allowed: true, false"),
-    ("compact=maybe", "compact=maybe: allowed: true, false"),
-    ("lifecycle=lottery_ticket compact=true", "compact=true: lifecycle=lottery_ticket works with compact=false only"),
-    ("target=efective", "target=efective: did you mean effective"),
-    ("scorer=snip sample.per_class=0", "sample.per_class=0: allowed: whole numbers from 1"),
-    ("scorer=snip sample.per_class=501", "sample.per_class=501: class 0 has only 500 training images"),
-    ("scorer=snip sample.batch_size=0", "sample.batch_size=0: allowed: whole numbers from 1"),
-    ("trainer.devices=foo", "trainer.devices=foo: "),
-    ("trainer.accelerator=foo", "trainer.accelerator=foo: "),
-]
-
-UNKNOWN_NAMES = [
-    ("scorer=synflo", "scorer=synflo: did you mean synflow? allowed: "),
-    ("dataset=cifar1O", "dataset=cifar1O: did you mean cifar10? allowed: "),
-    ("architecture=resnet81", "architecture=resnet81: did you mean resnet18? allowed: "),
-    ("schedule=exponentail", "schedule=exponentail: did you mean exponential? allowed: "),
-    ("recipe=cifar_vg", "recipe=cifar_vg: did you mean cifar_vgg? allowed: "),
-    ("experiment=compar", "experiment=compar: did you mean compare? allowed: "),
-    ("logger=wandb logger.mode=ofline", "logger.mode=ofline: did you mean offline? allowed: disabled, offline, online"),
-    ("logger=wandb logger.masks=5", "logger.masks=5: allowed: true, false"),
-    ("logger=wandbb", "logger=wandbb: did you mean wandb? allowed: csv, tensorboard, wandb"),
-    ("sparcity=0.9", "sparcity=0.9: unknown key; did you mean sparsity? allowed: "),
-    ("recipe.epoch=3", "recipe.epoch=3: unknown key; did you mean epochs? allowed: "),
-    ("scorer.iteration=3", "scorer.iteration=3: unknown key; did you mean iterations? allowed: "),
-    ("+scorer.nonsense=3", "+scorer.nonsense=3: "),
-    ("architecture._target_=nowhere.net", "architecture._target_=nowhere.net: Error locating target"),
-    (
-        "architecture=torchvision architecture.model=resnet81",
-        "architecture.model=resnet81: did you mean resnet18? allowed: ",
-    ),
-]
-
-MISFITS = [
-    ("exclude=[nonsense.*]", "exclude=nonsense.*: matches no prunable weight; allowed: patterns of "),
-    ("exclude=nonsense", "exclude=nonsense: matches no prunable weight; allowed: patterns of "),
-    ("architecture=mlp exclude=[*.weight]", "exclude=['*.weight']: leaves no weight to prune"),
-    ("architecture._target_=test_command.no_weights", "model=Flatten: has no Conv or Linear weight to prune"),
-    ("architecture=vgg16_tiny", "architecture.input_shape=[1, 28, 28]: "),
-    ("architecture=torchvision", "architecture.input_shape=[1, 28, 28]: torchvision's models take 3 channels"),
-    ("architecture=mlp architecture.input_shape=[1,32,32]", "architecture=mlp: cannot take images of 1x28x28"),
-    ("dataset.num_classes=7", "dataset.num_classes=7: is 10 here"),
-    ("dataset=cifar10 dataset.root=none", "dataset.root=none: "),
-    ("dataset=folder", "dataset.root=???: has no default"),
-]
-
-SWEEPS = [
-    ("-m scorer=random,synflo", "scorer=synflo: did you mean synflow? allowed: "),
-    ("-m sparsity=0.5,1.0", "sparsity=1.0: allowed: 0 <= sparsity < 1"),
-    ("-m scorer=random,snip seed=0,foo", "seed=foo: allowed: whole numbers from 0"),
-    ("-m recipe.optimizer.lr=0.1,foo", "recipe.optimizer.lr=foo: allowed: a number"),
-    ("-m architecture=mlp,vgg16_tiny", "architecture.input_shape=[1, 28, 28]: "),
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [pytest.param(*case, id=case[0]) for case in NAMES_AND_VALUES + UNKNOWN_NAMES + MISFITS + SWEEPS],
-)
-def test_a_mistake_costs_one_line_and_no_file(command, tmp_path, arguments, line):
-    outcome = command(*arguments.split())
-    assert outcome.code == 1
-    assert outcome.err.startswith(line)
-    assert outcome.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_below_a_file_is_refused(command, tmp_path):

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 import prune_init.conf
 from prune_init import InputError
 from prune_init.command.building import build, schedule
-from prune_init.record import limits, settings
+from prune_init.record import schema, settings
 
 CONF = Path(prune_init.conf.__file__).parent
 GROUPS = {
@@ -57,7 +57,7 @@ def test_no_group_is_empty():
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_composes(composed: Composed, group, name):
     cfg = composed(f"{group}={name}", *NEEDED.get(f"{group}={name}", []))
-    limits.check(cfg)
+    schema.check(cfg)
     assert len(settings.identity(cfg)) == 64
     assert not OmegaConf.missing_keys(cfg)
     if group in cfg and "name" in (cfg[group] or {}) and group not in ("logger", "trainer"):
@@ -227,14 +227,14 @@ def test_published_scorers(composed: Composed, name):
 )
 def test_sparsity_and_exponent_set_one_another(composed: Composed, given, sparsity, exponent):
     cfg = composed(*given.split())
-    limits.check(cfg)
+    schema.check(cfg)
     assert cfg.sparsity == pytest.approx(sparsity) and cfg.exponent == pytest.approx(exponent, abs=1e-9)
 
 
 @pytest.mark.parametrize("given", ["exponent=2 sparsity=0.98", "exponent=0 sparsity=0.5", "exponent=1 sparsity=0"])
 def test_sparsity_and_exponent_may_not_disagree(composed: Composed, given):
     with pytest.raises(InputError, match="disagrees with sparsity="):
-        limits.check(composed(*given.split()))
+        schema.check(composed(*given.split()))
 
 
 def run_name(cfg: DictConfig) -> str:

@@ -159,7 +159,7 @@ def test_a_status_that_lacks_a_key_says_nothing(tmp_path: Path) -> None:
 
 def test_what_is_said_of_a_sweep(tmp_path: Path) -> None:
     """Its plan, and what a run left that failed: neither keeps anybody from hearing of the other runs."""
-    plan.write(tmp_path, [plan.Planned("a", IDENTITY, ["seed=1"]), plan.Planned("b", "f" * 64, ["seed=2"])], "sweep")
+    plan.write(tmp_path, [plan.Planned(tmp_path / "a", IDENTITY), plan.Planned(tmp_path / "b", "f" * 64)], "sweep")
     run_status.fail(tmp_path / "a", IDENTITY, ["seed=1"], "out of luck")
     (planned,) = tmp_path.glob(".*/*.jsonl")
 

@@ -13,7 +13,7 @@ import prune_init
 from prune_init.command.assembly import make_trainer
 from prune_init.command.building import on_processor
 from prune_init.pruning.cost import Ledger
-from prune_init.record.limits import check
+from prune_init.record.schema import check
 from prune_init.scorers.magnitude import Magnitude
 from prune_init.training.resume import RandomState
 

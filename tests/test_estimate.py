@@ -69,17 +69,24 @@ def test_every_data_set_that_must_be_fetched_has_a_size():
 
 
 def test_finished_runs_count_by_the_time_they_took(tmp_path):
-    arguments = (*QUICK, "seed=0,1,2", "sparsity=0.5", "results=there", "recipe.epochs=1", "recipe.batch_size=1000")
+    arguments = (
+        *QUICK,
+        "seed=0,1,2",
+        "sparsity=0.5",
+        f"results={tmp_path}/there",
+        "recipe.epochs=1",
+        "recipe.batch_size=1000",
+    )
     with initialize_config_module("prune_init.conf", version_base="1.3"):
         planned = plan.plan(*estimate.sweep(arguments))
     for run in planned:
-        (tmp_path / "there" / run.folder).mkdir(parents=True)
+        run.folder.mkdir(parents=True)
     seconds = {"setup": 1.0, "scoring": 2.0, "training": 7197.0, "total": 9.0}
-    results.write(tmp_path / "there" / planned[1].folder, record(identity=planned[1].identity, seconds=seconds))
+    results.write(planned[1].folder, record(identity=planned[1].identity, seconds=seconds))
     (row,) = rows(tmp_path, *arguments, "--steps=1")
     assert (row["runs"], row["done"]) == (3, 1) and row["left"] == pytest.approx(2 * row["hours"]) != 0
     for run in planned:
-        results.write(tmp_path / "there" / run.folder, record(identity=run.identity, seconds=seconds))
+        results.write(run.folder, record(identity=run.identity, seconds=seconds))
     (row,) = rows(tmp_path, *arguments)
     assert (row["runs"], row["done"], row["hours"], row["left"]) == (3, 3, 2.0, 0.0) and "seconds" not in row
 

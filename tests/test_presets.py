@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 import torch
 from hydra import initialize_config_module
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from records import record
@@ -53,9 +51,7 @@ def sweep() -> Iterator[Callable[..., Sweep]]:
     def read(*arguments: str) -> Sweep:
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
-        params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
-        return loader, config, BasicSweeper.split_arguments(parsed, None)[0]
+        return loader, config, plan.all_jobs(loader, config)
 
     with initialize_config_module("prune_init.conf", version_base="1.3"):
         yield read
@@ -107,7 +103,7 @@ def test_figure6_trains_each_pair_by_its_own_recipe(sweep):
     narrow = sweep("experiment=figure6", "seed=0", "scorer=snip", "exponent=1")
     found = {}
     for run in plan.plan(*narrow):
-        cfg = narrow[0].load_sweep_config(narrow[1], run.overrides)
+        cfg = narrow[0].load_sweep_config(narrow[1], list(run.overrides))
         found[cfg.dataset.name, cfg.architecture.name.removesuffix("_tiny")] = cfg.recipe.name
     assert found == {pair: "tiny_imagenet" if pair[0] == "tiny_imagenet" else PAIRS[pair] for pair in PAIRS}
 
@@ -141,7 +137,7 @@ def test_replicate_cpu_has_cells_of_figure_6_first_with_one_seed(sweep):
 
 def test_rebuttal_b_compares_four_ways_of_scoring(sweep):
     planned = plan.plan(*sweep("experiment=rebuttal_b", "seed=0", "exponent=2"))
-    names = [run.folder.split("/")[-1].rpartition("-")[0] for run in planned]
+    names = [run.folder.name.rpartition("-")[0] for run in planned]
     assert names == [
         "snip-x2.00-s0-cifar_vgg",
         "snip-x2.00-s0-train-cifar_vgg",
@@ -168,9 +164,9 @@ def test_rebuttal_b_compares_four_ways_of_scoring(sweep):
     ],
 )
 def test_a_swept_key_shows_in_the_name_of_the_folder(sweep, override, told):
-    plain, other = (plan.plan(*sweep("seed=0", *more))[0].folder for more in ([], [override]))
-    assert plain.rpartition("-")[0] == "fashion_small/conv/synflow-x1.70-s0"
-    assert other.rpartition("-")[0] == f"fashion_small/conv/synflow-x1.70-s0-{told}"
+    plain, other = (plan.plan(*sweep("seed=0", *more))[0].folder.name for more in ([], [override]))
+    assert plain.rpartition("-")[0] == "synflow-x1.70-s0"
+    assert other.rpartition("-")[0] == f"synflow-x1.70-s0-{told}"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +185,9 @@ def test_the_plan_is_what_composing_each_job_gives(sweep, arguments):
     for number, (run, job) in enumerate(zip(plan.plan(loader, config, jobs), jobs, strict=True)):
         cfg = loader.load_sweep_config(config, job)
         cfg.hydra.job.num = number
-        assert run == (cfg.hydra.sweep.subdir, settings.identity(cfg), job)
+        folder = (Path("runs") / cfg.hydra.sweep.subdir).absolute()
+        assert (run.folder, run.identity, run.overrides) == (folder, settings.identity(cfg), tuple(job))
+        assert (run.number, run.devices, run.nodes) == (number, 1, 1)
 
 
 @pytest.mark.slow
@@ -216,13 +214,14 @@ def test_planning_composes_once_per_choice_of_groups(sweep, monkeypatch):
     loader, config, jobs = sweep("experiment=figure1")
     composed, compose = [], loader.load_sweep_config
     monkeypatch.setattr(loader, "load_sweep_config", lambda *a: composed.append(a) or compose(*a))
-    assert len(plan.plan(loader, config, jobs)) == 390
-    assert len(composed) == 5
+    planned = plan.plan(loader, config, jobs)
+    assert len(planned) == 390 and len(composed) == 5
+    assert plan.plan(loader, config, jobs[7:]) == planned[7:] and len(composed) == 5  # as a launcher asks
 
 
 def test_no_value_of_one_job_is_left_in_another(sweep) -> None:  # type: ignore[no-untyped-def]
     loader, config, _ = sweep()
-    compose = plan.Composer(loader, config)
+    compose = plan.Planner(loader, config).compose
     jobs = [["scorer=snip", "iterations=7"], ["scorer=snip", "seed=1"], ["scorer=snip", "iterations=7", "seed=2"]]
     found = [[compose(job, 0)[key] for key in ("iterations", "seed")] for job in [*jobs, *reversed(jobs)]]
     assert found == [[7, 0], [None, 1], [7, 2], [7, 2], [None, 1], [7, 0]]
@@ -234,7 +233,7 @@ def test_two_jobs_in_one_folder_are_refused(sweep):
 
 
 def test_a_plan_is_read_as_written_and_the_same_sweep_writes_the_same_file(tmp_path):
-    runs = [plan.Planned("a/b", "1" * 64, ["seed=1"]), plan.Planned("a/c", "2" * 64, ["seed=2"])]
+    runs = [plan.Planned(tmp_path / f"a/{n}", n * 64, (f"seed={n}",)) for n in "12"]
     assert plan.write(tmp_path, runs, "mine") == plan.write(tmp_path, runs, "mine")
     plan.write(tmp_path, runs[:1], "smaller")
     assert sorted(plan.read(tmp_path)) == [plan.Sweep("mine", runs), plan.Sweep("smaller", runs[:1])]
@@ -272,10 +271,11 @@ def test_a_sweep_with_failures_runs_the_rest_lists_each_and_goes_on(command, tmp
 
 def test_status_tells_missing_killed_torn_and_unplanned_runs(tmp_path, monkeypatch, capsys):
     runs = [
-        plan.Planned(f"set/net/{name}", f"{n:064x}", []) for n, name in enumerate(("done", "gone", "torn", "never"))
+        plan.Planned(tmp_path / f"set/net/{name}", f"{n:064x}")
+        for n, name in enumerate(("done", "gone", "torn", "never"))
     ]
     plan.write(tmp_path, runs, "figure1")
-    folders = [tmp_path / run.folder for run in [*runs[:3], plan.Planned("set/net/alone", "", [])]]
+    folders = [*(run.folder for run in runs[:3]), tmp_path / "set/net/alone"]
     for folder in folders:
         folder.mkdir(parents=True)
     for folder, identity in ((folders[0], runs[0].identity), (folders[3], "f" * 64)):
@@ -299,25 +299,6 @@ def test_status_of_nothing_is_one_line(tmp_path, monkeypatch, capsys, make, line
         (tmp_path / "runs").mkdir()
     with pytest.raises(SystemExit, match=line):
         shown(monkeypatch, capsys, tmp_path / "runs")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        ("experiment=figure1 sed=0", "sed=0: unknown key; did you mean seed? allowed: "),
-        ("experiment=figure1 scorer=snip,nosuch", "scorer=nosuch: allowed: "),
-        ("experiment=figure6 pair=cifar10_vgg11,cifar10_vgg12", "pair=cifar10_vgg12: did you mean cifar10_vgg"),
-        ("experiment=rebuttal_b method=snipp", "method=snipp: did you mean snip? allowed: "),
-        ("-m target=nominal,effective ablation=none,shuffle", "ablation=shuffle: works with target=nominal only"),
-        ("experiment=figur1", "experiment=figur1: did you mean figure1? "),
-    ],
-)
-def test_a_mistake_in_a_sweep_costs_one_line_and_no_file(command, tmp_path, arguments, line):
-    outcome = command(*arguments.split())
-    assert outcome.code == 1
-    assert outcome.err.startswith(line)
-    assert outcome.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_of_another_configuration_in_a_run_s_place_stops_the_sweep(command, tmp_path):

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
@@ -22,11 +21,8 @@ class OnePassSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
         """Launch what is not finished; at the end the first failure is raised."""
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
-        jobs = self.split_arguments(parsed, None)[0]
         folder = Path(self.config.hydra.sweep.dir)
-        left = self._not_finished(jobs, folder)
+        left = self._not_finished(folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         returns: list[list[JobReturn]] = []
         for number, batch in enumerate(self.split_overrides_to_chunks(left, self.max_batch_size) if left else ()):
@@ -35,7 +31,7 @@ class OnePassSweeper(BasicSweeper):
             _ = one.return_value  # raises, if that is a failure
         return returns
 
-    def _not_finished(self, jobs: list[list[str]], folder: Path) -> list[list[str]]:
+    def _not_finished(self, folder: Path) -> list[list[str]]:
         """The jobs without a result, after all were planned, checked and written down."""
         from rich.console import Console
         from rich.progress import track
@@ -45,10 +41,10 @@ class OnePassSweeper(BasicSweeper):
 
         assert self.config is not None and self.hydra_context is not None
         console = Console(highlight=False)
-        planned = plan.plan(
-            self.hydra_context.config_loader, self.config, jobs, partial(track, description="planning", console=console)
-        )
-        left = [run.overrides for run in planned if state(folder / run.folder, run.identity) != "done"]
+        loader, shown = self.hydra_context.config_loader, partial(track, description="planning", console=console)
+        jobs = plan.all_jobs(loader, self.config)
+        planned = plan.plan(loader, self.config, jobs, progress=shown)
+        left = [list(run.overrides) for run in planned if state(run.folder, run.identity) != "done"]
         chosen = self.config.hydra.runtime.choices.get("experiment")
         plan.write(folder, planned, chosen or " ".join(self.config.hydra.overrides.task))
         console.print(f"{len(jobs):,} runs, {len(jobs) - len(left):,} of them finished")

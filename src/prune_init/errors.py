@@ -43,12 +43,6 @@ def fits(model: object, key: str, value: object, hint: Callable[[str], str] = la
         raise InputError(key, value, f"{type(model).__name__} cannot be run on it: {why}{hint(why)}") from error
 
 
-def check_whole(key: str, value: object, *, least: int, most: int | None = None) -> None:
-    """Refuse what is no whole number, or lies outside."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        raise InputError(key, value, f"allowed: whole numbers from {least}" + (f" to {most}" if most else ""))
-
-
 def one_of(value: object, choices: Iterable[str]) -> str:
     """What to say of a name that is none of `choices`: the nearest one first, then all of them."""
     names = sorted(choices)

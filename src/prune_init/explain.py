@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -14,6 +15,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune_init.errors import InputError, one_of
@@ -36,53 +38,75 @@ def one_line(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, InputError):
             return str(cause)
-        group, _, name = str(getattr(cause, "missing_cfg_file", "")).rpartition("/")
-        if isinstance(cause, MissingConfigException) and (group or cause.options is not None):
-            options = _choices(group) if cause.options is None else cause.options  # of a list, Hydra does not look
-            return f"{group}={name}: {one_of(name, options)}"
+        if isinstance(cause, MissingConfigException) and "/" in str(cause.missing_cfg_file):
+            group, _, name = str(cause.missing_cfg_file).rpartition("/")
+            return f"{group}={name}: {one_of(name, cause.options or _choices(group))}"
         if isinstance(cause, OverrideParseException):
             why = str(cause.message).splitlines()[0]
             return f"{cause.override}: cannot be read ({why}); allowed: KEY=VALUE, with lists as KEY=[A,B]"
         if isinstance(cause, MissingMandatoryValue) and cause.full_key:
             return f"{cause.full_key}=???: has no default; must be given"
-        if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(error, ConfigCompositionException):
-            allowed = [str(key) for key in cause.parent_node] if cause.parent_node is not None else []
-            if str(cause.full_key) == f"callbacks.{cause.key}":
-                return f"{cause.full_key}: is none of those chosen; {one_of(cause.key, allowed)}; see callbacks=NAME"
-            return f"{_as_given(str(cause.full_key))}: unknown key{_of_choice(cause)}; {one_of(cause.key, allowed)}"
+        if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+            if isinstance(error, ConfigCompositionException):
+                return _unknown(cause)
+            if isinstance(error, OmegaConfBaseException):
+                return f"{cause.full_key}: is missing; must be given"
     if isinstance(error, InstantiationException):
         return refusal(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)) or _raised_by_hydra(error):
+        return _with_argument(error)
     if type(error).__name__ == "MisconfigurationException":  # Lightning, of its own arguments
         return " ".join(str(error).split())
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        given = next((a for a in sys.argv[1:] if a.startswith("=") or _names_no_choice(a)), "")  # Hydra does not say
-        return f"{given}: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
-    # Of its own options Hydra says in its own way what is wrong.
-    if isinstance(error, (ValueError, UserWarning)) and _raised_by_hydra(error):
-        return " ".join(str(error).split())
-    missing = next((cause for cause in chain if isinstance(cause, (ConfigAttributeError, ConfigKeyError))), None)
-    if missing is not None and isinstance(error, OmegaConfBaseException):
-        return f"{missing.full_key}: is missing; must be given"
-    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
-        return f"{' '.join(str(error).split())}: {str(error.__cause__).splitlines()[0]}"
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return " ".join(str(error).split())
     return None
+
+
+def _unknown(error: ConfigAttributeError | ConfigKeyError) -> str:
+    """A key that nothing has: where the configuration has keys of that name, else the nearest one beside it."""
+    full, parent, name = str(error.full_key), error.parent_node, str(error.key)
+    given = next((a for a in _typed() if f"{_key(a)}.".startswith(f"{full}.")), full)
+    if parent is None:
+        return f"{given}: unknown key"
+    group, whole = full.partition(".")[0], OmegaConf.to_container(parent._get_root())
+    of = f" of {group}={parent.get('name')}" if "." in full and "name" in parent else ""
+    places = [place for place in _places(whole, name) if not place.startswith("hydra.")]
+    meant = f"did you mean {' or '.join(places)}? " if places else ""
+    beside = "allowed: " + ", ".join(sorted(map(str, parent))) if places else one_of(name, map(str, parent))
+    return f"{given}: unknown key{of}; {meant}{beside}" + (
+        "; see callbacks=NAME" if full == f"callbacks.{name}" else ""
+    )
+
+
+def _places(tree: Any, name: str, below: str = "") -> Iterator[str]:
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if key == name:
+            yield f"{below}{key}"
+        yield from _places(value, name, f"{below}{key}.")
+
+
+def _with_argument(error: BaseException) -> str:
+    """What Hydra says, after the argument that it speaks of."""
+    text = " ".join(str(error).split())
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        text += f": {str(error.__cause__).splitlines()[0]}"
+    given = next((a for a in _typed() if "=" in a and (a in text or f"'{_key(a)}'" in text)), "")
+    if text.startswith("Ambiguous value for argument") or "requires --multirun" in text:
+        text = "a sweep needs -m; a list is KEY=[A,B]"
+    if text.startswith("Config group override must be"):  # it does not say which
+        given = next((a for a in _typed() if a.startswith("=") or (_choices(_key(a)) and _names_nothing(a))), "")
+        text = "allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
+    return f"{given}: {text}" if given else text
 
 
 def refusal(error: InstantiationException) -> str | None:
     """Why a `_target_` could not be called; None if something else than its arguments is wrong."""
     cause = error.__cause__
-    if isinstance(cause, InputError):
-        return str(cause)
-    if isinstance(cause, ImportError) and str(error).startswith("Error in call"):  # it was told to import something
+    called = str(error).startswith("Error in call")  # else its module could not be imported
+    if isinstance(cause, (InputError, TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
         return " ".join(str(cause).split())
-    if (broken := _broken_import(error)) is not None:
-        return broken
-    if isinstance(cause, (TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
+    if isinstance(cause, ImportError) and called:
         return " ".join(str(cause).split())
     if isinstance(cause, (ImportError, InstantiationException, type(None))):
-        return str(error).splitlines()[0].split(", set env var")[0]
+        return _broken_import(error) or str(error).splitlines()[0].split(", set env var")[0]
     return None
 
 
@@ -105,12 +129,11 @@ def _broken_import(error: InstantiationException) -> str | None:
     """What a module of the user raised while it was imported; None if the module is not there, or is in order."""
     origin = error.__cause__.__cause__ if isinstance(error.__cause__, ImportError) else None
     target = str(error).partition("'")[2].partition("'")[0]
-    if origin is None or isinstance(origin, AttributeError):
+    absent = isinstance(origin, ModuleNotFoundError) and f"{target}.".startswith(f"{origin.name}.")
+    if origin is None or absent or isinstance(origin, AttributeError):
         return None
-    if isinstance(origin, ModuleNotFoundError) and f"{target}.".startswith(f"{origin.name}."):
-        return None
-    frames = [f for f in traceback.extract_tb(origin.__traceback__) if not f.filename.startswith("<frozen ")]
-    file, line, what = frames[-1].filename, frames[-1].lineno, " ".join(str(origin).split())
+    frame = [f for f in traceback.extract_tb(origin.__traceback__) if not f.filename.startswith("<frozen ")][-1]
+    file, line, what = frame.filename, frame.lineno, " ".join(str(origin).split())
     if isinstance(origin, SyntaxError):
         file, line, what = origin.filename or file, origin.lineno, origin.msg
     return f"importing {target} fails: {type(origin).__name__}: {what} ({file}, line {line})"
@@ -118,9 +141,17 @@ def _broken_import(error: InstantiationException) -> str | None:
 
 def refused(key: str, value: object, why: str) -> InputError:
     """An error of the settings at or below `key`, named as the command line gave them, else `key=value`."""
-    given = " ".join(a for a in map(as_typed, sys.argv[1:]) if f"{a.lstrip('+~').split('=')[0]}.".startswith(f"{key}."))
+    given = " ".join(a for a in _typed() if f"{_key(a)}.".startswith(f"{key}."))
     name, _, setting = (given or f"{key}={value}").partition("=")
     return InputError(name, setting, why)
+
+
+def _typed() -> list[str]:
+    return [as_typed(argument) for argument in sys.argv[1:]]
+
+
+def _key(argument: str) -> str:
+    return argument.lstrip("+~").partition("=")[0]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -130,8 +161,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
+    """Of its own options it says in its own way what is wrong."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).startswith("hydra.")
+    return isinstance(error, (ValueError, UserWarning)) and str(frame.f_globals.get("__name__")).startswith("hydra.")
 
 
 def _choices(group: str) -> list[str]:
@@ -139,19 +171,6 @@ def _choices(group: str) -> list[str]:
     return [file.name.removesuffix(".yaml") for file in folder.iterdir()] if group and folder.is_dir() else []
 
 
-def _names_no_choice(argument: str) -> bool:
-    """Whether it is of a group, but with a value that is no name."""
-    group, _, value = argument.lstrip("+~").partition("=")
-    return value == "null" or (value[:1] not in "[_" and not value[:1].isalpha() and bool(_choices(group)))
-
-
-def _as_given(key: str) -> str:
-    return next((a for a in map(as_typed, sys.argv[1:]) if a.lstrip("+~").split("=")[0] == key), key)
-
-
-def _of_choice(error: ConfigAttributeError | ConfigKeyError) -> str:
-    """Which of several choices has no such key."""
-    group, _, below = str(error.full_key).partition(".")
-    swept = any(a.startswith(f"{group}=") and "," in a for a in sys.argv[1:])
-    name = error.parent_node.get("name") if swept and "." not in below and error.parent_node is not None else None
-    return f" of {group}={name}" if name else ""
+def _names_nothing(argument: str) -> bool:
+    value = argument.partition("=")[2]
+    return value == "null" or (value[:1] not in "[_" and not value[:1].isalpha())

@@ -17,10 +17,9 @@ class PackedLocalLauncher(Launcher):
     """
 
     def __init__(self, workers: int | None) -> None:
-        from prune_init.errors import check_whole
+        from prune_init.allowed import whole
 
-        if workers is not None:
-            check_whole("hydra.launcher.workers", workers, least=1)
+        whole(1).or_null().check("hydra.launcher.workers", workers)
         self.workers = workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

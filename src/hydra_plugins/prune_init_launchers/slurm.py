@@ -12,7 +12,7 @@ except ImportError:
     from hydra_plugins.prune_init_launchers._missing import Missing as Stock
 
 if TYPE_CHECKING:
-    from prune_init.launching.planned import Planned
+    from prune_init.launching.plan import Planned
     from prune_init.launching.submission import Job
 
 
@@ -66,11 +66,11 @@ class PackedSlurmLauncher(SlurmLauncher):
     choice = "packed_slurm"
 
     def __init__(self, runs_per_job: int, concurrent_runs: int, **params: Any) -> None:
-        from prune_init.errors import check_whole
+        from prune_init.allowed import whole
 
         super().__init__(**params)
-        check_whole("hydra.launcher.runs_per_job", runs_per_job, least=1)
-        check_whole("hydra.launcher.concurrent_runs", concurrent_runs, least=1)
+        whole(1).check("hydra.launcher.runs_per_job", runs_per_job)
+        whole(1).check("hydra.launcher.concurrent_runs", concurrent_runs)
         self._size, self._concurrent = runs_per_job, concurrent_runs
 
     def jobs(self, runs: "list[Planned]") -> "list[Job]":

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from prune_init.errors import InputError
-from prune_init.launching.plan import Composer, plan
+from prune_init.launching.plan import Planner, all_jobs, plan
 from prune_init.record import kinds, results, settings
 
 
@@ -35,12 +33,7 @@ def sweep(arguments: Sequence[str]) -> tuple[ConfigLoader, DictConfig, list[list
     """
     loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
-    for override in parsed:
-        if override.key_or_group == "experiment" and override.is_sweep_override():
-            raise InputError("experiment", str(override.input_line).partition("=")[2], "allowed: one at a time")
-    return loader, config, BasicSweeper.split_arguments(parsed, None)[0]
+    return loader, config, all_jobs(loader, config)
 
 
 def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[Cell]:
@@ -49,18 +42,17 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
     Raises:
         InputError: a job cannot work.
     """
-    compose, known = Composer(loader, config), dict[tuple[str, ...], dict[str, Any]]()
+    planner, known = Planner.of(loader, config), kinds.Known()
     found: dict[str, Cell] = {}
     for number, run in enumerate(plan(loader, config, jobs)):
-        cfg = compose(run.overrides, number)
+        cfg = planner.compose(run.overrides, number)
         kinds.check(cfg, loader, known)
         if cfg.trainer.devices not in (1, "auto"):
             raise InputError("trainer.devices", cfg.trainer.devices, "allowed: 1; what a run takes on one is estimated")
         name = settings.name(cfg, run.identity).rpartition("-")[0].replace(f"-s{cfg.seed}", "", 1)
-        folder = Path(config.hydra.sweep.dir) / run.folder
-        cell = found.setdefault(_without_seed(cfg), Cell(name, run.overrides, [], []))
-        cell.folders.append(folder)
-        if (record := results.read(folder, run.identity)) is not None:
+        cell = found.setdefault(_without_seed(cfg), Cell(name, list(run.overrides), [], []))
+        cell.folders.append(run.folder)
+        if (record := results.read(run.folder, run.identity)) is not None:
             took = record.seconds  # its total is that of the last attempt
             cell.done.append((took.setup + took.scoring + took.training) / 3600)
     return list(found.values())

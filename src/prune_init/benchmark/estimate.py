@@ -28,7 +28,7 @@ from prune_init.benchmark.cells import Cell, cells, sweep
 from prune_init.errors import InputError
 from prune_init.explain import one_line
 from prune_init.files import whole as written
-from prune_init.launching.plan import Composer
+from prune_init.launching.plan import Planner
 
 STEPS = 20
 
@@ -37,7 +37,7 @@ def estimates(loader: ConfigLoader, config: DictConfig, found: list[Cell], steps
     """One row for each cell, as it is timed; finished cells have been timed by their runs."""
     from prune_init.benchmark import stand_in, timing  # Lightning: seconds that a typing error should not wait for
 
-    compose = Composer(loader, config)
+    planner = Planner.of(loader, config)
     sources: dict[str, stand_in.Source] = {}
     timings: dict[str, timing.Timing] = {}
     for number, cell in enumerate(found):
@@ -46,7 +46,7 @@ def estimates(loader: ConfigLoader, config: DictConfig, found: list[Cell], steps
         if done == runs:
             yield row | {"hours": sum(cell.done) / done, "left": 0.0}
             continue
-        cfg = compose(cell.overrides, number)
+        cfg = planner.compose(cell.overrides, number)
         data, same = str(cfg.dataset), timing.same(cfg)
         if data not in sources:
             sources = {data: stand_in.source(cfg)}  # one at a time: they fill memory
@@ -90,8 +90,6 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
     with initialize_config_module("prune_init.conf", version_base="1.3"):
         loader, config, jobs = sweep(arguments.overrides)
         found = cells(loader, config, jobs)
-        if not found:
-            raise InputError("overrides", " ".join(arguments.overrides), "give no run; allowed: at least one")
         from prune_init.benchmark.speed.machine import machine
 
         load = os.getloadavg()[0]  # before we add to it

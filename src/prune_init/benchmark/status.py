@@ -56,11 +56,10 @@ def progress(results: Path) -> Progress:
     for title, runs in [*planned, *([plan.Sweep("runs outside of sweeps", alone)] if alone else [])]:
         counts = Counter[str]()
         for run in runs:
-            folder = results / run.folder
-            state, failure = _look(folder, run.identity)
+            state, failure = _look(run.folder, run.identity)
             counts[state] += 1
             if failure is not None:
-                failures[folder] = failure
+                failures[run.folder] = failure
         told.append((title, counts))
     return Progress(told, list(failures.values()))
 
@@ -84,7 +83,7 @@ def _begun(results: Path) -> Iterator[plan.Planned]:
     """All runs that left a word, whatever planned them."""
     for folder, _ in run_folders(results):
         told = run_status.read(folder) or _result(folder)
-        yield plan.Planned(folder.relative_to(results).as_posix(), told.identity if told else "", [])
+        yield plan.Planned(folder, told.identity if told else "")
 
 
 def _result(folder: Path) -> RunRecord | None:

@@ -1,6 +1,5 @@
 """Small trials of what a configuration names, without data and memory: what cannot work shows before a run begins."""
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,114 +7,101 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from prune_init.command import building
 from prune_init.command.building import build, chosen
-from prune_init.errors import InputError, check_whole, first_line
+from prune_init.errors import InputError, first_line
 from prune_init.explain import refusal, refused
 from prune_init.pruning.schedule import densities
 from prune_init.record import given_masks
 
 
 def network(config: DictConfig) -> None:
-    """Build the network without memory, send one batch of shapes through it, and look for what is to be pruned."""
+    """Build the network, send one batch through it, and look for what is to be pruned.
+
+    Without memory at first. Where that fails, real numbers tell whether the network is wrong or needs their values.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            _network(config)
+    except Exception:
+        _network(config)
+
+
+def _network(config: DictConfig) -> None:
     import torch
 
     from prune_init.pruning.weights import prunable
 
-    bare = OmegaConf.masked_copy(config, ["architecture", "dataset"])
-    with torch.device("meta"):
-        net = build(bare.architecture)
-        weights = prunable(net, **chosen(config))
-        if config.masks:
-            given_masks.check_fit(config.masks, weights)
-        images = torch.empty(2, *bare.dataset.input_shape)
-        try:
-            outputs = net(images)
-        except NotImplementedError:
-            return  # an operation without a shape rule: the run itself will tell
-        except (RuntimeError, ValueError) as error:
-            shape = "x".join(map(str, bare.dataset.input_shape))
-            reason = f"cannot take images of {shape} ({first_line(error)}); choose another data set or network"
-            raise InputError("architecture", bare.architecture.name, reason) from None
-    if getattr(outputs, "shape", None) != (2, bare.dataset.num_classes):
+    net, name = build(config.architecture), config.architecture.name
+    weights = prunable(net, **chosen(config))
+    if config.masks:
+        given_masks.check_fit(config.masks, weights)
+    try:
+        outputs = net(torch.zeros(2, *config.dataset.input_shape))
+    except (RuntimeError, ValueError) as error:
+        shape = "x".join(map(str, config.dataset.input_shape))
+        reason = f"cannot take images of {shape} ({first_line(error)}); choose another data set or network"
+        raise InputError("architecture", name, reason) from None
+    if getattr(outputs, "shape", None) != (2, config.dataset.num_classes):
         found = getattr(outputs, "shape", [type(outputs).__name__])[-1]
-        reason = f"gives {found} outputs for {bare.dataset.num_classes} classes; allowed: one per class"
-        raise InputError("architecture", bare.architecture.name, reason)
+        reason = f"gives {found} outputs for {config.dataset.num_classes} classes; allowed: one per class"
+        raise InputError("architecture", name, reason)
 
 
 def optimizer(config: DictConfig) -> None:
     """Build optimiser and schedule on one parameter: wrong values show here rather than after scoring."""
     import torch
 
-    def attempt(key: str, act: Callable[[], Any]) -> Any:
-        target = config.recipe[key]._target_
-        try:
-            return act()
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise refused(f"recipe.{key}", target, f"{target} refuses it ({error})") from None
-        except InstantiationException as error:
-            raise refused(f"recipe.{key}", target, refusal(error) or str(error)) from None
-
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = attempt("optimizer", lambda: instantiate(config.recipe.optimizer)([weight]))
+    weight, recipe = torch.nn.Parameter(torch.zeros(1)), config.recipe
+    with _blamed("recipe.optimizer", recipe.optimizer._target_):
+        optimizer = instantiate(recipe.optimizer)([weight])
+        optimizer.step()
     scales_itself = getattr(optimizer, "_step_supports_amp_scaling", False)  # Lightning asks so, after pruning
-    if config.precision == "16-mixed" and config.recipe.gradient_clip is not None and scales_itself:
+    if config.precision == "16-mixed" and recipe.gradient_clip is not None and scales_itself:
         why = "precision=16-mixed cannot clip gradients (recipe.gradient_clip) with it; allowed: false"
         raise InputError("recipe.optimizer.fused", "true", why)
-    if config.recipe.scheduler is None:
-        return
-    scheduler = attempt("scheduler", lambda: instantiate(config.recipe.scheduler)(optimizer))
-    attempt("optimizer", optimizer.step)
-    attempt("scheduler", scheduler.step)
+    if recipe.scheduler is not None:
+        with _blamed("recipe.scheduler", recipe.scheduler._target_):
+            scheduler = instantiate(recipe.scheduler)(optimizer)
+            optimizer.step()
+            scheduler.step()
 
 
 def scorer(config: DictConfig) -> None:
-    """Build the scorer and compare its settings with the types that its class declares."""
+    """Build the scorer, which judges its own settings."""
     from prune_init.pruning.checks import check_dtype
 
-    scorer = build(OmegaConf.masked_copy(config, ["scorer"]).scorer)
-    dtype = getattr(scorer, "dtype", None)
-    with _named("scorer.dtype", dtype):
+    dtype = getattr(build(config.scorer), "dtype", None)
+    with _blamed("scorer.dtype", dtype):
         check_dtype(dtype)
-    for field in dataclasses.fields(scorer) if dataclasses.is_dataclass(scorer) else ():
-        value = getattr(scorer, field.name)
-        allowed = {int: "a whole number", float: "a number", bool: "true, false"}.get(field.type)  # type: ignore[arg-type]
-        fits = type(value) in ((int, float) if field.type is float else (field.type,))
-        if allowed is not None and not fits:
-            raise InputError(f"scorer.{field.name}", value, f"allowed: {allowed}")
 
 
 def functions(config: DictConfig) -> None:
     """Functions with some arguments filled in only show when they are called whether they take them."""
-    schedule = building.schedule(OmegaConf.masked_copy(config, ["schedule"]).schedule)
-    iterations = config.iterations or config.scorer.get("iterations", 1)
-    check_whole("scorer.iterations", iterations, least=1)
-    with _named("schedule", config.schedule.name):
-        densities(schedule, 1 - config.sparsity, iterations)
-    ablation = OmegaConf.masked_copy(config, ["ablation"]).ablation
+    schedule = building.schedule(config.schedule)
+    with _blamed("schedule", config.schedule.name):
+        densities(schedule, 1 - config.sparsity, config.iterations or config.scorer.get("iterations", 1))
+    ablation = config.ablation
     if "_target_" in ablation:
-        made = build(ablation)
-        try:
-            inspect.signature(made)
-        except ValueError as error:
-            raise refused("ablation", ablation.name, str(error)) from None
+        with _blamed("ablation", ablation.name):
+            inspect.signature(build(ablation))
 
 
 def loss(config: DictConfig) -> None:
     """Call it on outputs of as many classes as there are."""
     import torch
 
-    classes, name = config.dataset.num_classes, config.loss.name
-    made = build(OmegaConf.masked_copy(config, ["loss"]).loss)
-    try:
+    classes = config.dataset.num_classes
+    made = build(config.loss)
+    with _blamed("loss", config.loss.name, f"cannot take {classes} outputs and a label"):
         value = made(torch.zeros(2, classes), torch.tensor([0, classes - 1]))
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise refused("loss", name, f"cannot take {classes} outputs and a label ({first_line(error)})") from None
-    if not isinstance(value, torch.Tensor) or value.shape != ():
-        found = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise refused("loss", name, f"gives {found}; allowed: the mean over the batch, one number")
+        if not isinstance(value, torch.Tensor) or value.shape != ():
+            found = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise InputError("loss", config.loss.name, f"gives {found}; allowed: the mean over the batch, one number")
 
 
 def callbacks(config: DictConfig) -> None:
@@ -123,20 +109,24 @@ def callbacks(config: DictConfig) -> None:
     if config.callbacks:
         from prune_init.training.callbacks import check
 
-        for name, choice in OmegaConf.masked_copy(config, ["callbacks", "recipe"]).callbacks.items():
+        for name, choice in config.callbacks.items():
             check(f"callbacks.{name}", build(choice), epochs=config.recipe.epochs, dashboard=bool(config.logger))
 
 
 @contextmanager
-def _named(key: str, value: object) -> Iterator[None]:
-    """What the library refuses inside, told of the setting that it came from."""
+def _blamed(key: str, value: object, what: str = "") -> Iterator[None]:
+    """What fails inside is told of the setting that it came from."""
     try:
         yield
     except InputError as error:
         raise refused(key, value, str(error).partition(": ")[2]) from None
+    except InstantiationException as error:
+        raise refused(key, value, refusal(error) or str(error)) from None
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, IndexError) as error:
+        raise refused(key, value, f"{what or f'{value} refuses it'} ({first_line(error)})") from None
 
 
-TRIALS: dict[Callable[[DictConfig], None], list[str]] = {
+TRIALS: dict[Callable[[DictConfig], Any], list[str]] = {
     optimizer: ["recipe", "precision"],
     scorer: ["scorer"],
     functions: ["schedule", "scorer", "iterations", "ablation"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_init.errors import InputError
-from prune_init.launching.planned import Planned
+from prune_init.launching.plan import Planned
 from prune_init.launching.preemption import Preemption
 from prune_init.launching.report import to_do
 from prune_init.launching.submission import Job

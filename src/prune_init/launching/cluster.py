@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from prune_init.errors import InputError
 from prune_init.launching.lock import locked
-from prune_init.launching.planned import Planned, plan
+from prune_init.launching.plan import Planned, plan
 from prune_init.launching.queue import active, job_name
 from prune_init.launching.report import Bar, returns, to_do
 from prune_init.launching.submission import Job, submit

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from prune_init.host import cores
 from prune_init.launching.lock import locked
-from prune_init.launching.planned import Planned, plan
+from prune_init.launching.plan import Planned, plan
 from prune_init.launching.report import Bar, outcome, returns, summary, to_do
 from prune_init.launching.workers import ended, visible_gpus
 

@@ -1,12 +1,15 @@
-"""The runs of a sweep: found in seconds rather than by composing each, and written down so that the missing show."""
+"""The runs of a sweep: composed and checked once for all who ask, and written down so that the missing show."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
@@ -14,18 +17,48 @@ from omegaconf import DictConfig, Node, OmegaConf, open_dict
 
 from prune_init.errors import InputError
 from prune_init.files import whole
-from prune_init.record import limits, settings
+from prune_init.record import schema, settings
+from prune_init.record.kinds import typed
 
 SCHEMA = 1
 FOLDER = ".sweeps"
+OURS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
+"""Options of the sweep, which its runs do not get."""
 
 
-class Planned(NamedTuple):
-    """One run of a sweep."""
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep: plain values, so that it can be sent to another machine.
 
-    folder: str  # below the sweep's folder
+    Args:
+        folder: where it goes.
+        identity: what its result.json must say it is.
+        overrides: what was asked for, without the options that all runs share.
+        number: its place in the sweep.
+        name: the overrides that tell it from the others.
+        arguments: of `python -m prune_init`.
+        devices: how many it computes on; None if that is not a number.
+        nodes: on how many machines.
+        more: overrides that the launcher adds: a checkpoint to resume from.
+    """
+
+    folder: Path
     identity: str
-    overrides: list[str]
+    overrides: tuple[str, ...] = ()
+    number: int = 0
+    name: str = ""
+    arguments: tuple[str, ...] = ()
+    devices: int | None = 1
+    nodes: int = 1
+    more: tuple[str, ...] = ()
+
+    def tidy(self) -> None:
+        """Of a finished run: remove last.ckpt, unless it was asked for."""
+        if self.more:
+            (self.folder / "last.ckpt").unlink(missing_ok=True)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Sweep(NamedTuple):
@@ -35,53 +68,91 @@ class Sweep(NamedTuple):
     runs: list[Planned]
 
 
+def overrides(config: DictConfig) -> list[str]:
+    """What a sweep sets: the values of its preset, then those of the command line, which come after them."""
+    swept = config.hydra.sweeper.get("params") or {}
+    return [*(f"{key}={value}" for key, value in swept.items()), *typed(config, "task")]
+
+
+def all_jobs(loader: ConfigLoader, config: DictConfig) -> list[list[str]]:
+    """The overrides of each run: all combinations.
+
+    Raises:
+        InputError: a key has no value, or there are several presets.
+    """
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides(config))
+    for override in parsed:
+        if not override.is_sweep_override():
+            continue
+        key, given = override.get_key_element(), str(override.input_line).partition("=")[2]
+        if key == "experiment":
+            raise InputError(key, given, "allowed: one at a time; most are sweeps themselves")
+        try:
+            some = any(True for _ in override.sweep_string_iterator())
+        except ValueError as error:
+            raise InputError(key, given, f"cannot be read ({error})") from None
+        if not some:
+            raise InputError(key, given, "gives no value; allowed: at least one")
+    jobs: list[list[str]] = BasicSweeper.split_arguments(parsed, None)[0]
+    return jobs
+
+
 def plan(
     loader: ConfigLoader,
     config: DictConfig,
     jobs: Sequence[Sequence[str]],
+    first: int = 0,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> list[Planned]:
-    """Folder and identity of every job, in the order of `jobs`; each is checked on the way.
+    """The run of each job, checked; those that were planned before are known.
 
     Args:
         loader: Hydra's, from its context or `GlobalHydra`.
         config: the sweep's own configuration, with `hydra`.
         jobs: the overrides of each run, e.g. `["scorer=snip", "seed=1"]`.
+        first: number of the first.
         progress: wraps the jobs, to show how far it is.
 
     Raises:
         InputError: a job has values that cannot work, or two jobs are one run.
         hydra.errors.HydraException: a job cannot be composed.
     """
-    compose, results = Composer(loader, config), Path(config.hydra.sweep.dir)
-    planned: dict[str, Planned] = {}
-    for number, job in enumerate(progress(jobs)):
-        cfg = compose(job, number)
-        limits.check(cfg)
-        identity = settings.identity(cfg)
-        folder = settings.folder(results, cfg, identity) if _in_own_place(cfg) else str(cfg.hydra.sweep.subdir)
-        run = Planned(folder, identity, list(job))
-        first = planned.setdefault(folder, run)
-        if first is not run:
-            both = f"{' '.join(first.overrides)}; {' '.join(job)}"
-            raise InputError("hydra.sweep.subdir", folder, f"two runs would share it: {both}")
-    return list(planned.values())
+    planner = Planner.of(loader, config)
+    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    runs: dict[Path, Planned] = {}
+    for number, job in enumerate(progress(jobs), first):
+        run = planner.run(tuple(job), number, common)
+        other = runs.setdefault(run.folder, run)
+        if other is not run:
+            both = f"{' '.join(other.overrides)}; {' '.join(job)}"
+            raise InputError("hydra.sweep.subdir", run.folder.name, f"two runs would share it: {both}")
+    return list(runs.values())
 
 
-class Composer:
+class Planner:
     """Composes jobs of a sweep, Hydra's 0.1 to 0.2 s only once per combination of group choices.
 
     Plain values such as `seed=1` are set afterwards, which is what Hydra does with them as well; so a configuration
     serves only jobs that set the same keys, and no value of one job is left in another.
     """
 
+    _last: "Planner | None" = None
+
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
         self._loader, self._config = loader, config
         self._parse = cache(OverridesParser.create(config_loader=loader).parse_override)
         self._quick = cache(self._is_plain_value)
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._runs: dict[tuple[str, ...], Planned] = {}
 
-    def __call__(self, job: Sequence[str], number: int) -> DictConfig:
+    @classmethod
+    def of(cls, loader: ConfigLoader, config: DictConfig) -> "Planner":
+        """That of this sweep: its checks, its sweeper and its launcher, which Hydra calls in turn, share one."""
+        if cls._last is None or (cls._last._loader, id(cls._last._config)) != (loader, id(config)):
+            cls._last = cls(loader, config)
+        return cls._last
+
+    def compose(self, job: Sequence[str], number: int) -> DictConfig:
         """The configuration of one job, good until the next call."""
         kind = tuple(self._parse(o).key_or_group if self._quick(o) else o for o in job)
         if kind not in self._composed:
@@ -95,6 +166,47 @@ class Composer:
             parsed = self._parse(override)
             OmegaConf.update(cfg, parsed.key_or_group, parsed.value())
         return cfg
+
+    def samples(self) -> Iterator[DictConfig]:
+        """The first job, and those by which each further value comes in: every value, not all combinations."""
+        seen: set[str] = set()
+        for number, job in enumerate(all_jobs(self._loader, self._config)):
+            if number == 0 or not seen.issuperset(job):
+                seen.update(job)
+                yield self.compose(job, number)
+
+    def run(self, job: tuple[str, ...], number: int, common: set[str]) -> Planned:
+        """The run of a job, which is what it was when it was first asked for."""
+        if job not in self._runs:
+            cfg = self.compose(job, number)
+            schema.check(cfg)
+            identity = settings.identity(cfg)
+            results = Path(self._config.hydra.sweep.dir)
+            folder = settings.folder(results, cfg, identity) if _in_own_place(cfg) else str(cfg.hydra.sweep.subdir)
+            more = () if any(_key(override) == "checkpoint" for override in job) else ("checkpoint=true",)
+            self._runs[job] = Planned(
+                folder=(results / folder).absolute(),
+                identity=identity,
+                overrides=job,
+                number=number,
+                name=" ".join(override for override in job if override not in common),
+                arguments=(*self._shared, *job, *more),
+                devices=cfg.trainer.devices if isinstance(cfg.trainer.devices, int) else None,
+                nodes=cfg.trainer.get("num_nodes") or 1,
+                more=more,
+            )
+        return self._runs[job]
+
+    @cached_property
+    def _shared(self) -> list[str]:
+        """Where the configuration comes from, if the command line said so, and the options that all runs get."""
+        hydra = self._config.hydra
+        sources = {source.provider: source for source in hydra.runtime.config_sources}
+        found = ["--config-name", str(hydra.job.config_name)]
+        for option, provider in {"--config-path": "main", "--config-dir": "command-line"}.items():
+            if provider in sources and sources[provider].schema == "file":
+                found += [option, str(Path(sources[provider].path).absolute())]
+        return found + [option for option in typed(self._config, "hydra") if not _key(option).startswith(OURS)]
 
     def _is_plain_value(self, override: str) -> bool:
         """Whether `override` is `key=value`, where the key is no group and the value has no parts."""
@@ -113,16 +225,24 @@ def _in_own_place(cfg: DictConfig) -> bool:
     return isinstance(node, Node) and node._value() == "${run_name:}"
 
 
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
 def write(results: Path, planned: Sequence[Planned], title: str) -> Path:
     """Write the plan below the folder `results`; the same sweep typed again writes the same file.
 
     Each line is one run, after a line with the schema and the title; sweeps that share runs do no harm.
     """
-    everything = hashlib.sha256("".join(sorted(run.folder + run.identity for run in planned)).encode()).hexdigest()
+    top = results.absolute()
+    runs = [
+        {"folder": os.path.relpath(r.folder, top), "identity": r.identity, "overrides": r.overrides} for r in planned
+    ]
+    everything = hashlib.sha256("".join(sorted(f"{r['folder']}{r['identity']}" for r in runs)).encode()).hexdigest()
     path = results / FOLDER / f"{everything[:8]}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial, partial.open("w") as file:
-        for line in ({"schema": SCHEMA, "title": title}, *(run._asdict() for run in planned)):
+        for line in ({"schema": SCHEMA, "title": title}, *runs):
             file.write(json.dumps(line) + "\n")
     return path
 
@@ -139,7 +259,8 @@ def read(results: Path) -> list[Sweep]:
             head, *lines = (json.loads(line) for line in path.read_text().splitlines())
             if head["schema"] != SCHEMA:
                 raise ValueError(f"is of schema {head['schema']}, not {SCHEMA}")
-            sweeps.append(Sweep(head["title"], [Planned(**line) for line in lines]))
+            runs = [Planned(results / run["folder"], run["identity"], tuple(run["overrides"])) for run in lines]
+            sweeps.append(Sweep(head["title"], runs))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError("results", path, f"is no plan of a sweep ({error}); move it away") from None
     return sweeps

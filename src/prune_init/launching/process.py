@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_init.errors import InputError
-from prune_init.launching.planned import Planned
+from prune_init.launching.plan import Planned
 from prune_init.record import status as run_status
 
 LOG = "output.log"

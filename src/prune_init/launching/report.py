@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from prune_init.launching.planned import Planned
+from prune_init.launching.plan import Planned
 from prune_init.launching.process import LOG
 from prune_init.record import results
 from prune_init.record import status as run_status

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_init.errors import InputError
-from prune_init.launching.planned import Planned
+from prune_init.launching.plan import Planned
 from prune_init.launching.queue import max_array_size
 
 FOR_EVERY_EXECUTOR = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 
 from prune_init.host import cores
-from prune_init.launching.planned import Planned
+from prune_init.launching.plan import Planned
 from prune_init.launching.process import Process, start
 
 POLL = 0.2

@@ -2,14 +2,14 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
 from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prune_init.errors import InputError, one_of
+from prune_init.allowed import ITERATIONS, MODE, SCOPE, SPARSITY
+from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.sample import check_inputs
 from prune_init.pruning.schedule import Schedule
@@ -101,16 +101,12 @@ def settings_of(
         raise InputError(
             "scorer", scorer, "allowed: a name that prune_init.scorers() lists, or a function of a ScoredNet"
         )
-    if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
-        raise InputError("sparsity", sparsity, "allowed: 0 <= sparsity < 1, the fraction of weights to remove")
     iterations = getattr(scorer, "iterations", 1) if iterations is None else iterations
-    if isinstance(iterations, bool) or not isinstance(iterations, Integral) or iterations < 1:
-        raise InputError("iterations", iterations, "allowed: whole numbers from 1")
-    if scope not in ("global", "layer"):
-        raise InputError("scope", scope, one_of(scope, ("global", "layer")))
     mode = getattr(scorer, "mode", "eval") if mode is None else mode
-    if mode not in ("train", "eval"):
-        raise InputError("mode", mode, one_of(mode, ("train", "eval")))
+    SPARSITY.check("sparsity", sparsity)
+    ITERATIONS.check("iterations", iterations)
+    SCOPE.check("scope", scope)
+    MODE.check("mode", mode)
     function = getattr(schedule, "func", schedule)  # of a partial; a repr would tell its place in memory
     label = schedule if isinstance(schedule, str) else getattr(function, "__name__", type(function).__name__)
     how = {"scorer": repr(scorer), "iterations": int(iterations), "schedule": label, "scope": scope, "mode": mode}

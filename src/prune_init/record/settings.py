@@ -68,7 +68,7 @@ LONGEST = 160
 
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
-    """The fraction removed: of `masks` or from `exponent`, if given, else `default`. Never fails: `limits` judges."""
+    """The fraction removed: of `masks` or from `exponent`, if given, else `default`. Never fails: `schema` judges."""
     if isinstance(path := _parent_.get("masks"), str):
         try:
             return given_masks.facts(path).sparsity

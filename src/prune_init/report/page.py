@@ -110,7 +110,7 @@ def _missing(folder: Path, runs: Sequence[FinishedRun]) -> int:
         planned = {run.folder for sweep in plan.read(folder) for run in sweep.runs}
     except InputError:
         return 0
-    return len(planned - {run.folder.relative_to(folder).as_posix() for run in runs})
+    return len(planned - {run.folder for run in runs})
 
 
 def _setup(runs: Sequence[FinishedRun]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prune_init.errors import check_whole
+from prune_init.allowed import whole
 from prune_init.pruning.masks import Tensors, total
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.structures import mapped, outputs
@@ -42,7 +42,7 @@ class NtkSap:
     def __post_init__(self) -> None:
         """Refuse an empty sample of noise."""
         for name, value in (("batches", self.batches), ("batch_size", self.batch_size)):
-            check_whole(f"scorer.{name}", value, least=1)
+            whole(1).check(f"scorer.{name}", value)
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|d/dm| of the masked net, 0 for pruned weights; needs `input_shape`."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from prune_init.errors import InputError, check_whole
+from prune_init.allowed import whole
+from prune_init.errors import InputError
 from prune_init.pruning.chance import reseed
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.sample import joined, picked, size
@@ -33,7 +34,7 @@ class ProsPr:
 
     def __post_init__(self) -> None:
         """Refuse a number of steps that is none."""
-        check_whole("scorer.steps", self.steps, least=0)
+        whole(0).check("scorer.steps", self.steps)
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """|w_0 dL_M/dw_0| of the masked net; needs `data`, at least one example more than steps."""

@@ -1,0 +1,159 @@
+"""The schema of the configuration: what each key may be, and which values go together.
+
+Keys that are not listed are of the kind that their defaults have: `kinds`.
+"""
+
+import math
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prune_init.allowed import ITERATIONS, MODE, SCOPE, SPARSITY, SWITCH, Allowed, number, whole, word
+from prune_init.errors import InputError, one_of
+from prune_init.host import compiler, on_processor
+from prune_init.record import given_masks
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and all(part.strip(".") for part in value.split("/"))
+
+
+def _are_patterns(value: object) -> bool:
+    return isinstance(value, str) or (OmegaConf.is_list(value) and all(isinstance(one, str) for one in value))  # type: ignore[attr-defined]
+
+
+def _are_devices(value: Any) -> bool:
+    """Their form; how many there are is seen where they are."""
+    listed = value.split(",") if isinstance(value, str) else value if OmegaConf.is_list(value) else ()
+    number = isinstance(value, int) and not isinstance(value, bool) and (value == -1 or value >= 1)
+    return number or value == "auto" or (len(listed) > 0 and all(str(one).isdecimal() for one in listed))
+
+
+NAME = Allowed("text that can name a folder below results", _is_name)
+PATTERNS = Allowed("patterns of weight names, or null", _are_patterns, null=True)
+
+SCHEMA = {
+    "masks": Allowed("a file of masks, or null", lambda value: isinstance(value, str) and bool(value), null=True),
+    "exponent": number("0 to 15, log10 of the compression ratio", lambda value: 0 <= value <= 15),
+    "sparsity": SPARSITY,
+    "target": word("nominal", "effective"),
+    "iterations": ITERATIONS.or_null(),
+    "scope": SCOPE,
+    "mode": MODE.or_null(),
+    "include": PATTERNS,
+    "exclude": PATTERNS,
+    "scorer.iterations": ITERATIONS,
+    "scorer.mode": MODE,
+    "scorer.examples_per_class": whole(1),
+    "sample.per_class": whole(0),
+    "sample.batch_size": whole(1),
+    "sample.augment": SWITCH,
+    "validation": whole(0),
+    "seed": whole(0, 2**32 - 1),
+    "precision": word("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
+    **dict.fromkeys(("tf32", "channels_last", "compile", "compact", "train", "checkpoint", "force"), SWITCH),
+    "results": Allowed("a folder", lambda value: isinstance(value, str) and bool(value)),
+    "weights": SWITCH.or_null(),
+    "export": word("pt2", "onnx").or_null(),
+    "dataset.name": NAME,
+    "architecture.name": NAME,
+    "scorer.name": NAME,
+    "schedule.counts": word("nearest", "published").or_null(),
+    "lifecycle.levels": whole(1),
+    "lifecycle.rewind_epoch": whole(0),
+    "recipe.epochs": whole(1),
+    "recipe.batch_size": whole(1),
+    "recipe.drop_last": SWITCH,
+    "recipe.gradient_clip": number("a norm above 0, or null for none", lambda value: value > 0).or_null(),
+    "logger.mode": Allowed(
+        "", {"online", "offline", "disabled", ""}.__contains__, True, ("online", "offline", "disabled")
+    ),
+    "logger.masks": SWITCH,
+    "trainer.accelerator": word("auto", "cpu", "cuda", "gpu", "mps", "tpu"),
+    "trainer.devices": Allowed("whole numbers from 1, -1 or auto for all, a list of devices", _are_devices),
+    "trainer.deterministic": Allowed("false, true, warn", lambda value: isinstance(value, bool) or value == "warn"),
+    "trainer.benchmark": Allowed("false, true, null", lambda value: isinstance(value, bool), null=True),
+    "trainer.check_val_every_n_epoch": whole(1),
+    "trainer.accumulate_grad_batches": whole(1),
+    "trainer.max_steps": Allowed("whole numbers from 1", lambda value: value == -1 or whole(1).fits(value)),
+}
+"""What each value may be, where there is such a key."""
+
+SET_BY = {
+    "max_epochs": "recipe.epochs",
+    "enable_checkpointing": "checkpoint",
+    "logger": "logger",
+    "callbacks": "callbacks",
+    **dict.fromkeys(("plugins", "default_root_dir", "num_sanity_val_steps"), "the run itself"),
+    **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), "the run itself"),
+}
+"""Arguments of Lightning's trainer that we give, and by which of our keys."""
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse values that cannot work, before anything is written.
+
+    Raises:
+        InputError: naming the key, the value and what is allowed.
+    """
+    for key, allowed in SCHEMA.items():
+        value = OmegaConf.select(cfg, key, default=...)
+        if value is not ... and not (key == "exponent" and OmegaConf.is_interpolation(cfg, key)):  # that of sparsity
+            allowed.check(key, value)
+        if key == "masks" and value:
+            given_masks.facts(value)  # refuses what is no file of masks, before its sparsity is asked for
+    for key, value, why in _together(cfg):
+        raise InputError(key, str(value).lower() if isinstance(value, bool) else value, why)
+
+
+def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
+    """Rules for several keys, one after the other: of each that is broken the key and value to name, and why."""
+    trainer, recipe, lottery = cfg.trainer, cfg.recipe, cfg.lifecycle.name == "lottery_ticket"
+    given = [key for key in ("sparsity", "exponent") if not OmegaConf.is_interpolation(cfg, key)]
+    if cfg.masks and given:
+        yield given[0], cfg[given[0]], f"does not go with masks={cfg.masks}, which say what is pruned; give one"
+    if len(given) == 2 and not math.isclose(cfg.exponent, -math.log10(1 - cfg.sparsity), abs_tol=1e-6):
+        yield "exponent", cfg.exponent, f"disagrees with sparsity={cfg.sparsity}; give one of the two"
+
+    values = {key: cfg[key] for key in ("target", "train", "compact")}
+    values |= {"ablation": cfg.ablation.name, "lifecycle": cfg.lifecycle.name}
+    values["callbacks"] = ",".join(cfg.callbacks or {}) or "none"
+    alone = {"target": "nominal", "ablation": "none"}
+    for chosen, by, only in (
+        (cfg.masks, f"masks={cfg.masks}", alone | {"lifecycle": "prune_then_train"}),
+        (lottery, "lifecycle=lottery_ticket", alone | {"train": True, "compact": False, "callbacks": "none"}),
+        (cfg.target == "effective", "target=effective", {"ablation": "none"}),
+    ):
+        for key, value in only.items() if chosen else ():
+            if values[key] != value:
+                yield key, values[key], f"{by} works with {key}={str(value).lower()} only"
+
+    if lottery and cfg.lifecycle.rewind_epoch >= recipe.epochs:
+        yield "lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs"
+    for key in ("max_steps", "max_time", "fast_dev_run"):  # which would end it before it has pruned
+        if lottery and trainer.get(key, -1) not in (-1, None, False):
+            yield f"trainer.{key}", trainer[key], "lifecycle=lottery_ticket trains all its levels"
+    if "examples_per_class" in cfg.scorer and cfg.sample.per_class < 1:
+        yield "sample.per_class", cfg.sample.per_class, "allowed with this scorer: whole numbers from 1"
+    if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
+        yield "export", cfg.export, "needs: pip install 'prune_init[onnx]'"
+    if cfg.compile and not compiler() and on_processor(trainer):
+        yield "compile", True, "needs a C++ compiler without a GPU: g++, or the one that CXX names"
+
+    for key in SET_BY.keys() & trainer.keys():
+        yield f"trainer.{key}", trainer[key], f"is set by {SET_BY[key]}"
+    if trainer.gradient_clip_val != recipe.gradient_clip:
+        yield "trainer.gradient_clip_val", trainer.gradient_clip_val, "is set by recipe.gradient_clip"
+    if not trainer.get("limit_train_batches", 1):
+        yield "trainer.limit_train_batches", 0, "allowed: larger; train=false trains nothing"
+
+    metrics = [f"{stage}/{name}" for stage in ("train", "test", "validation") for name in ("loss", "top1", "top5")]
+    for name, callback in (cfg.callbacks or {}).items():
+        if str(callback.get("_target_")).endswith(".EarlyStopping"):
+            key, monitor = f"callbacks.{name}.monitor", callback.get("monitor")
+            if monitor not in metrics:
+                yield key, monitor, one_of(monitor, metrics)
+            if monitor.startswith("validation/") and not cfg.validation:
+                yield key, monitor, "needs validation=N, images that are held back"
