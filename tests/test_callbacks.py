@@ -170,10 +170,15 @@ def test_the_learning_rate_is_on_the_dashboard(command, tmp_path):
 def test_callbacks_are_in_the_name(command, tmp_path):
     assert command(*QUICK, "callbacks=[ema,early_stopping]", "validation=100", "train=false").code == 0
     folder, row = finished(tmp_path)
-    assert "-no_train-early_stopping-ema-" in folder.name and set(row["config"]["callbacks"]) == {
-        "ema",
-        "early_stopping",
-    }
+    assert (
+        "-no_train-" in folder.name
+        and "-early_stopping-ema-" in folder.name
+        and set(row["config"]["callbacks"])
+        == {
+            "ema",
+            "early_stopping",
+        }
+    )
 
 
 REFUSED = [
