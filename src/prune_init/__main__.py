@@ -1,146 +1,30 @@
-"""`python -m prune_init`: compose with Hydra, check, run."""
+"""`prune-init` and `python -m prune_init`: a run, or the command that the first word names."""
 
-import logging
-import os
-import shutil
 import signal
 import sys
-import time
-import warnings
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from prune_init import __version__, explain
-from prune_init.command.console import Console
-from prune_init.command.interruption import Stopped, stoppable
-from prune_init.errors import one_of
-from prune_init.explain import one_line, shown
-from prune_init.record import results
-from prune_init.record import status as run_status
-from prune_init.record.run_record import RunRecord
-from prune_init.record.settings import identity
-from prune_init.swept_groups import deferred
-
-
-@hydra.main(version_base="1.3", config_path="pkg://prune_init.conf", config_name="config")
-def run(cfg: DictConfig) -> float | None:
-    """One run in its own folder; returns the last test accuracy, for sweepers that optimise.
-
-    A finished run of the same configuration is shown as it is, unless `force` is set.
-
-    Raises:
-        InputError: the folder holds a run of another configuration.
-    """
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    record = results.read(folder, identity(cfg))
-    if record is None or cfg.force:
-        record = _recorded_run(cfg, folder)
-    else:
-        Console().already_done(record, folder)
-    return record.top1.last
-
-
-def _recorded_run(cfg: DictConfig, folder: Path) -> RunRecord:
-    """Run, with status.json; in a sweep a mistake is recorded, a single run leaves nothing of it but its line."""
-    began = False
-    try:
-        with stoppable(), run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
-            began = True
-            (folder / "result.json").unlink(missing_ok=True)  # of a run that is forced: a failure must not look like it
-            return _run(cfg, folder)
-    except Stopped as stop:
-        kept = cfg.checkpoint and (folder / "last.ckpt").exists()
-        then = "goes on after the last whole epoch" if kept else "begins anew"
-        print(f"{stop}, without a result; the same command {then}", file=sys.stderr)
-        raise
-    except Exception as error:
-        line = one_line(error)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a sweep goes on with its other runs, and ends with one error
-            print(f"failed: {folder}: {line or repr(error)}", flush=True)
-            raise
-        if line is None:
-            raise
-        if began:
-            _remove_if_empty(folder, Path(cfg.results))
-        if explain.whole_tracebacks:
-            raise
-        raise SystemExit(line) from None
-
-
-def _run(cfg: DictConfig, folder: Path) -> RunRecord:
-    """Read the data and only then import Lightning: who lacks files need not wait seconds to hear of it."""
-    from prune_init.command import building
-
-    start = time.perf_counter()
-    dataset = building.dataset(cfg)
-    reading = time.perf_counter() - start
-    from prune_init.command import experiment, ranks
-
-    with ranks.of_this_run_alone():
-        return experiment.run(cfg, folder, Console(), dataset, reading)
-
-
-def _remove_if_empty(folder: Path, top: Path) -> None:
-    """Take back the folder that Hydra made for a run that never began."""
-    if {entry.name for entry in folder.iterdir()} <= {".hydra", *run_status.FILES}:
-        shutil.rmtree(folder)
-        for parent in folder.parents:
-            if not parent.is_relative_to(top.absolute()) or any(parent.iterdir()):
-                break
-            parent.rmdir()
-
-
-def _check_options() -> None:
-    """Hydra would print its usage as well; parse its options first, to say in one line what is wrong with them."""
-    parser = get_args_parser()
-    known = [option for action in parser._actions for option in action.option_strings]
-
-    def refuse(message: str) -> NoReturn:
-        odd = next((a for a in sys.argv[1:] if a.startswith("-") and a.split("=")[0] not in known), None)
-        if odd is not None:
-            sys.exit(f"{odd}: unknown option; {one_of(odd, known)}")
-        if message.startswith("unrecognized arguments: "):  # argparse takes those of one piece only
-            sys.exit(f"{message.split()[2]}: stands apart from the other KEY=VALUEs; allowed: -m before or after all")
-        sys.exit(message)
-
-    parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args()
+from prune_init import subcommands
 
 
 def main() -> None:
-    """The command line: errors that the user can mend end in one line, bugs in a traceback."""
-    wanted_full = explain.whole_tracebacks = "HYDRA_FULL_ERROR" in os.environ
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
-    warnings.filterwarnings("error", "provider=.* is not available")
-    warnings.filterwarnings("ignore", "Experimental rerun")  # that the rest of the line is ignored
-    logging.getLogger("hydra").addHandler(logging.NullHandler())  # what it logs, it raises as well
-    typed = sys.argv
-    if typed[1:] == ["--version"]:
-        print(f"prune_init {__version__}")
-        return
+    """Import the module asked for, and no other, and call its `main`."""
     if not sys.flags.safe_path and {"", str(Path.cwd())}.isdisjoint(sys.path):
         sys.path.insert(0, "")  # the script finds modules of the current folder as `python -m` does
+    typed = sys.argv
+    word = subcommands.word(typed[1:])
+    if typed[1:] in (["--help"], ["-h"]):
+        print(f"{subcommands.overview()}\n")
+    if word is not None:
+        name = typed[0] if word == "run" else f"{subcommands.called()} {word}"
+        sys.argv = [name, *typed[2:]]
     try:
-        _check_options()
-        sys.argv = [typed[0], *deferred(typed[1:])]
-        run()
-    except Exception as error:
-        line = shown(error)
-        if line is None:
-            raise
-        sys.exit(line)
-    except KeyboardInterrupt:  # before or after the run itself
+        import_module(subcommands.MODULES[word or "run"]).main()
+    except KeyboardInterrupt:  # a run tells more, once it has begun
         sys.exit(128 + signal.SIGINT)
     finally:
         sys.argv = typed
-        if not wanted_full:
-            del os.environ["HYDRA_FULL_ERROR"]
 
 
 if __name__ == "__main__":

@@ -1,14 +1,41 @@
-"""Arguments of the small commands (`python -m prune_init.analysis.cost`, ...): what cannot be used ends in one line."""
+"""Arguments of the commands beside a run: what cannot be used, or be done, ends in one line."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from prune_init.errors import one_of
+from prune_init.errors import InputError, one_of
+from prune_init.subcommands import called
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose errors come without the usage and with the nearest name."""
+    """argparse, whose errors come without the usage and with the nearest name.
+
+    Args:
+        about: what the command does, shown as it is.
+    """
+
+    def __init__(self, about: str | None) -> None:
+        super().__init__(called(), description=about, formatter_class=argparse.RawTextHelpFormatter)
+
+    def run(
+        self, work: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None, *, to: str = ""
+    ) -> None:
+        """Parse `given`, or the command line, and do `work` with it.
+
+        Args:
+            to: the argument that says where files are written: what is told where that cannot be done.
+        """
+        chosen = self.parse_intermixed_args(given)
+        try:
+            work(chosen)
+        except InputError as error:
+            sys.exit(str(error))
+        except OSError as error:
+            if not to:
+                raise
+            sys.exit(f"{error.filename or to}: cannot be written ({error.strerror}); choose another place by {to}")
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line."""

@@ -14,11 +14,12 @@ ENDLESS = 10_000
 """Columns of what is no terminal, such as a log: nothing is cut there."""
 
 
-def console() -> "Console":
+def console(*, stderr: bool = False) -> "Console":
     """The standard output as rich writes to it: as wide as the terminal, as the variable COLUMNS, or endless."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS)
+    known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if known else ENDLESS)
 
 
 def cores() -> int:

@@ -1,6 +1,6 @@
 """A W&B workspace for runs of `logger=wandb`: accuracy by scorer, curves, densities, cost, parallel coordinates.
 
-    python -m prune_init.wandb_dashboard --entity me --project prune_init
+    prune-init dashboard --entity me --project prune_init
 
 Needs the extra `prune_init[dashboard]` and a login. Each call makes a new view of the project and prints its address;
 no view that is there is changed.
@@ -113,7 +113,7 @@ def _section(name: str, panels: list[Any], *, columns: int) -> "ws.Section":
 
 def main() -> None:
     """Save the workspace and print its address."""
-    parser = Parser(prog="python -m prune_init.wandb_dashboard", description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("--entity", help="user or team; default: that of the login")
     parser.add_argument("--project", default="prune_init", help="as in logger.project; default: %(default)s")
     parser.add_argument("--name", default="pruning at initialisation", help="of the view; default: %(default)s")

@@ -1,4 +1,4 @@
-"""`python -m prune_init.analysis.collapse`: the critical compression of all scorers beside the maximal one.
+"""The critical compression of all scorers beside the maximal one.
 
 Scorers that need data get random images: where a net collapses depends on its layers far more than on what it sees.
 """
@@ -18,7 +18,7 @@ SCORERS = ("random", "random_erk", "magnitude", "snip", "grasp", "iter_snip", "s
 
 def main() -> None:
     """Print the table of all scorers on the paper's networks."""
-    parser = Parser(prog="python -m prune_init.analysis.collapse", description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--architectures", nargs="+", default=["vgg11", "vgg16", "resnet18"], choices=networks.NETWORKS)
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=names())
     parser.add_argument("--iterations", type=whole(1), help="of iterative scorers; default: each one's own")

@@ -1,8 +1,7 @@
-"""`python -m prune_init.analysis.conservation`: both conservation theorems as a table, before and during training."""
+"""Both conservation theorems as a table, before and during training."""
 
 import argparse
 import copy
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
@@ -31,15 +30,11 @@ LEARNING_RATE = 0.01
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, train, and print a table at each of the steps asked for."""
-    options = _parser().parse_args(arguments)
-    try:
-        _report(options, host.console())
-    except InputError as error:
-        sys.exit(str(error))
+    _parser().run(lambda options: _report(options, host.console()), arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m prune_init.analysis.conservation", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(__doc__)
     parser.add_argument("--architecture", default="conv", choices=NETWORKS, help="the network (default: %(default)s)")
     parser.add_argument(
         "--input-shape", type=int, nargs=3, metavar=("C", "H", "W"), help="random images; default: the embedded ones"

@@ -1,6 +1,6 @@
 """The rebuttal's table: what scoring costs in passes, measured by really scoring.
 
-    python -m prune_init.analysis.cost
+    prune-init cost
 
 Passes depend on the number of classes and iterations, not on the network or the size of the images, so each case
 runs on a small network and small random images, with the real number of examples.
@@ -37,7 +37,7 @@ def _sample(per_class: int, classes: int) -> list[Batch]:
 
 def main() -> None:
     """Print the table, and of what its passes consist."""
-    parser = Parser(prog="python -m prune_init.analysis.cost", description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--datasets", nargs="+", default=list(CLASSES), choices=CLASSES, help="default: all")
     chosen = parser.parse_args().datasets
     bills = {label: {name: bill(scorer, CLASSES[name]) for name in chosen} for label, scorer in CASES.items()}

@@ -1,9 +1,9 @@
-"""`python -m prune_init.analysis.networks`: what pruning means in other people's networks, one row each.
+"""What pruning means in other people's networks, one row each.
 
 The families of torchvision and timm, in small: random weights, nothing is downloaded.
 """
 
-import sys
+import argparse
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,10 +160,13 @@ def _broken(model: nn.Module) -> tuple[str, ...] | None:
 
 def main() -> None:
     """Print the table."""
-    parser = Parser(prog="python -m prune_init.analysis.networks", description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--iterations", type=whole(1), default=10, help="of SynFlow (default: %(default)s)")
-    chosen = parser.parse_args()
+    parser.run(_show)
+
+
+def _show(chosen: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")  # what cannot be followed is in the table
     console = host.console()
     table = Table(box=SIMPLE_HEAD, title="SynFlow, 90 % of the weights removed, images of 3x64x64")
@@ -171,11 +174,8 @@ def main() -> None:
     for name in ("weights", "a path is left", "breaks the law", "parameters left", "outputs differ by"):
         table.add_column(name, justify="right")
     for name in chosen.networks:
-        try:
-            with console.status(name):
-                row = examine(name, iterations=chosen.iterations)
-        except InputError as error:
-            sys.exit(str(error))
+        with console.status(name):
+            row = examine(name, iterations=chosen.iterations)
         table.add_row(name, *_cells(row))
     console.print(table)
 

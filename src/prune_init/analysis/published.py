@@ -1,6 +1,6 @@
 """Our layer densities beside the authors': VGG-16 on CIFAR-100, per exponent and layer.
 
-    python -m prune_init.analysis.published --exponents 1 2 3
+    prune-init published --exponents 1 2 3
 
 SynFlow, magnitude and random need no data, so the published numbers can be checked anywhere. Source: result files of
 ganguli-lab/Synaptic-Flow, commit 9dfa57a, `Results/data` (three runs each; facts, tabulated in the CSV beside this).
@@ -84,7 +84,7 @@ def compare(
 def main() -> None:
     """Print the comparison."""
     available = sorted({exponent for exponent, _ in published("synflow")})
-    parser = Parser(prog="python -m prune_init.analysis.published", description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--scorer", default="synflow", choices=SCORERS)
     parser.add_argument("--exponents", type=float, nargs="+", default=[1.0, 2.0, 3.0], choices=available)
     parser.add_argument("--seeds", type=whole(1), default=3, help="runs per exponent (3 were published)")

@@ -1,5 +1,6 @@
 """All results below a folder as one table, CSV and Parquet; runs in progress and broken files do not hinder it."""
 
+import argparse
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from prune_init.files import whole
 from prune_init.record import results
 from prune_init.record.keys import differing, leaves
 from prune_init.record.run_record import RunRecord
+from prune_init.subcommands import to_type
 
 
 class Collected(NamedTuple):
@@ -90,7 +92,7 @@ def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Write results.csv and results.parquet, and tell in one line each what was left out."""
-    parser = Parser(prog="python -m prune_init.benchmark.collect", description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--output", type=Path, help="folder of results.csv and results.parquet; default: FOLDER")
     parser.add_argument(
@@ -102,39 +104,35 @@ def main(given: Sequence[str] | None = None) -> None:
         help="write table.md, table.tex and table.csv: scorer by compression over seeds; default: top1_last",
     )  # fmt: skip
     parser.add_argument("--baseline", metavar="SCORER", help="with --table: the differences to it, paired by seed")
-    chosen = parser.parse_args(given)
+    parser.run(_write, given, to="--output")
+
+
+def _write(chosen: argparse.Namespace) -> None:
     if chosen.baseline and not chosen.table:
-        sys.exit(f"baseline={chosen.baseline}: goes with --table")
-    try:
-        found = collect(chosen.folder, chosen.columns)
-        for problem in found.problems:
-            print(problem, file=sys.stderr)
-        if not found.rows:
-            raise InputError("folder", chosen.folder, "holds no result.json of a finished run")
-        output = chosen.output or chosen.folder
-        tables = summaries(found.records, chosen.table, chosen.baseline) if chosen.table else []
-        output.mkdir(parents=True, exist_ok=True)
-        for write, name in ((write_csv, "results.csv"), (write_parquet, "results.parquet")):
-            write(found.rows, output / name)
-            print(f"{output / name}: {len(found.rows):,} runs")
-        layers, epochs = layer_rows(found.rows, found.records), epoch_rows(found.rows, chosen.folder)
-        for long, name in ((list(layers), "layers.parquet"), (list(epochs), "epochs.parquet")):
-            if long:
-                write_long(long, output / name)
-                print(f"{output / name}: {len(long):,} rows")
-        for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if tables else ():
-            with whole(output / f"table.{ending}") as partial:
-                partial.write_text(form(tables))
-        if tables:
-            print(f"{output / 'table'}.md, .tex, .csv\n\n{markdown(tables)}")
-        if found.unfinished:
-            print(
-                f"{found.unfinished:,} runs have no result (yet): python -m prune_init.benchmark.status {chosen.folder}"
-            )
-    except InputError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"output={error.filename}: cannot be written ({error.strerror})")
+        raise InputError("baseline", chosen.baseline, "goes with --table")
+    found = collect(chosen.folder, chosen.columns)
+    for problem in found.problems:
+        print(problem, file=sys.stderr)
+    if not found.rows:
+        raise InputError("folder", chosen.folder, "holds no result.json of a finished run")
+    output = chosen.output or chosen.folder
+    tables = summaries(found.records, chosen.table, chosen.baseline) if chosen.table else []
+    output.mkdir(parents=True, exist_ok=True)
+    for write, name in ((write_csv, "results.csv"), (write_parquet, "results.parquet")):
+        write(found.rows, output / name)
+        print(f"{output / name}: {len(found.rows):,} runs")
+    layers, epochs = layer_rows(found.rows, found.records), epoch_rows(found.rows, chosen.folder)
+    for long, name in ((list(layers), "layers.parquet"), (list(epochs), "epochs.parquet")):
+        if long:
+            write_long(long, output / name)
+            print(f"{output / name}: {len(long):,} rows")
+    for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if tables else ():
+        with whole(output / f"table.{ending}") as partial:
+            partial.write_text(form(tables))
+    if tables:
+        print(f"{output / 'table'}.md, .tex, .csv\n\n{markdown(tables)}")
+    if found.unfinished:
+        print(f"{found.unfinished:,} runs have no result (yet): {to_type('status', chosen.folder)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long a sweep takes on this machine, in hours, from a few timed training steps of each of its nets.
 
-    python -m prune_init.benchmark.estimate experiment=figure6 pair=cifar10_vgg11 compact=true
+    prune-init estimate experiment=figure6 pair=cifar10_vgg11 compact=true
 
 Each net is pruned, compacted, compiled and trained for a few steps as the runs would do it. No data set need be there:
 where its files are missing, images of noise stand in, which scorers that look at data prune differently.
@@ -107,30 +107,26 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
 
 def main(given: list[str] | None = None) -> None:
     """Measure, print, write."""
-    parser = Parser(
-        prog="python -m prune_init.benchmark.estimate",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as python -m prune_init takes them")
+    parser = Parser(__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as a run takes them")
     parser.add_argument("-m", "--multirun", action="store_true", help="understood; every estimate is of a sweep")
     parser.add_argument("--steps", type=whole(1), default=STEPS, help=f"training steps to time; default: {STEPS}")
     parser.add_argument("--json", type=Path, help="a file to write")
-    arguments = parser.parse_intermixed_args(given)
+    parser.run(_estimate, given, to="--json")
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
     try:
-        found = measured(arguments, Console(stderr=True, highlight=False))
+        found = measured(arguments, host.console(stderr=True))
     except Exception as error:
         line = one_line(error)
         if line is None:
             raise
         sys.exit(line)
     if arguments.json:
-        try:
-            with written(arguments.json) as path:
-                path.write_text(json.dumps(found, indent=1) + "\n")
-        except OSError as error:
-            sys.exit(f"--json={arguments.json}: cannot be written ({error.strerror})")
-    console, about = Console(width=140, highlight=False), found["machine"]
+        with written(arguments.json) as path:
+            path.write_text(json.dumps(found, indent=1) + "\n")
+    console, about = host.console(), found["machine"]
     console.print(table(found["cells"]))
     console.print(
         f"{about['gpu'] or about['processor']}, {about['threads']} threads, torch {about['torch']}, {about['date']}"

@@ -1,6 +1,6 @@
 """What is kept of runs that repeat published ones: a small folder each, with what became of it so far.
 
-    python -m prune_init.benchmark.replication runs
+    prune-init keep-runs runs
 
 In results/replication each run gets a folder of the same name with
 
@@ -12,7 +12,6 @@ In results/replication each run gets a folder of the same name with
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +119,16 @@ def _write(path: Path, row: Row) -> None:
 
 def main(given: list[str] | None = None) -> None:
     """Keep, and name what was kept."""
-    parser = Parser(
-        prog="python -m prune_init.benchmark.replication", description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )  # fmt: skip
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--to", type=Path, default=KEPT, help=f"default: {KEPT}")
     parser.add_argument("--commit", help="of the source tree, for runs that were not made in a checkout")
-    chosen = parser.parse_args(given)
-    try:
-        for folder in collect(chosen.folder, chosen.to, commit=chosen.commit):
-            print(folder)
-    except InputError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"--to={chosen.to}: {error.filename} cannot be written ({error.strerror})")
+    parser.run(_keep_all, given, to="--to")
+
+
+def _keep_all(chosen: argparse.Namespace) -> None:
+    for folder in collect(chosen.folder, chosen.to, commit=chosen.commit):
+        print(folder)
 
 
 if __name__ == "__main__":

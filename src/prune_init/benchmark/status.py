@@ -1,7 +1,6 @@
 """How far the sweeps in a folder are: done, running, failed, missing; and why each failure failed."""
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prune_init import host
 from prune_init.arguments import Parser
 from prune_init.benchmark.collect import run_folders
 from prune_init.errors import InputError
@@ -115,13 +115,9 @@ def show(results: Path, console: Console) -> None:
 
 def main() -> None:
     """The command."""
-    parser = Parser(prog="python -m prune_init.benchmark.status", description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
-    chosen = parser.parse_args()
-    try:
-        show(chosen.folder, Console(highlight=False))
-    except InputError as error:
-        sys.exit(str(error))
+    parser.run(lambda chosen: show(chosen.folder, host.console()))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from prune_init.data.fetch import fetch, md5_of, unpack
 from prune_init.errors import InputError, MissingDataError
+from prune_init.subcommands import to_type
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Download:
 
     def command(self, root: Path | str) -> str:
         """The command line that fetches the data set."""
-        return f"python -m prune_init.data.download {self.name} --root {quote(str(root))}"
+        return to_type("download", self.name, "--root", quote(str(root)))
 
     def look(self, *, root: Path | str, download: bool, **_: object) -> None:
         """Raise the MissingDataError of `locate` without fetching or reading anything."""

@@ -1,6 +1,10 @@
-"""`python -m prune_init.report DIR`: a page that shows a folder of runs, or one of the published figures redrawn."""
+"""A page that shows a folder of runs, or figures of the paper drawn from them, or from ours.
+
+Writes DIR/report/report.html, which opens offline, and its figures as SVG and PNG; with figure=NAME, that figure alone.
+"""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,39 +13,29 @@ from prune_init.arguments import Parser
 from prune_init.errors import InputError
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m prune_init.report",
-        description="Write DIR/report/report.html, one page that opens offline, and its figures as SVG and PNG; "
-        "with figure=NAME, that one of the published figures.",
-    )
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, read, draw, write."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    figures = [word for word in given if word.startswith("figure=")]
+    parser = Parser(__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path, nargs="?", default=Path("runs"), help="default: runs")
     parser.add_argument(
         "figure", metavar="figure=NAME", nargs="*", help="1 2 3 4 5 6 7 of the paper, a b of the rebuttal"
     )
-    return parser
+    parser.run(lambda chosen: _report(chosen, figures), [word for word in given if word not in figures], to="DIR")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, read, draw, write; errors that the user can mend end in one line."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    named = [word for word in given if word.startswith("figure=")]
-    options = _parser().parse_args([word for word in given if word not in named])
-    try:
-        if options.figure:
-            raise InputError("argument", options.figure[0], "allowed: DIR, figure=NAME")
-        if find_spec("matplotlib") is None or find_spec("jinja2") is None:
-            raise InputError("report", options.folder, "needs: pip install 'prune_init[report]'")
-        from prune_init.report.command import draw_figures, write_page
+def _report(chosen: Namespace, figures: list[str]) -> None:
+    if chosen.figure:
+        raise InputError("argument", chosen.figure[0], "allowed: DIR, figure=NAME")
+    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
+        raise InputError("report", chosen.folder, "needs: pip install 'prune_init[report]'")
+    from prune_init.report.command import draw_figures, write_page
 
-        if named:
-            draw_figures(options.folder, [word.partition("=")[2] for word in named])
-        else:
-            write_page(options.folder)
-    except InputError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"folder={options.folder}: {error.filename} cannot be written ({error.strerror})")
+    if figures:
+        draw_figures(chosen.folder, [figure.partition("=")[2] for figure in figures])
+    else:
+        write_page(chosen.folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `python -m prune_init.report` does: read the runs, draw, write."""
+"""What `prune-init report` does: read the runs, draw, write."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
+from prune_init import host
 from prune_init.benchmark.collect import collect
 from prune_init.benchmark.summary import Summary, comma_separated, latex, markdown, summaries
 from prune_init.benchmark.tables import write_csv
@@ -34,7 +35,7 @@ def write_page(folder: Path) -> Path:
     Raises:
         InputError: there is nothing to show.
     """
-    console = Console(highlight=False)
+    console = host.console()
     runs, problems = load(folder)
     shown = panels(runs)
     out = folder / "report"
@@ -81,7 +82,7 @@ def draw_figures(folder: Path, names: list[str]) -> None:
     Raises:
         InputError: there is no such figure, or no run that it needs.
     """
-    console = Console(highlight=False)
+    console = host.console()
     for name in names:
         check(name)
     shown, problems = _panels(folder, optional=all(name in COMPUTED for name in names))

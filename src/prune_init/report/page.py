@@ -28,6 +28,7 @@ from prune_init.report.drawing import Drawing, ratio, sparsity
 from prune_init.report.palette import look
 from prune_init.report.runs import FinishedRun
 from prune_init.report.series import Panel, Series
+from prune_init.subcommands import called
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,6 @@ def _provenance(folder: Path, runs: Sequence[FinishedRun]) -> list[tuple[str, st
     """What made the runs, and what made this page."""
     versions = Counter(", ".join(f"{name} {number}" for name, number in run.record.versions.items()) for run in runs)
     commits = Counter(str(run.record.commit or "not from a checkout") for run in runs)
-    arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    command = ["python", "-m", "prune_init.report", *arguments[1:]] if arguments[0] == "__main__.py" else arguments
     own = results.versions()
     return [
         ("folder", str(folder.resolve())),
@@ -233,7 +232,7 @@ def _provenance(folder: Path, runs: Sequence[FinishedRun]) -> list[tuple[str, st
         *(("commit of runs", f"{text} ({count:,} runs)") for text, count in commits.most_common(5)),
         ("this page", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, prune_init {own['prune_init']}"),
         ("its commit", results.commit() or "not from a checkout"),
-        ("its command", shlex.join(command)),
+        ("its command", f"{called()} {shlex.join(sys.argv[1:])}"),
         (
             "published curves",
             "Tanaka et al. 2020: ganguli-lab/Synaptic-Flow, commit 9dfa57a (first version, June 2020)",

@@ -1,12 +1,10 @@
 """Published accuracies beside ours: the table and the figure of docs/replication.md, from results/replication.
 
-python -m prune_init.report.replication
+prune-init replication
 """
 
-import argparse
 import re
 import shutil
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -112,19 +110,10 @@ def write(folder: Path = KEPT, document: Path = DOCUMENT) -> None:
 
 def main(given: list[str] | None = None) -> None:
     """Write, or say in one line why not."""
-    parser = Parser(
-        prog="python -m prune_init.report.replication", description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )  # fmt: skip
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=KEPT, help=f"default: {KEPT}")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"default: {DOCUMENT}")
-    chosen = parser.parse_args(given)
-    try:
-        write(chosen.folder, chosen.document)
-    except InputError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"--document={chosen.document}: {error.filename} cannot be written ({error.strerror})")
+    parser.run(lambda chosen: write(chosen.folder, chosen.document), given, to="--document")
 
 
 if __name__ == "__main__":

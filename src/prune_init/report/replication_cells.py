@@ -11,6 +11,7 @@ from prune_init.record import results
 from prune_init.record.run_record import RunRecord
 from prune_init.report import published
 from prune_init.report.palette import rank
+from prune_init.subcommands import to_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def read(folder: Path) -> list[KeptRun]:
         except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
             raise InputError("folder", path.parent, f"holds no run that was kept ({error!r})") from None
     if not found:
-        raise InputError("folder", folder, "holds no cell.json; python -m prune_init.benchmark.replication keeps runs")
+        raise InputError("folder", folder, f"holds no cell.json; {to_type('keep-runs')} keeps runs")
     return sorted(found, key=_order)
 
 

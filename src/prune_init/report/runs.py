@@ -11,6 +11,7 @@ from prune_init.benchmark.intervals import LEAST
 from prune_init.benchmark.tables import metrics
 from prune_init.errors import InputError
 from prune_init.record.run_record import RunRecord
+from prune_init.subcommands import to_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def load(folder: Path) -> tuple[list[FinishedRun], list[str]]:
     runs = [FinishedRun(folder / row["folder"], record) for row, record in zip(found.rows, found.records, strict=True)]
     if found.unfinished:
         have = "run has" if found.unfinished == 1 else "runs have"
-        problems.append(f"{found.unfinished:,} {have} no result (yet): python -m prune_init.benchmark.status {folder}")
+        problems.append(f"{found.unfinished:,} {have} no result (yet): {to_type('status', folder)}")
     return runs, problems + list(_remarks(runs, folder))
 
 

@@ -1,6 +1,6 @@
 """How fast pruning and training are, beside a plain implementation in the published manner.
 
-    python -m prune_init.benchmark.speed --json speed.json
+    prune-init bench --json speed.json
 
 Both sides take turns, so that a machine that slows down slows both; times are medians of five (fewer, as the table
 says, where one turn takes more than a minute). A ratio above 1 says that ours is faster, or needs less memory.
@@ -22,6 +22,7 @@ from rich.box import MARKDOWN, SIMPLE_HEAD, Box
 from rich.console import Console
 from rich.table import Table
 
+from prune_init import host
 from prune_init.arguments import Parser
 from prune_init.benchmark.speed.cases import DEVICE, Case, cases, growths, pruning, seconds
 from prune_init.benchmark.speed.machine import machine
@@ -138,9 +139,7 @@ def _asked(name: str, patterns: list[str] | None) -> bool:
 
 def main(given: list[str] | None = None) -> None:
     """Measure, print, write."""
-    parser = Parser(
-        prog="python -m prune_init.benchmark.speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--cases", nargs="+", help="only those with one of these patterns in their names")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--quick", action="store_true", help="small nets, two turns: to see that everything runs")
@@ -148,7 +147,10 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--markdown", action="store_true", help="print the table for a document")
     parser.add_argument("--json", type=Path, help="a file to write")
     parser.add_argument("--peak", choices=["ours", "plain"], help=argparse.SUPPRESS)
-    arguments = parser.parse_args(given)
+    parser.run(_measure, given, to="--json")
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     warnings.filterwarnings("ignore")
     for name in ("pytorch_lightning", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -160,12 +162,8 @@ def main(given: list[str] | None = None) -> None:
         return
     if arguments.quick:
         arguments.repeats = 2
-    console = Console(width=140)
-    try:
-        found = measured(arguments, Console(stderr=True))
-    except InputError as error:
-        parser.error(str(error))
-    console.print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))
+    found = measured(arguments, host.console(stderr=True))
+    host.console().print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))
     if arguments.json:
         with whole(arguments.json) as path:
             path.write_text(json.dumps(found, indent=1) + "\n")

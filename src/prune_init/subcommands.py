@@ -1,0 +1,72 @@
+"""The words that may follow `prune-init`: the one table of them."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import indent
+
+from prune_init.errors import one_of
+
+GROUPS = {
+    "Runs": {
+        "run": ("command.entry", "prune a network, then train it; the word may be left out"),
+        "download": ("data.download", "fetch a data set"),
+    },
+    "Sweeps": {
+        "estimate": ("benchmark.estimate", "hours that a sweep takes on this machine"),
+        "status": ("benchmark.status", "what is done, running, failed (and why) or missing"),
+        "collect": ("benchmark.collect", "one table of all runs; means over seeds, paired differences"),
+        "report": ("report.__main__", "one page of all runs, with figures; or a figure of the paper"),
+        "dashboard": ("wandb_dashboard", "a W&B workspace for runs of logger=wandb"),
+    },
+    "Scorers and networks": {
+        "cost": ("analysis.cost", "passes that scoring takes"),
+        "collapse": ("analysis.collapse", "the compression from which on scorers cut a network in two"),
+        "conservation": ("analysis.conservation", "both conservation theorems, before and during training"),
+        "networks": ("analysis.networks", "what pruning means in networks of torchvision and timm"),
+        "published": ("analysis.published", "weights kept in each layer, beside the authors'"),
+        "bench": ("benchmark.speed.__main__", "seconds and memory, beside a plain implementation"),
+    },
+    "Replication": {
+        "keep-runs": ("benchmark.replication", "keep the curves of runs that repeat published ones"),
+        "replication": ("report.replication", "bring docs/replication.md up to date with what was kept"),
+    },
+}
+"""By group and name: the module whose `main` it is, and what it does."""
+
+MODULES = {name: f"prune_init.{module}" for group in GROUPS.values() for name, (module, _) in group.items()}
+
+
+def overview() -> str:
+    """A line for each of them."""
+    lines = [f"{called()} COMMAND ...; each has its own --help"]
+    for title, group in GROUPS.items():
+        listed = "\n".join(f"{name:<14}{sentence}" for name, (_, sentence) in group.items())
+        lines += ["", f"{title}:", indent(listed, "  ")]
+    return "\n".join(lines)
+
+
+def word(arguments: Sequence[str]) -> str | None:
+    """The command that the arguments begin with; None if they begin with KEY=VALUE or an option, or are none.
+
+    A word that is no command ends the program with one line.
+    """
+    if not arguments or not re.fullmatch(r"\w[\w.-]*", arguments[0]):
+        return None
+    if arguments[0] not in MODULES:
+        sys.exit(f"{arguments[0]}: {one_of(arguments[0], MODULES)}, or KEY=VALUE")
+    return arguments[0]
+
+
+def called() -> str:
+    """How this program was called, without its arguments: `prune-init report`, `python -m prune_init.report`."""
+    name = Path(sys.argv[0]).name
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if name.endswith(".py") and spec else name
+
+
+def to_type(*words: object) -> str:
+    """One of the commands, to be typed as this one was."""
+    root = "prune-init" if called().startswith("prune-init") else "python -m prune_init"
+    return " ".join(map(str, [root, *words]))
