@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from hydra import compose, initialize_config_module
 
 import prune_init
+from prune_init.subcommands import MODULES, word
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
-MINUTES = {"prune_init.analysis.published"}
-"""What tests of their own run in part."""
-SHORTER = {"prune_init": ["recipe.epochs=1"], "prune_init.analysis.cost": ["--datasets", "CIFAR-100"]}
+SHORTER = {"prune_init": ["recipe.epochs=1"], "cost": ["--datasets", "CIFAR-100"]}
 """What is added to commands, that a test need not take minutes."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -30,15 +30,15 @@ def blocks(kind: str, text: str) -> list[str]:
     return [inside for found, inside in FENCE.findall(text) if found == kind]
 
 
-def python_lines(block: str) -> list[str]:
-    """The `python -m` commands of a block, without their comments."""
+def our_lines(block: str) -> list[str]:
+    """The `prune-init` and `python -m` commands of a block, without their comments."""
     lines = [line.split("   #")[0].split("  #")[0].strip() for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python -m")]
+    return [line for line in lines if line.startswith(("prune-init", "python -m"))]
 
 
 def to_run() -> list[str]:
     """The commands of all bash blocks."""
-    found = [line for text in DOCUMENTS.values() for block in blocks("bash", text) for line in python_lines(block)]
+    found = [line for text in DOCUMENTS.values() for block in blocks("bash", text) for line in our_lines(block)]
     return list(dict.fromkeys(found))
 
 
@@ -46,48 +46,75 @@ def to_understand() -> list[str]:
     """Commands that need what a test has not: data sets, hours, a cluster. In plain blocks and in running text."""
     found = []
     for text in DOCUMENTS.values():
-        plain = [line for block in blocks("", text) for line in python_lines(block)]
-        inline = re.findall(r"`(python -m [^`]*)`", FENCE.sub("", text))
+        plain = [line for block in blocks("", text) for line in our_lines(block)]
+        inline = re.findall(r"`((?:python -m|prune-init) [^`]*)`", FENCE.sub("", text))
         found += [line for line in [*plain, *(" ".join(line.split()) for line in inline)] if "..." not in line]
     return [line for line in dict.fromkeys(found) if line not in to_run()]
 
 
-@pytest.fixture
-def typed(command, tmp_path, monkeypatch):
-    """`typed("python -m prune_init ...", *more)` runs the command in a folder of its own, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, *more):
-        _, _, module, *arguments = shlex.split(line)
-        return command(*arguments, *more, module=module)
-
-    return run
+def parsed(line):
+    """The module, its arguments, and its name: the word after `prune-init`, or prune_init for a run."""
+    words = shlex.split(line)
+    module, arguments = ("prune_init", words[1:]) if words[0] == "prune-init" else (words[2], words[3:])
+    if module == "prune_init":
+        return module, arguments, word(arguments) or module
+    return module, arguments, {MODULES[name].removesuffix(".__main__"): name for name in MODULES}.get(module, module)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", to_run())
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
-def test_a_command_runs(line, typed, tmp_path):
-    module = shlex.split(line)[2]
-    if module in MINUTES:
+def test_a_command_runs(line, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module, arguments, name = parsed(line)
+    if name == "published":
         pytest.skip("minutes: another test compares a part of it")
-    done = typed(line, *SHORTER.get(module, []))
+    done = command(*arguments, *SHORTER.get(name, []), module=module)
     assert done.code == 0, done.err
-    if module == "prune_init":
+    if name == "prune_init":
         assert list(tmp_path.rglob("result.json"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", to_understand())
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
-def test_a_command_is_understood(line, typed):
-    composed = shlex.split(line)[2] == "prune_init" and "--help" not in line
-    if " -m prune_init -m " in line:  # Hydra shows one configuration, not those of a sweep: the first
-        line = " ".join(
-            word.partition(",")[0] for word in line.replace(" -m prune_init -m ", " -m prune_init ").split()
-        )
-    done = typed(line, *(("--cfg", "job") if composed else ("--help",)))
+def test_a_command_is_understood(line, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module, arguments, name = parsed(line)
+    composed = name == "prune_init" and "--help" not in arguments
+    if composed and "-m" in arguments:  # Hydra shows one configuration, not those of a sweep: the first
+        arguments = [argument.partition(",")[0] for argument in arguments if argument != "-m"]
+    done = command(*arguments, *(("--cfg", "job") if composed else ("--help",)), module=module)
     assert done.code == 0, done.err
+
+
+def spellings():
+    """What docs/coming-from.md says can be typed here, as keys and values."""
+    rows = [row.split(" | ") for row in DOCUMENTS["docs/coming-from.md"].splitlines() if " | `" in row]
+    cells = [cell for row in rows for cell in re.findall(r"`(-m |)([^`]*)`", row[1])]
+    return [
+        dict((text.partition(",")[0] if swept else text).split("=", 1) for text in words.split())
+        for swept, words in cells
+    ]
+
+
+def go_together(one, other):
+    """Whether two of them can be given to one run, and mean there what they mean alone."""
+    chosen = {key.partition(".")[0] for both in (one, other) for key in both if "." in key}
+    return all(other.get(key, value) == value for key, value in one.items()) and all(
+        one.get(group) == other.get(group) for group in chosen
+    )
+
+
+def test_spellings_of_other_frameworks_are_ours():
+    runs = []
+    for cell in spellings():
+        fitting = next((run for run in runs if go_together(cell, run)), None)
+        runs.append(dict(cell)) if fitting is None else fitting.update(cell)
+    assert len(runs) < 25 < len(spellings())
+    with initialize_config_module("prune_init.conf", version_base="1.3"):
+        for run in runs:
+            compose("config", [f"{key}={value}" for key, value in run.items()])
 
 
 def test_there_are_commands():
