@@ -187,9 +187,9 @@ REFUSED = [
     ("callbacks=[ema,swaa]", "callbacks=swaa: did you mean swa? allowed: early_stopping, ema, lr_monitor, none, swa"),
     (
         "callbacks=5",
-        "callbacks=5: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists",
+        "callbacks=5: allowed: KEY=VALUE, or GROUP=NAME with a name that prune-init --help lists",
     ),
-    ("loss=null", "loss=null: allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"),
+    ("loss=null", "loss=null: allowed: KEY=VALUE, or GROUP=NAME with a name that prune-init --help lists"),
     ("callbacks.ema.decay=0.5", "callbacks.ema.decay=0.5: unknown key; allowed: nothing; see callbacks=NAME"),
     ("callbacks=ema callbacks.em.decay=0.5", "callbacks.em.decay=0.5: unknown key; did you mean ema? allowed: ema"),
     ("callbacks=ema callbacks.ema.decay=much", "callbacks.ema.decay=much: allowed: a number"),

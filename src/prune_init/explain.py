@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune_init.errors import InputError, one_of
+from prune_init.subcommands import to_type
 from prune_init.swept_groups import as_typed
 
 whole_tracebacks = False
@@ -93,7 +94,7 @@ def _with_argument(error: BaseException) -> str:
         text = "a sweep needs -m; a list is KEY=[A,B]"
     if text.startswith("Config group override must be"):  # it does not say which
         given = next((a for a in _typed() if a.startswith("=") or (_choices(_key(a)) and _names_nothing(a))), "")
-        text = "allowed: KEY=VALUE, or GROUP=NAME with a name that python -m prune_init --help lists"
+        text = f"allowed: KEY=VALUE, or GROUP=NAME with a name that {to_type('--help')} lists"
     return f"{given}: {text}" if given else text
 
 
