@@ -121,6 +121,47 @@ def test_a_failure_is_listed_with_its_log_and_the_others_finish(packed, tmp_path
 
 
 @pytest.mark.slow
+def test_a_run_that_leaves_leaves_alone(packed, tmp_path):
+    outcome = packed(*PRUNED, "scorer._target_=faults.Leaves,prune_init.scorers.magnitude.Magnitude", "seed=0")
+    assert outcome.code == 1 and len(rows(tmp_path)) == 1
+    assert "1 of 2 runs have no result" in outcome.err and "Leaves: on my way out; log: " in outcome.err
+
+
+@pytest.mark.slow
+def test_a_run_among_others_equals_one_of_its_own_bit_for_bit(packed, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("PL_GLOBAL_SEED")  # of the fixture
+    monkeypatch.delenv("PL_SEED_WORKERS")
+    trained = (*TRAINED, "scorer=snip")
+    alone = subprocess.run([sys.executable, "-m", "prune_init", f"results={tmp_path / 'alone'}", *trained, "seed=1"])
+    assert alone.returncode == 0
+    outcome = packed(*trained, "hydra.launcher.workers=1", "seed=0,1")
+    assert outcome.code == 0, outcome.err
+    ours = next((tmp_path / "runs").rglob("*-s1-*/result.json")).parent
+    other = next((tmp_path / "alone").rglob("result.json")).parent
+    assert (ours / "masks.safetensors").read_bytes() == (other / "masks.safetensors").read_bytes()
+    one, two = (json.loads((folder / "result.json").read_text()) for folder in (ours, other))
+    for key in ("identity", "top1", "top5", "layers", "device", "versions", "commit"):
+        assert one[key] == two[key], key
+    assert one["device"]["threads"] == 2
+    measured = [[row.split(",")[:-1] for row in (f / "metrics.csv").read_text().splitlines()] for f in (ours, other)]
+    assert measured[0] == measured[1]
+
+
+@pytest.mark.slow
+def test_without_their_server_runs_end_and_the_next_has_another(tmp_path):
+    arguments = (*PACKED, *PRUNED, "scorer._target_=faults.Waits", "seed=0,1,2")
+    sweep = Sweep(tmp_path / "runs", *arguments)
+    wait_until(lambda: len(list(tmp_path.glob("waiting.*"))) == 2, "two runs at work")
+    run = next(tmp_path.glob("waiting.*"))
+    os.kill(int(Path(f"/proc/{run.suffix[1:]}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    (tmp_path / "go").touch()
+    assert sweep.end() == 1
+    assert "2 of 3 runs have no result" in sweep.err and "seed=1: killed by SIGKILL" in sweep.err
+    assert [row["seed"] for row in rows(tmp_path)] == [2]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["scoring", "metrics.csv", "last.ckpt", "masks.safetensors", "result.json"])
 def test_a_run_that_is_killed_is_listed_and_goes_on_with_its_masks(packed, tmp_path, monkeypatch, when):
     if when != "scoring":

@@ -1,16 +1,18 @@
 """Runs side by side: so many at a time, each on its share of the processors."""
 
+import math
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
 
 from prune_init.host import cores
+from prune_init.launching.forks import ForkServer
 from prune_init.launching.plan import Planned
 from prune_init.launching.process import Process, start
 
+CLUSTER = ("SLURM_", "SLURMD_", "SUBMITIT_", "SBATCH_", "SRUN_", "PMI_", "PMIX_")
+"""Variables that would make Lightning believe that a run is a rank of a SLURM job."""
 POLL = 0.2
 LAST_WORDS = 10.0
 """Seconds between looks at the processes, and from SIGTERM to SIGKILL."""
@@ -37,19 +39,19 @@ def ended(
         halt: asked at every look: true ends the work at once, without judging runs that are not finished.
     """
     waiting, slots, busy = list(reversed(runs)), list(reversed(range(workers))), list[Process]()
-    shared = {"OMP_NUM_THREADS": str(max(1, cores() // workers))} if "OMP_NUM_THREADS" not in os.environ else {}
+    common = {"OMP_NUM_THREADS": str(max(1, cores() // workers))} | _variables() | (environment or {})
     gpus = visible_gpus()
+    server = ForkServer(common, inherit)
     try:
         while (waiting or busy) and not halt():
             while waiting and slots:
                 run, slot = waiting.pop(), slots.pop()
                 try:
-                    more = {**shared, **(environment or {}), **share(gpus, slot, run.devices)}
-                    busy.append(start(run, slot, more, inherit))
+                    busy.append(start(run, slot, share(gpus, slot, run.devices), server))
                 except OSError as error:
                     slots.append(slot)
                     yield run, f"could not be started: {error}"
-            for process in [process for process in busy if process.popen.poll() is not None]:
+            for process in [process for process in busy if process.child.poll() is not None]:
                 busy.remove(process)
                 slots.append(process.slot)
                 if not halt():
@@ -57,6 +59,7 @@ def ended(
             time.sleep(POLL)
     finally:
         _end(busy)
+        server.close()
 
 
 def share(gpus: Sequence[str], slot: int, devices: int | None) -> dict[str, str]:
@@ -77,12 +80,14 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+def _variables() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(CLUSTER)}
+
+
 def _end(busy: list[Process]) -> None:
-    for process in busy:
-        process.signal(signal.SIGTERM)
-    deadline = time.monotonic() + LAST_WORDS
-    for process in busy:
-        with suppress(subprocess.TimeoutExpired):
-            process.popen.wait(max(0.0, deadline - time.monotonic()))
-        process.signal(signal.SIGKILL)
-        process.popen.wait()
+    for number, patience in ((signal.SIGTERM, LAST_WORDS), (signal.SIGKILL, math.inf)):
+        for process in busy:
+            process.signal(number)
+        deadline = time.monotonic() + patience
+        while any(process.child.poll() is None for process in busy) and time.monotonic() < deadline:
+            time.sleep(POLL)
