@@ -13,7 +13,6 @@ import runpy
 import socket
 import sys
 import threading
-from typing import Any
 
 import torch
 
@@ -25,20 +24,21 @@ def serve(connection: socket.socket) -> tuple[str, dict[str, str], list[str]] | 
     """Answer; returns what to run in each process that is forked, and None at the end of the server."""
     with connection, connection.makefile("rw") as stream:
         for line in iter(stream.readline, ""):
-            asked: Any = json.loads(line)
+            asked = json.loads(line)
+            answer: int | str | None
             if isinstance(asked, int):
                 ended, status = os.waitpid(asked, os.WNOHANG)
                 answer = os.waitstatus_to_exitcode(status) if ended else None
             else:
                 try:
-                    answer = os.fork()
+                    answer = pid = os.fork()
                 except OSError as error:  # the machine is full; runs at work must not suffer
                     answer = str(error)
                 else:
-                    if answer == 0:
+                    if pid == 0:
                         log, environment, arguments = asked
                         return log, environment, arguments
-                    os.setpgid(answer, answer)  # so that a signal can be sent to the run and all that it starts
+                    os.setpgid(pid, pid)  # so that a signal can be sent to the run and all that it starts
             stream.write(f"{json.dumps(answer)}\n")
             stream.flush()
     return None
