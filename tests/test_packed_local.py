@@ -154,8 +154,9 @@ def test_without_their_server_runs_end_and_the_next_has_another(tmp_path):
     arguments = (*PACKED, *PRUNED, "scorer._target_=faults.Waits", "seed=0,1,2")
     sweep = Sweep(tmp_path / "runs", *arguments)
     wait_until(lambda: len(list(tmp_path.glob("waiting.*"))) == 2, "two runs at work")
-    run = next(tmp_path.glob("waiting.*"))
+    run, other = tmp_path.glob("waiting.*")
     os.kill(int(Path(f"/proc/{run.suffix[1:]}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    wait_until(lambda: not alive(run) and not alive(other), "their end")
     (tmp_path / "go").touch()
     assert sweep.end() == 1
     assert "2 of 3 runs have no result" in sweep.err and "seed=1: killed by SIGKILL" in sweep.err

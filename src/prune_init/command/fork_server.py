@@ -16,8 +16,7 @@ import threading
 
 import torch
 
-import prune_init.command.experiment
-import prune_init.command.preflight  # noqa: F401
+from prune_init.command import entry, experiment, preflight  # noqa: F401
 
 
 def serve(connection: socket.socket) -> tuple[str, dict[str, str], list[str]] | None:
