@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the project's own defaults, whatever the shell that starts them has set."""
     for name in list(os.environ):
-        if name.startswith(("WANDB_", "HYDRA_", "PRUNE_INIT_", "PL_")):
+        if name.startswith(("WANDB_", "HYDRA_", "PRUNE_INIT_", "PL_")) or name == "COLUMNS":
             monkeypatch.delenv(name)
 
 
