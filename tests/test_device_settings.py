@@ -182,5 +182,5 @@ def test_only_a_processor_needs_a_cpp_compiler(monkeypatch):
     on_gpu, here = composed("compile=true", "trainer.accelerator=cuda"), composed("compile=true", "trainer=cpu")
     assert not on_processor(on_gpu.trainer) and on_processor(here.trainer)
     check(on_gpu)
-    with pytest.raises(prune_init.InputError, match="compile=True: needs a C"):
+    with pytest.raises(prune_init.InputError, match="compile=true: needs a C"):
         check(here)
