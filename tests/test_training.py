@@ -368,7 +368,7 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(precision, command, tmp_path, monkeypatch):
-    """Two runs of one configuration; the second breaks down in epoch 3 and is started again."""
+    """Two runs of one configuration; the second breaks down in epoch 3, whose row is written, and is started again."""
     monkeypatch.chdir(tmp_path)
     CALLS.clear()
     run = (*SMALL, "checkpoint=true", f"precision={precision}")
@@ -378,7 +378,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(precision, command, 
         command(*run, "results=broken", "+logger._target_=test_training.Dashboard")
     assert len(CALLS) == 2
     straight, broken = only_run(tmp_path / "straight"), only_run(tmp_path / "broken")
-    assert checkpoint(broken)["epoch"] == 1 and len(rows(broken)) == 2 and not (broken / "result.json").exists()
+    assert checkpoint(broken)["epoch"] == 1 and len(rows(broken)) == 3 and not (broken / "result.json").exists()
     assert command(*run, "results=broken").code == 0
     assert len(CALLS) == 2, "a resumed run must not prune again"
     assert rows(broken) == rows(straight) and [row["epoch"] for row in rows(straight)] == ["1", "2", "3", "4"]
