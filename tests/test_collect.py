@@ -166,7 +166,8 @@ def test_tables_for_papers(tmp_path, capsys):
     assert len(epochs) == 11 * 2 and {row["test/top1"] for row in epochs} == {0.5, 0.7}
     for wrong, said in (
         (["--baseline", "snap"], "baseline=snap: did you mean snip"),
-        (["--table", "scorer"], "table=scorer: "),
+        (["scorer"], "table=scorer: "),
+        (["best_validation_epoch"], "table=best_validation_epoch: no run has it; "),
     ):
         with pytest.raises(SystemExit, match=said):
             collect.main([str(tmp_path), "--table", *wrong])

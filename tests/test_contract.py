@@ -45,6 +45,7 @@ SMALL = {
     "analysis.collapse --scorers synflo": "--scorers=synflo: did you mean synflow? allowed: ",
     "analysis.collapse --iterations 0": "argument --iterations: 0: allowed: whole numbers from 1",
     "analysis.cost --clases 3": "--clases: unknown option; did you mean --datasets? allowed: --datasets, --help, -h",
+    "analysis.cost datasets": "datasets: unknown argument; ",
     "analysis.published --exponents 9": "--exponents=9.0: did you mean 6.0? allowed: 0.5, 1.0, ",
     "analysis.published --seeds 0": "argument --seeds: 0: allowed: whole numbers from 1",
     "data.download cifar": "name=cifar: did you mean cifar10? allowed: cifar10, ",

@@ -59,10 +59,14 @@ def test_what_was_exported_is_compared_and_changes_nothing(ran, command, tmp_pat
     assert len(losses) == 2 and len(set(losses)) == 1
 
 
-def test_what_cannot_be_exported_is_refused_before_training(ran):
-    outcome, files, results = ran(*of("Branching"))
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
+def test_what_cannot_be_exported_is_refused_before_training(ran, kind):
+    if kind == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    outcome, files, results = ran(*of("Branching"), f"export={kind}")
     assert outcome.code == 1
-    assert outcome.err.startswith("export=pt2: the network cannot be exported (")
+    assert outcome.err.startswith(f"export={kind}: the network cannot be exported (Could not guard on data-dependent")
     assert outcome.err.count("\n") == 1 and not results and "metrics.csv" not in files
 
 

@@ -83,6 +83,13 @@ class Endless(IterableDataset):
         return iter([GOOD])
 
 
+class Counted(Endless):
+    """No map, though its length is known."""
+
+    def __len__(self):
+        return 1
+
+
 GOOD = (torch.zeros(2), 0)
 
 
@@ -90,6 +97,9 @@ GOOD = (torch.zeros(2), 0)
     ("train", "line"),
     [
         (Endless(), "train=Endless: allowed: a map-style data set"),
+        (Counted(), "train=Counted: allowed: a map-style data set"),
+        (Bare(GOOD, (torch.zeros(2), None)), "train=label None: allowed: whole numbers from 0"),
+        (Bare(GOOD, (torch.zeros(2), 10**9)), "dataset=label 1000000000: is larger than the number of examples"),
         (Bare(), "train=Bare: has no examples"),
         (Bare(torch.zeros(2)), "train=Tensor: allowed: examples that are pairs"),
         (Bare(("image", 0)), "train=str: allowed: examples as tensors"),
@@ -108,6 +118,12 @@ def test_stated_numbers_must_be_true_and_shapes_the_same():
         from_torch(table(9), table(9), num_classes=4)
     with pytest.raises(InputError, match=r"dataset.input_shape=\[4\]: is \[5\] here"):
         from_torch(table(9), table(9), input_shape=[4])
+    with pytest.raises(InputError, match=r"num_classes=3.0: allowed: whole numbers from 1"):
+        from_torch(table(9), table(9), num_classes=3.0)
+    with pytest.raises(InputError, match=r"workers=-1: allowed: whole numbers from 0"):
+        from_torch(table(9), table(9), workers=-1)
+    with pytest.raises(InputError, match=r"augment=3: allowed: a function of one tensor"):
+        from_torch(table(9), table(9), augment=3)
     ragged = from_torch(Bare(GOOD, (torch.zeros(3), 0)), Bare(GOOD))
     with pytest.raises(InputError, match=r"dataset=\(2,\) and \(3,\): allowed: examples of one shape"):
         list(ragged.train_loader(2, seed=0, device="cpu"))

@@ -231,6 +231,12 @@ def test_files_of_ones_own_are_found_by_a_search_path(command, tmp_path):
             "# @package _global_\nsparcity: 0.9\n",
             "sparcity=0.9: unknown key; did you mean sparsity?",
         ),
+        (
+            "experiment/mine",
+            "sparsity: 0.9\n",
+            "experiment={'sparsity': 0.9}: the first line of its file must be: # @package _global_",
+        ),
+        ("loss/mine", "los: {_target_: torch.nn.L1Loss}\n", "loss._target_: is missing; must be given"),
         ("lifecycle/mine", "name: mine\nlevel: 3\n", "lifecycle.level=3: unknown key; allowed: name"),
     ],
 )

@@ -41,7 +41,8 @@ class Parser(argparse.ArgumentParser):
         """Exit with code 2 and one line."""
         if message.startswith("unrecognized arguments: "):
             unknown = message.split()[2]
-            message = f"{unknown}: unknown option; {one_of(unknown, self._option_string_actions)}"
+            kind = "option" if unknown.startswith("-") else "argument"
+            message = f"{unknown}: unknown {kind}; {one_of(unknown, self._option_string_actions)}"
         self.exit(2, f"{message}\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

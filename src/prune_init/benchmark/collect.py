@@ -117,6 +117,8 @@ def _write(chosen: argparse.Namespace) -> None:
         raise InputError("folder", chosen.folder, "holds no result.json of a finished run")
     output = chosen.output or chosen.folder
     tables = summaries(found.records, chosen.table, chosen.baseline) if chosen.table else []
+    if tables and not any(one.exponents for one in tables):
+        raise InputError("table", chosen.table, "no run has it; name another COLUMN, such as effective_sparsity")
     output.mkdir(parents=True, exist_ok=True)
     for write, name in ((write_csv, "results.csv"), (write_parquet, "results.parquet")):
         write(found.rows, output / name)

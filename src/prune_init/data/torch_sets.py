@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
+from prune_init.allowed import whole
 from prune_init.data.dataset import Dataset
 from prune_init.data.files import Seeded, seeded
 from prune_init.data.images import Batch, Images, Loader
@@ -46,6 +47,10 @@ def from_torch(
     Raises:
         InputError: not map-style, empty, or examples or labels of another form; a stated number that is not true.
     """
+    whole(1).or_null().check("num_classes", num_classes)
+    whole(0).check("workers", workers)
+    if augment is not None and not callable(augment):
+        raise InputError("augment", augment, "allowed: a function of one tensor, or None")
     parts = {"train": train, "test": test}
     for name, part in parts.items():
         _check(name, part)
@@ -60,6 +65,9 @@ def from_torch(
         )
     if num_classes is None:
         num_classes = 1 + max(int(part.labels.max()) for part in found.values())
+        if num_classes > len(train) + len(test):  # a net would get that many outputs
+            why = "is larger than the number of examples; allowed: classes counted from 0, or so many by num_classes="
+            raise InputError("dataset", f"label {num_classes - 1}", why)
     augmented = replace(found["train"], augment=augment)
     return Dataset(augmented, found["test"], num_classes, shape if input_shape is None else tuple(input_shape))
 
@@ -138,7 +146,8 @@ def _together(examples: list[tuple[Tensor, Tensor]]) -> Batch:
 
 
 def _check(name: str, part: Any) -> None:
-    if not hasattr(part, "__len__") or not hasattr(part, "__getitem__"):
+    mapped = hasattr(part, "__len__") and hasattr(part, "__getitem__")  # which torch's iterable ones inherit
+    if not mapped or isinstance(part, IterableDataset):
         raise InputError(name, type(part).__name__, "allowed: a map-style data set, with __len__ and __getitem__")
     if not len(part):
         raise InputError(name, type(part).__name__, "has no examples")
@@ -156,7 +165,7 @@ def _labels(name: str, part: Any) -> Tensor:
     if known is None or len(known) != len(part) or getattr(part, "target_transform", None) is not None:
         known = [part[index][1] for index in range(len(part))]
     labels = [label.item() if isinstance(label, Tensor) and label.numel() == 1 else label for label in known]
-    odd = next((label for label in labels if not isinstance(label, Integral) or isinstance(label, bool)), None)
-    if odd is not None:
-        raise InputError(name, f"label {odd}", "allowed: whole numbers from 0, one for each example")
+    for label in labels:
+        if not isinstance(label, Integral) or isinstance(label, bool):
+            raise InputError(name, f"label {label}", "allowed: whole numbers from 0, one for each example")
     return torch.tensor([int(label) for label in labels])

@@ -86,6 +86,8 @@ def _defaults(config: DictConfig, loader: Any, choices: tuple[str, ...]) -> dict
     for group, known in ours.items():
         there = plain.get(group)
         if isinstance(known, dict) and isinstance(there, dict) and group != "callbacks" and "_target_" not in there:
+            if "_target_" in known:
+                raise MissingKeyError(f"{group}._target_")
             plain[group] = {key: value for key, value in there.items() if key in known}
     return {key: value for key, value in plain.items() if key in ours}
 
@@ -100,6 +102,15 @@ def _shipped() -> dict[str, Any]:
     root = read("config")
     groups = {group: name for entry in root["defaults"] if isinstance(entry, dict) for group, name in entry.items()}
     return root | {group: read(f"{group}/{name}") for group, name in groups.items() if name and " " not in group}
+
+
+@cache
+def _presets() -> frozenset[str]:
+    """Groups without a choice of their own, whose files set values of others."""
+    root = OmegaConf.create(files("prune_init.conf").joinpath("config.yaml").read_text())
+    plain: Any = OmegaConf.to_container(root)
+    lines = [entry for entry in plain["defaults"] if isinstance(entry, dict)]
+    return frozenset(group for line in lines for group, name in line.items() if name is None)
 
 
 def _compare(key: str, value: Any, default: Any, everything: str) -> None:
@@ -134,7 +145,9 @@ def _compare_keys(below: str, given: dict[str, Any], default: dict[str, Any], ev
             raise InputError(below + name, given[name], "allowed: keys below it, of which one is _target_")
         read = any(f"${{{below}{name}{end}" in everything for end in "}.")  # by other values
         if not (called or named or read):
-            raise InputError(below + name, given[name], f"unknown key; {one_of(name, default)}")
+            preset = not below and isinstance(given[name], dict) and name in _presets()
+            first = "the first line of its file must be: # @package _global_"
+            raise InputError(below + name, given[name], first if preset else f"unknown key; {one_of(name, default)}")
     if given.get("_target_") == default.get("_target_"):
         for name in given.keys() & default.keys():
             _compare(below + name, given[name], default[name], everything)

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytorch_lightning as pl
 from torch import nn
+from torch.onnx import OnnxExporterError
 
 from prune_init.compaction.export import save_onnx, save_program
 from prune_init.errors import InputError, first_line
@@ -42,9 +43,7 @@ class Export(pl.Callback):
             try:
                 self._save(copy.deepcopy(pl_module.net), Path(folder))
             except Exception as error:  # of many kinds
-                raise InputError(
-                    "export", self.kind, f"the network cannot be exported ({first_line(error)})"
-                ) from error
+                raise InputError("export", self.kind, f"the network cannot be exported ({_why(error)})") from error
 
     def write(self, module: PruneThenTrain, folder: Path) -> ExportedNet:
         """Write `net.pt2` or `net.onnx` into the folder, and say how far its outputs are from those of the net.
@@ -54,7 +53,7 @@ class Export(pl.Callback):
         try:
             difference = self._save(module.net, folder)
         except Exception as error:
-            why = first_line(error)
+            why = _why(error)
             warnings.warn(f"export={self.kind}: failed ({why}); weights.safetensors holds the net", stacklevel=2)
             return ExportedNet(file=None, difference=None, error=why)
         return ExportedNet(file=f"net.{self.kind}", difference=difference, error=None)
@@ -64,3 +63,8 @@ class Export(pl.Callback):
         quiet = redirect_stdout(StringIO()), redirect_stderr(StringIO())  # torch prints the program that it gave up
         with whole(folder / f"net.{self.kind}") as path, quiet[0], quiet[1]:
             return FORMATS[self.kind](net.cpu(), example, path)
+
+
+def _why(error: Exception) -> str:
+    """What torch.onnx says itself is how one goes on; what was wrong is its cause."""
+    return first_line(error.__cause__ or error if isinstance(error, OnnxExporterError) else error)
