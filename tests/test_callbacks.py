@@ -216,6 +216,10 @@ REFUSED = [
         "callbacks.swa.swa_epoch_start=7: allowed: up to recipe.epochs, 6",
     ),
     (
+        "callbacks=swa recipe.epochs=2",
+        "callbacks.swa.swa_epoch_start=0.8: averages the untrained weights too; allowed: 2 to recipe.epochs, 2",
+    ),
+    (
         "callbacks=ema lifecycle=lottery_ticket",
         "callbacks=ema: lifecycle=lottery_ticket works with callbacks=none only",
     ),

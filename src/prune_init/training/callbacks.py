@@ -43,5 +43,9 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
             raise InputError(key, name, str(error)) from None
     if isinstance(callback, lightning.StochasticWeightAveraging):
         start = callback._swa_epoch_start
-        if isinstance(start, int) and start > epochs:  # it would put the initial weights back in the end
+        first = start if isinstance(start, int) else int(start * epochs)
+        if first > epochs:  # it would put the initial weights back in the end
             raise InputError(f"{key}.swa_epoch_start", start, f"allowed: up to recipe.epochs, {epochs}")
+        if first < 2:  # what is averaged is the net before each epoch
+            why = "averages the untrained weights too"
+            raise InputError(f"{key}.swa_epoch_start", start, f"{why}; allowed: 2 to recipe.epochs, {epochs}")
