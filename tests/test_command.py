@@ -252,6 +252,13 @@ def test_a_log_is_not_cut_at_80_columns(command, tmp_path):
     assert outcome.code == 0 and f"/{name}/random-" in outcome.out
 
 
+def test_training_that_diverges_is_told_once(command, tmp_path):
+    outcome = command(*QUICK, "scorer=magnitude", "recipe.epochs=2", "recipe.optimizer.lr=1e10")
+    told = "warning: train loss is not finite in epoch 1: training has diverged; try a lower recipe.optimizer.lr"
+    assert outcome.code == 0 and (outcome.out + outcome.err).count("training has diverged") == 1
+    assert told in outcome.out + outcome.err
+
+
 def test_version(command):
     assert command("--version").out == f"prune_init {__version__}\n"
 

@@ -1,7 +1,9 @@
 """One row per epoch, kept through checkpoints, written as CSV, summed up as last / best / at best validation."""
 
 import csv
+import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,15 @@ class History(pl.Callback):
         self.rows.append(_sorted(row))
         if trainer.is_global_zero:
             write_csv(self._path, self.rows)
+            self._warn_of_divergence()
         self._tell(trainer, len(self.rows) - ends_here(trainer))
+
+    def _warn_of_divergence(self) -> None:
+        """Say once that the loss is no number: what follows is a net that gives every image the same class."""
+        finite = [math.isfinite(row.get("train/loss", 0.0)) for row in self.rows]
+        if not finite[-1] and all(finite[:-1]):
+            why = "training has diverged; try a lower recipe.optimizer.lr, or recipe.gradient_clip=1"
+            warnings.warn(f"train loss is not finite in epoch {int(self.rows[-1]['epoch'])}: {why}", stacklevel=2)
 
     def close(self, trainer: pl.Trainer) -> None:
         """Training is over: nothing will be amended."""
