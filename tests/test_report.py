@@ -75,7 +75,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     run_status.fail(folder / names[0], results.read(folder / names[0]).identity, ["scorer=synflow", "seed=0"], "told")
     said = io.StringIO()
     with redirect_stdout(said):
-        main([str(folder)])
+        main([str(folder), "--baseline", "synflow"])
     return folder, said.getvalue()
 
 
@@ -175,6 +175,14 @@ def test_the_page_says_what_it_could_not_show_and_shows_the_rest(spoilt):
     assert page.count("<tr data-series=") == 28 + 2 + len(SCORERS) + 2 and page.count("<figure") == 2 * (8 + 7)
     assert "30 of 32" in page and (folder / "report/results.csv").read_text().count("\n") == 31
     assert "Traceback" not in said
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)<", page[page.index("snip - synflow") - 20 :])
+    assert cells[1].strip().startswith("-5.00 ± 0.00") and cells[2].strip().startswith("-10.00 ± 0.00")
+
+
+def test_a_baseline_that_is_not_there_is_told_before_anything_is_drawn(runs):
+    with pytest.raises(SystemExit, match=r"baseline=sinp: did you mean snip\? allowed: magnitude, snip, synflow"):
+        main([str(runs), "--baseline", "sinp"])
+    assert not (runs / "report").exists()
 
 
 @pytest.mark.slow

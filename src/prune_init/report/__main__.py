@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "figure", metavar="figure=NAME", nargs="*", help="1 2 3 4 5 6 7 of the paper, a b of the rebuttal"
     )
+    parser.add_argument("--baseline", help="a scorer: the page's tables tell the differences to it, paired by seed")
     parser.run(lambda chosen: _report(chosen, figures), [word for word in given if word not in figures], to="DIR")
 
 
@@ -35,7 +36,7 @@ def _report(chosen: Namespace, figures: list[str]) -> None:
     if figures:
         draw_figures(chosen.folder, [figure.partition("=")[2] for figure in figures])
     else:
-        write_page(chosen.folder)
+        write_page(chosen.folder, chosen.baseline)
 
 
 if __name__ == "__main__":

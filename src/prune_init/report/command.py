@@ -21,7 +21,7 @@ from prune_init.report.drawing import Drawing
 from prune_init.report.figures import COMPUTED, check, draw
 from prune_init.report.grouping import panels
 from prune_init.report.page import Shown, page
-from prune_init.report.runs import FinishedRun, load
+from prune_init.report.runs import load
 from prune_init.report.scores import ScorerFlow
 from prune_init.report.series import Panel
 
@@ -29,14 +29,19 @@ MOST = 10
 """Lines of trouble that the terminal shows; the page has them all."""
 
 
-def write_page(folder: Path) -> Path:
+def write_page(folder: Path, baseline: str | None = None) -> Path:
     """Write report/report.html below `folder`, with its figures beside it; returns its path.
 
+    Args:
+        folder: of the runs.
+        baseline: the scorer to which the tables of means tell differences, paired by seed.
+
     Raises:
-        InputError: there is nothing to show.
+        InputError: there is nothing to show, or no such baseline.
     """
     console = host.console()
     runs, problems = load(folder)
+    means = [one for one in summaries([run.record for run in runs], "top1_last", baseline) if one.exponents]
     shown = panels(runs)
     out = folder / "report"
     out.mkdir(exist_ok=True)
@@ -50,9 +55,9 @@ def write_page(folder: Path) -> Path:
         for narrow in (False, True):
             drawing = neurons(shown[0].architecture, theory, narrow=narrow)
             pictures.append(_shown("conservation", "", drawing, out, {}, narrow=narrow))
-    tables = _tables(folder, runs, out)
+    _write_tables(folder, means, out)
     with whole(out / "report.html") as path:
-        path.write_text(page(folder, shown, pictures, problems, tables))
+        path.write_text(page(folder, shown, pictures, problems, means))
     _say(console, problems)
     count = "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
     console.print(f"{count}, {len(pictures) // 2} figures: {out / 'report.html'}", soft_wrap=True)
@@ -66,14 +71,12 @@ def _shown(section: str, panel: str, drawing: Drawing, out: Path, about: dict[st
     return Shown(section, panel, drawing, drawing.svg() if narrow else drawing.save(out), about, narrow)
 
 
-def _tables(folder: Path, runs: list[FinishedRun], out: Path) -> list[Summary]:
-    """Write the tables of runs and of means beside the page."""
+def _write_tables(folder: Path, means: list[Summary], out: Path) -> None:
+    """The tables of runs and of means, beside the page."""
     write_csv(collect(folder).rows, out / "results.csv")
-    found = [one for one in summaries([run.record for run in runs], "top1_last") if one.exponents]
-    for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if found else ():
+    for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if means else ():
         with whole(out / f"table.{ending}") as partial:
-            partial.write_text(form(found))
-    return found
+            partial.write_text(form(means))
 
 
 def draw_figures(folder: Path, names: list[str]) -> None:
