@@ -15,7 +15,7 @@ from prune_init.architectures.resnet import thin_resnet
 from prune_init.errors import InputError, first_line
 from prune_init.loop import prune
 from prune_init.pruning.checks import settings_of
-from prune_init.pruning.masks import Tensors
+from prune_init.pruning.masks import Tensors, count
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.scored_net import ScoredNet
 
@@ -62,7 +62,7 @@ def _counts(scorer: Scorer) -> None:
             model = make()
             result = _pruned(scorer, model, sparsity, iterations=iterations, scope=scope)
             size = sum(mask.numel() for mask in result.masks.values())
-            kept = sum(int(mask.sum()) for mask in result.masks.values())
+            kept = count(result.masks)
             _must(kept == round((1 - sparsity) * size), f"leave exactly the asked weights, not {kept:,} of {size:,}")
             weights = dict(model.named_parameters())
             removed = all(not weights[name][~mask].any() for name, mask in result.masks.items())

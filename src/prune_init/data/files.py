@@ -1,9 +1,9 @@
 """Images that do not fit in memory: read, decoded and augmented one by one, in worker processes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from PIL import Image
@@ -77,20 +77,36 @@ class FileLoader(Loader):
     def __init__(self, images: FileImages, sampler: Sampler, *, device: torch.device, augment: int | None) -> None:
         super().__init__(sampler)
         self._device = device
-        self._batches: DataLoader[Batch] = DataLoader(
-            _Decoded(images, augment is not None),  # type: ignore[arg-type]
-            batch_sampler=Seeded(sampler, augment),
-            num_workers=(workers := min(images.workers, cores())),
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else each epoch would draw from the global one
-        )
+        self._batches = read_by(_Decoded(images, augment is not None), Seeded(sampler, augment), images.workers, device)
 
     def __iter__(self) -> Iterator[Batch]:
         mean, std = (torch.tensor(values, device=self._device).view(-1, 1, 1) for values in (MEAN, STD))
         for pixels, labels in self._batches:
             pixels = pixels.to(self._device, non_blocking=True).float()
             yield pixels.div_(255).sub_(mean).div_(std), labels.to(self._device, non_blocking=True)
+
+
+def read_by(
+    read: Any, batches: "Seeded", workers: int, device: torch.device, together: Callable[[Any], Batch] | None = None
+) -> DataLoader[Batch]:
+    """Torch's loader of examples that are read one by one, in this process or in at most as many as there are cores.
+
+    Args:
+        read: `read[number, seed]` is an example with its label.
+        batches: lists of such pairs.
+        workers: processes; 0 reads in this one.
+        device: where the batches go.
+        together: makes a batch of a list of examples; None: as torch does.
+    """
+    return DataLoader(
+        read,
+        batch_sampler=batches,
+        collate_fn=together,
+        num_workers=(workers := min(workers, cores())),
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # else each epoch would draw from the global one
+    )
 
 
 class Seeded:

@@ -7,15 +7,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from prune_init.allowed import whole
 from prune_init.data.dataset import Dataset
-from prune_init.data.files import Seeded, seeded
+from prune_init.data.files import Seeded, read_by, seeded
 from prune_init.data.images import Batch, Images, Loader
 from prune_init.data.sampler import Sampler
 from prune_init.errors import InputError
-from prune_init.host import cores
 
 Augment = Callable[[Tensor], Tensor]
 
@@ -110,15 +109,8 @@ class TorchLoader(Loader):
     def __init__(self, examples: TorchExamples, sampler: Sampler, *, device: torch.device, augment: int | None) -> None:
         super().__init__(sampler)
         self._device = device
-        self._batches: DataLoader[Batch] = DataLoader(
-            _Read(examples, augment is not None),  # type: ignore[arg-type]
-            batch_sampler=Seeded(sampler, augment),
-            collate_fn=_together,
-            num_workers=(workers := min(examples.workers, cores())),
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else each epoch would draw from the global one
-        )
+        read = _Read(examples, augment is not None)
+        self._batches = read_by(read, Seeded(sampler, augment), examples.workers, device, _together)
 
     def __iter__(self) -> Iterator[Batch]:
         for inputs, labels in self._batches:

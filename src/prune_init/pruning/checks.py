@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prune_init.allowed import ITERATIONS, MODE, SCOPE, SPARSITY
 from prune_init.errors import InputError
-from prune_init.pruning.masks import Tensors
+from prune_init.pruning.masks import Tensors, count
 from prune_init.pruning.sample import check_inputs
 from prune_init.pruning.schedule import Schedule
 from prune_init.pruning.weights import has_computed_weight, plainly_named
@@ -22,7 +22,7 @@ def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: f
     start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
     for name, mask in plainly_named(masks or {}, weights).items():
         start[name].copy_(mask)
-    left, size = (sum(int(count(mask)) for mask in start.values()) for count in (torch.count_nonzero, torch.numel))
+    left, size = count(start), sum(mask.numel() for mask in start.values())
     if sparsity and left < round((1 - sparsity) * size):
         raise InputError("sparsity", sparsity, f"masks leave {left:,} of {size:,} weights, which is fewer already")
     return start

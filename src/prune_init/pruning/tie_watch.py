@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from prune_init.pruning.masks import Tensors, fill
+from prune_init.pruning.masks import Tensors, count, fill
 from prune_init.pruning.noise import relative_rounding
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.selection import Choice
@@ -114,5 +114,5 @@ def _survivors(cut: _Cut, masks: Tensors) -> Ties:
     if not total:
         return Ties()
     layers = {name: kept[name] + cut.removed[name] for name in kept if kept[name] + cut.removed[name]}
-    share = total / sum(int(mask.sum()) for mask in masks.values())
+    share = total / count(masks)
     return Ties(share, total, removed, cut.iteration, cut.score, layers)

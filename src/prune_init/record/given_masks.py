@@ -58,10 +58,10 @@ def facts(path: str) -> Facts:
 
 @cache
 def _facts(path: str, *_: int) -> Facts:
-    from prune_init.pruning.masks import checksum
+    from prune_init.pruning.masks import checksum, count
 
     masks = read(path)
-    kept, size = sum(int(mask.sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
+    kept, size = count(masks), sum(mask.numel() for mask in masks.values())
     return Facts(1 - kept / size, checksum(masks, {}))
 
 

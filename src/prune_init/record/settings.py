@@ -122,9 +122,9 @@ def _unusual(cfg: DictConfig) -> dict[str, Any]:
     own = [str(key) for key in cfg if key not in (*PLACE, *TOLD, *GROUPS, *NAMED, "trainer")]
     root = OmegaConf.to_container(OmegaConf.masked_copy(cfg, own), resolve=False)
     assert isinstance(root, dict)
-    usual = leaves(_file("config"))
+    usual = dict(_usual("config"))
     for group in given:
-        usual |= leaves({} if _refers(given[group].get("name")) else _file(f"{group}/{cfg[group].name}"), group)
+        usual |= {} if _refers(given[group].get("name")) else _usual(f"{group}/{cfg[group].name}", group)
     return {
         key: value
         for key, value in leaves({**given, **{str(key): value for key, value in root.items()}}).items()
@@ -143,6 +143,11 @@ def _no_file(key: str, usual: dict[str, Any]) -> bool:
 
 
 @cache
+def _usual(name: str, group: str = "") -> dict[str, Any]:
+    """The values of a file of the configuration by dotted keys."""
+    return leaves(_file(name), group)
+
+
 def _file(name: str) -> dict[str, Any]:
     """The content of a file of the configuration, with that of the files it begins with; empty if there is none."""
     path = files("prune_init.conf").joinpath(f"{name}.yaml")
