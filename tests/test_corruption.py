@@ -26,7 +26,7 @@ from prune_init.benchmark.status import progress
 from prune_init.data import torchvision_sets
 from prune_init.data.fetch import unpack
 from prune_init.data.files import read_image
-from prune_init.launching import plan
+from prune_init.launching import plan, plan_file
 from prune_init.pruning import masks as mask_files
 from prune_init.record import results
 from prune_init.record import status as run_status
@@ -159,7 +159,7 @@ def test_a_status_that_lacks_a_key_says_nothing(tmp_path: Path) -> None:
 
 def test_what_is_said_of_a_sweep(tmp_path: Path) -> None:
     """Its plan, and what a run left that failed: neither keeps anybody from hearing of the other runs."""
-    plan.write(tmp_path, [plan.Planned(tmp_path / "a", IDENTITY), plan.Planned(tmp_path / "b", "f" * 64)], "sweep")
+    plan_file.write(tmp_path, [plan.Planned(tmp_path / "a", IDENTITY), plan.Planned(tmp_path / "b", "f" * 64)], "sweep")
     run_status.fail(tmp_path / "a", IDENTITY, ["seed=1"], "out of luck")
     (planned,) = tmp_path.glob(".*/*.jsonl")
 

@@ -21,7 +21,7 @@ from prune_init import InputError
 from prune_init.benchmark import status
 from prune_init.benchmark.stand_in import SIZES
 from prune_init.command.building import build
-from prune_init.launching import plan
+from prune_init.launching import plan, plan_file
 from prune_init.pruning.weights import prunable
 from prune_init.record import results, settings
 
@@ -234,12 +234,12 @@ def test_two_jobs_in_one_folder_are_refused(sweep):
 
 def test_a_plan_is_read_as_written_and_the_same_sweep_writes_the_same_file(tmp_path):
     runs = [plan.Planned(tmp_path / f"a/{n}", n * 64, (f"seed={n}",)) for n in "12"]
-    assert plan.write(tmp_path, runs, "mine") == plan.write(tmp_path, runs, "mine")
-    plan.write(tmp_path, runs[:1], "smaller")
-    assert sorted(plan.read(tmp_path)) == [plan.Sweep("mine", runs), plan.Sweep("smaller", runs[:1])]
-    (tmp_path / plan.FOLDER / "foreign.jsonl").write_text('{"schema": 7}\n')
+    assert plan_file.write(tmp_path, runs, "mine") == plan_file.write(tmp_path, runs, "mine")
+    plan_file.write(tmp_path, runs[:1], "smaller")
+    assert sorted(plan_file.read(tmp_path)) == [plan_file.Sweep("mine", runs), plan_file.Sweep("smaller", runs[:1])]
+    (tmp_path / plan_file.FOLDER / "foreign.jsonl").write_text('{"schema": 7}\n')
     with pytest.raises(InputError, match=r"foreign\.jsonl: is no plan of a sweep \(is of schema 7, not 1\)"):
-        plan.read(tmp_path)
+        plan_file.read(tmp_path)
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, capsys: Any, folder: Path) -> str:
@@ -274,7 +274,7 @@ def test_status_tells_missing_killed_torn_and_unplanned_runs(tmp_path, monkeypat
         plan.Planned(tmp_path / f"set/net/{name}", f"{n:064x}")
         for n, name in enumerate(("done", "gone", "torn", "never"))
     ]
-    plan.write(tmp_path, runs, "figure1")
+    plan_file.write(tmp_path, runs, "figure1")
     folders = [*(run.folder for run in runs[:3]), tmp_path / "set/net/alone"]
     for folder in folders:
         folder.mkdir(parents=True)

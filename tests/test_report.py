@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 from records import add, record
 
 from prune_init.benchmark.intervals import interval, student_t
-from prune_init.launching import plan
+from prune_init.launching import plan, plan_file
 from prune_init.record import results
 from prune_init.record import status as run_status
 from prune_init.report.__main__ import main
@@ -71,7 +71,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "snip-x1.0-s0" / "metrics.csv").write_text("epoch,test/top1\n1,half a li")
     (folder / "snip-x2.0-s0" / "metrics.csv").write_bytes(b"\xff\xfe\x00")
     names = ("synflow-x1.0-s0", "never begun", "nor this")
-    plan.write(folder, [plan.Planned(folder / name, name, (f"results={name}",)) for name in names], "small")
+    plan_file.write(folder, [plan.Planned(folder / name, name, (f"results={name}",)) for name in names], "small")
     run_status.fail(folder / names[0], results.read(folder / names[0]).identity, ["scorer=synflow", "seed=0"], "told")
     said = io.StringIO()
     with redirect_stdout(said):

@@ -36,7 +36,7 @@ class OnePassSweeper(BasicSweeper):
         from rich.console import Console
         from rich.progress import track
 
-        from prune_init.launching import plan
+        from prune_init.launching import plan, plan_file
         from prune_init.record.status import state
 
         assert self.config is not None and self.hydra_context is not None
@@ -46,6 +46,6 @@ class OnePassSweeper(BasicSweeper):
         planned = plan.plan(loader, self.config, jobs, progress=shown)
         left = [list(run.overrides) for run in planned if state(run.folder, run.identity) != "done"]
         chosen = self.config.hydra.runtime.choices.get("experiment")
-        plan.write(folder, planned, chosen or " ".join(self.config.hydra.overrides.task))
+        plan_file.write(folder, planned, chosen or " ".join(self.config.hydra.overrides.task))
         console.print(f"{len(jobs):,} runs, {len(jobs) - len(left):,} of them finished")
         return jobs if self.config.force else left

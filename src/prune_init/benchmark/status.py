@@ -15,7 +15,7 @@ from prune_init import host
 from prune_init.arguments import Parser
 from prune_init.benchmark.collect import run_folders
 from prune_init.errors import InputError
-from prune_init.launching import plan
+from prune_init.launching import plan, plan_file
 from prune_init.record import status as run_status
 from prune_init.record.results import read
 from prune_init.record.run_record import RunRecord
@@ -48,12 +48,12 @@ def progress(results: Path) -> Progress:
         raise InputError("folder", results, "is not a folder")
     told: list[tuple[str, Counter[str]]] = []
     failures: dict[Path, Failure] = {}
-    planned = plan.read(results)
+    planned = plan_file.read(results)
     known = {run.folder for sweep in planned for run in sweep.runs}
     alone = [run for run in _begun(results) if run.folder not in known]
     if not planned and not alone:
         raise InputError("folder", results, "holds no sweep and no run")
-    for title, runs in [*planned, *([plan.Sweep("runs outside of sweeps", alone)] if alone else [])]:
+    for title, runs in [*planned, *([plan_file.Sweep("runs outside of sweeps", alone)] if alone else [])]:
         counts = Counter[str]()
         for run in runs:
             state, failure = _look(run.folder, run.identity)

@@ -1,13 +1,10 @@
-"""The runs of a sweep: composed and checked once for all who ask, and written down so that the missing show."""
+"""The runs of a sweep: composed and checked once for all who ask."""
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -16,12 +13,9 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, Node, OmegaConf, open_dict
 
 from prune_init.errors import InputError
-from prune_init.files import whole
 from prune_init.record import schema, settings
 from prune_init.record.kinds import typed
 
-SCHEMA = 1
-FOLDER = ".sweeps"
 OURS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
 """Options of the sweep, which its runs do not get."""
 
@@ -59,13 +53,6 @@ class Planned:
 
     def __str__(self) -> str:
         return self.name
-
-
-class Sweep(NamedTuple):
-    """What was written down of one sweep."""
-
-    title: str
-    runs: list[Planned]
 
 
 def overrides(config: DictConfig) -> list[str]:
@@ -227,40 +214,3 @@ def _in_own_place(cfg: DictConfig) -> bool:
 
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
-
-
-def write(results: Path, planned: Sequence[Planned], title: str) -> Path:
-    """Write the plan below the folder `results`; the same sweep typed again writes the same file.
-
-    Each line is one run, after a line with the schema and the title; sweeps that share runs do no harm.
-    """
-    top = results.absolute()
-    runs = [
-        {"folder": os.path.relpath(r.folder, top), "identity": r.identity, "overrides": r.overrides} for r in planned
-    ]
-    everything = hashlib.sha256("".join(sorted(f"{r['folder']}{r['identity']}" for r in runs)).encode()).hexdigest()
-    path = results / FOLDER / f"{everything[:8]}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial, partial.open("w") as file:
-        for line in ({"schema": SCHEMA, "title": title}, *runs):
-            file.write(json.dumps(line) + "\n")
-    return path
-
-
-def read(results: Path) -> list[Sweep]:
-    """All plans below the folder `results`, oldest first.
-
-    Raises:
-        InputError: a file there is no plan of this schema.
-    """
-    sweeps = []
-    for path in sorted((results / FOLDER).glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
-        try:
-            head, *lines = (json.loads(line) for line in path.read_text().splitlines())
-            if head["schema"] != SCHEMA:
-                raise ValueError(f"is of schema {head['schema']}, not {SCHEMA}")
-            runs = [Planned(results / run["folder"], run["identity"], tuple(run["overrides"])) for run in lines]
-            sweeps.append(Sweep(head["title"], runs))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError("results", path, f"is no plan of a sweep ({error}); move it away") from None
-    return sweeps

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from prune_init.benchmark.summary import Summary, caption, grid
 from prune_init.benchmark.variants import AVERAGED
 from prune_init.errors import InputError
-from prune_init.launching import plan
+from prune_init.launching import plan_file
 from prune_init.record import results
 from prune_init.record import status as run_status
 from prune_init.record.keys import differing, label, leaves
@@ -108,7 +108,7 @@ def _choices(shown: Sequence[Shown]) -> dict[str, list[str]]:
 def _missing(folder: Path, runs: Sequence[FinishedRun]) -> int:
     """Runs that sweeps in `folder` planned and that are not there; 0 if there is no readable plan."""
     try:
-        planned = {run.folder for sweep in plan.read(folder) for run in sweep.runs}
+        planned = {run.folder for sweep in plan_file.read(folder) for run in sweep.runs}
     except InputError:
         return 0
     return len(planned - {run.folder for run in runs})
