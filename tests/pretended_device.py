@@ -100,8 +100,17 @@ class Pretended(torch.Tensor):
         by_mask = name in INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1])
         if name in RESULT_IS_NEEDED or by_mask:
             WAITS[name] += 1
+        if name in ("div", "div_") and not isinstance(args[1], Pretended) and "rounding_mode" not in kwargs:
+            func, args = _by_reciprocal(name, *args)
         made = tree_map(_put, func(*tree_map(_held, args), **tree_map(_held, kwargs)))
         return return_and_correct_aliasing(func, args, kwargs, made)
+
+
+def _by_reciprocal(name: str, x: torch.Tensor, divisor: Any) -> tuple[Any, tuple[torch.Tensor, torch.Tensor]]:
+    """Division by a number from the processor, as CUDA does it: see torch's BinaryDivTrueKernel.cu."""
+    kind = torch.result_type(x, divisor)
+    one = torch.ones((), dtype=kind if kind.is_floating_point else torch.get_default_dtype())
+    return getattr(torch.ops.aten, name.replace("div", "mul")).Tensor, (x, Pretended(one / divisor))
 
 
 def _held(x: Any) -> Any:

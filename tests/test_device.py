@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader
 
 import prune_init
 from prune_init.architectures.resnet import thin_resnet
+from prune_init.data.arrays import ArrayImages
+from prune_init.data.sampler import Sampler
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.resume import RandomState
 
@@ -44,6 +46,19 @@ def test_the_device_is_as_strict_as_a_real_one():
             torch.rand(3, generator=torch.Generator(), device="cuda")
         assert x[x > 0].cpu().tolist() == [1, 1, 1]
         assert WAITS == {"_local_scalar_dense": 1, "index": 1, "copy to the processor": 1}
+
+
+def test_images_are_those_of_the_processor_to_the_last_bit():
+    """A GPU divides by a number from the processor in its own way: one unit in the last place of an input becomes
+    per cents of a weight within ten steps."""
+    pixels = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
+    kept = ArrayImages(pixels, torch.zeros(1, dtype=torch.int64), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    wanted = next(iter(kept.loader(Sampler(1, 1), device="cpu", augment=None)))[0]
+    with pretended():
+        found = next(iter(kept.loader(Sampler(1, 1), device=CUDA, augment=None)))[0]
+        assert type(found) is Pretended
+        assert torch.equal(found.cpu(), wanted)
+        assert not torch.equal((pixels.to(CUDA).float() / 255).cpu(), pixels.float() / 255)
 
 
 def options(scorer: str) -> dict[str, Any]:

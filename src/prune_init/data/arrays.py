@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prune_init.data.augmentation import CropFlip
-from prune_init.data.images import Batch, Images, Loader
+from prune_init.data.images import Batch, Images, Loader, normalised
 from prune_init.data.sampler import Sampler
 from prune_init.data.seeding import generator
 
@@ -70,8 +70,7 @@ class ArrayLoader(Loader):
             pixels = self._pixels[batch]
             if self._augmentation is not None and draws is not None:
                 pixels = self._augmentation(pixels, draws[batch])
-            # The operations of torchvision's ToTensor and Normalize, in their order: equal to the last bit.
-            yield pixels.float().div_(255).sub_(self._mean).div_(self._std), self._labels[batch]
+            yield normalised(pixels.float(), self._mean, self._std), self._labels[batch]
 
     def _draws(self) -> Tensor | None:
         """This epoch's augmentation of every image."""

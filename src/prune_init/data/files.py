@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from prune_init.data.images import Batch, Images, Loader
+from prune_init.data.images import Batch, Images, Loader, normalised
 from prune_init.data.sampler import Sampler
 from prune_init.data.seeding import generator
 from prune_init.errors import InputError
@@ -83,7 +83,7 @@ class FileLoader(Loader):
         mean, std = (torch.tensor(values, device=self._device).view(-1, 1, 1) for values in (MEAN, STD))
         for pixels, labels in self._batches:
             pixels = pixels.to(self._device, non_blocking=True).float()
-            yield pixels.div_(255).sub_(mean).div_(std), labels.to(self._device, non_blocking=True)
+            yield normalised(pixels, mean, std), labels.to(self._device, non_blocking=True)
 
 
 def read_by(

@@ -13,6 +13,15 @@ Batch = tuple[Tensor, Tensor]
 """Normalised float32 images [B, C, H, W] and int64 labels [B], on one device."""
 
 
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Pixels of 0 to 255, as floating-point numbers, scaled to 0..1 and normalised by channel; in place.
+
+    The operations of torchvision's ToTensor and Normalize in their order, equal to the last bit on every device: a GPU
+    multiplies by the reciprocal of a number from the processor, which rounds differently; so 255 is put on the device.
+    """
+    return pixels.div_(pixels.new_full((), 255)).sub_(mean).div_(std)
+
+
 class Loader(ABC):
     """Yields the batches of one epoch each time it is iterated.
 
