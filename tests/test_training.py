@@ -387,6 +387,8 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(precision, command, 
     records = [json.loads((folder / "result.json").read_text()) for folder in (straight, broken)]
     for key in ("identity", "top1", "top5", "layers", "effective_sparsity", "connected", "sparsity", "config"):
         assert records[0][key] == records[1][key], key
+    for seconds in (record["seconds"] for record in records):
+        assert seconds["total"] >= seconds["setup"] + seconds["training"], "an epoch counts in whichever attempt"
     masks = [load_masks(folder / "masks.safetensors") for folder in (straight, broken)]
     assert_close(masks[1], masks[0], rtol=0, atol=0)
 

@@ -59,7 +59,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
             setup=ready - start,
             scoring=module.pruning["cost"]["seconds"],
             training=sum(epoch["seconds"] for epoch in history.rows),
-            total=time.perf_counter() - start,
+            total=time.perf_counter() - start + history.seconds_before,
         )
         record = _record(cfg, trainer, module, history, seconds)
         if trainer.is_global_zero:

@@ -67,7 +67,7 @@ class Accuracies(Part):
 
 
 class PhaseSeconds(Part):
-    """Seconds of wall time; those of a run that was interrupted hold for its last attempt, but for `training`."""
+    """Seconds of wall time; of a run that was interrupted, `training` and `total` have the epochs of all attempts."""
 
     setup: float
     """Until the run was built, reading the data included."""

@@ -32,6 +32,7 @@ class History(pl.Callback):
         self._rate = 0.0
         self._tests: Row = {}
         self._told = 0  # rows that dashboards have
+        self.seconds_before = 0.0  # of the epochs that earlier attempts trained
         self.broken_off = False  # whether the last epoch was not trained to its end
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -95,6 +96,7 @@ class History(pl.Callback):
         """Take over the rows of the run that is resumed."""
         self.rows = list(state_dict["rows"])
         self._told = len(self.rows)
+        self.seconds_before = sum(row["seconds"] for row in self.rows)
 
     def accuracy(self, name: str) -> Accuracies:
         """`top1` or `top5`, by how the epoch was chosen.
