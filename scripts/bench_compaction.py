@@ -21,26 +21,22 @@ from typing import Any
 
 import torch
 from rich.box import MARKDOWN, SIMPLE_HEAD, Box
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import prune_init
-from prune_init.architectures.resnet import resnet
-from prune_init.architectures.vgg import vgg
+from prune_init import host
+from prune_init.architectures.named import named
 from prune_init.benchmark.speed.machine import machine
-from prune_init.files import whole
+from prune_init.files import write
 from prune_init.pruning.flops import multiply_adds
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
 from prune_init.training.mask_buffers import MaskBuffers
 
 SHAPE, CLASSES = (3, 32, 32), 10
-NETS: dict[str, Callable[[], nn.Module]] = {
-    "vgg16": lambda: vgg(16, CLASSES, SHAPE),
-    "resnet18": lambda: resnet(18, CLASSES, SHAPE),
-}
+NETS = ("vgg16", "resnet18")
 SHORTEST = 0.1
 """Seconds that one measurement takes at least; short steps are repeated within it."""
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -72,7 +68,7 @@ class Case:
 def pruned(name: str, scorer: str, sparsity: float) -> tuple[nn.Module, Tensors]:
     """A net and its masks; SNIP scores in eval mode, on 10 random images per class."""
     torch.manual_seed(0)
-    model = NETS[name]()
+    model = named(name, CLASSES, SHAPE)
     if scorer == "synflow":
         return model, prune_init.prune(model, scorer, sparsity).masks
     labels = torch.arange(CLASSES).repeat_interleave(10)
@@ -166,12 +162,9 @@ def channels(net: nn.Module) -> int:
 
 def table(rows: list[dict[str, Any]], box: Box) -> Table:
     """What the JSON holds, for people: a row for each compact net, a column for each measurement with both ratios."""
-    found = Table(box=box)
     measurements = list(dict.fromkeys((row["what"], row["batch"]) for row in rows))
-    for title in ("net", "scorer", "sparsity", "multiply-adds left", "channels left"):
-        found.add_column(title, justify="left" if title in ("net", "scorer") else "right")
-    for what, batch in measurements:
-        found.add_column(f"{what}, {batch}", justify="right")
+    heads = ("net", "scorer", "sparsity", "multiply-adds left", "channels left")
+    found = host.table(*heads, *(f"{what}, {batch}" for what, batch in measurements), words=2, box=box)
     for net, scorer, sparsity in dict.fromkeys((row["net"], row["scorer"], row["sparsity"]) for row in rows):
         own = [row for row in rows if (row["net"], row["scorer"], row["sparsity"]) == (net, scorer, sparsity)]
         ratios = {(row["what"], row["batch"]): f"{row['ratio_contiguous']:.3g}x, {row['ratio']:.3g}x" for row in own}
@@ -183,7 +176,7 @@ def table(rows: list[dict[str, Any]], box: Box) -> Table:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", nargs="+", default=list(NETS), choices=list(NETS))
+    parser.add_argument("--net", nargs="+", default=list(NETS), choices=NETS)
     parser.add_argument("--scorer", nargs="+", default=["synflow", "snip"], choices=["synflow", "snip"])
     parser.add_argument("--sparsity", nargs="+", type=float, default=[0.9, 0.98, 0.99, 0.999])
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 64, 128, 512])
@@ -195,10 +188,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rows: list[dict[str, Any]] = []
-    log = Console(stderr=True)
+    log = host.console(stderr=True)
     for net in given.net:
         torch.manual_seed(0)
-        model = NETS[net]().to(given.device)
+        model = named(net, CLASSES, SHAPE).to(given.device)
         everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
         cases: list[Case] = []
         subjects = [Subject(model, everything)]
@@ -214,10 +207,9 @@ def main() -> None:
             for batch in given.batch:
                 log.print(f"{net}, {what}, batch {batch}")
                 rows += measured(cases, subjects, what, batch, given.repeats, given.device)
-    Console(width=200).print(table(rows, MARKDOWN if given.markdown else SIMPLE_HEAD))
+    host.console().print(table(rows, MARKDOWN if given.markdown else SIMPLE_HEAD))
     if given.out:
-        with whole(given.out) as path:
-            path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        write(given.out, json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pytest
 from records import add, record
 
 from prune_init.benchmark import collect, tables
-from prune_init.benchmark.summary import comma_separated, grid, latex, summaries
+from prune_init.benchmark.summary import grid, summaries
 from prune_init.benchmark.table import COLUMNS
 from prune_init.record import status as run_status
 from prune_init.record.keys import differing, leaves
@@ -31,7 +30,7 @@ def test_a_real_run_becomes_a_row(command, tmp_path, capsys):
     assert {key: snip[key] for key in told} == told
     assert snip["top1_last"] is None and snip["weights"] == 119_400
     assert snip["kept"] == round(0.02 * 119_400) and snip["sparsity"] == 0.98
-    assert table.to_pylist() == collect.rows(tmp_path / "runs")
+    assert table.to_pylist() == collect.collect(tmp_path / "runs").rows
     with (tmp_path / "out/results.csv").open() as file:
         (first, _) = csv.DictReader(file)
     assert list(first) == table.column_names == ["schema", "folder", *COLUMNS]
@@ -40,7 +39,7 @@ def test_a_real_run_becomes_a_row(command, tmp_path, capsys):
 
 def test_columns_keep_their_types_where_all_values_are_missing(tmp_path):
     add(tmp_path / "a", record(effective_sparsity=None))
-    tables.write_parquet(collect.rows(tmp_path), tmp_path / "t.parquet")
+    tables.write_parquet(collect.collect(tmp_path).rows, tmp_path / "t.parquet")
     kinds = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "t.parquet")}
     assert (kinds["effective_sparsity"], kinds["commit"], kinds["exponent"]) == ("double", "string", "double")
     assert (kinds["connected"], kinds["flops"]) == ("bool", "int64")
@@ -51,7 +50,7 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
     add(tmp_path / "deep/below/good", record(seed=1))
     for name in ("also_good", "zz_copy"):
         add(tmp_path / name, record(seed=2))
-    for name, text in {
+    broken = {
         "torn": '{"schema": 1, "status": "comp',
         "empty": "",
         "list": "[]",
@@ -60,35 +59,20 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
         "of_other_type": json.dumps({**row, "schema": 1, "seed": "zero"}),
         "of_other_config": json.dumps({**row, "schema": 1, "identity": "x", "config": {}}),
         "of_other_shape": json.dumps({**row, "schema": 1, "layers": 3}),
-    }.items():
+    }
+    for name, text in broken.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(text)
     (tmp_path / "result.json").write_text("a stray file at the top hides nothing")
-    with pytest.raises(OSError), run_status.recorded(_made(tmp_path / "failed"), "f" * 64, []):
-        raise OSError("lost")
+    run_status.fail(tmp_path / "failed", "f" * 64, [], "lost")
     collect.main([str(tmp_path)])
     printed = capsys.readouterr()
-    assert [row["folder"] for row in collect.rows(tmp_path)] == ["also_good", "deep/below/good"]
+    assert [row["folder"] for row in collect.collect(tmp_path).rows] == ["also_good", "deep/below/good"]
     assert len(printed.err.splitlines()) == 10
-    for named in (
-        "torn",
-        "empty",
-        "list",
-        "other_schema",
-        "lacking",
-        "of_other_type",
-        "of_other_config",
-        "of_other_shape",
-        "zz_copy",
-    ):
+    for named in (*broken, "zz_copy"):
         assert sum(f"/{named}/" in line for line in printed.err.splitlines()) == 1
     assert "seed is 'zero'" in printed.err and "lacks" in printed.err and "run of also_good once more" in printed.err
     assert "1 runs have no result" in printed.out
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 @pytest.mark.parametrize(("make", "line"), [(False, "is not a folder"), (True, "holds no result.json")])
@@ -103,7 +87,7 @@ def test_nothing_to_collect_is_one_line(tmp_path, make, line):
 def test_what_runs_differ_in_is_a_column_and_part_of_their_folders_names(command, tmp_path):
     swept = ("scorer=snip,random", "recipe.optimizer.lr=0.001,0.01", "exponent=1", f"results={tmp_path}/runs")
     assert command("-m", *QUICK, *swept).code == 0
-    found = collect.rows(tmp_path / "runs")
+    found = collect.collect(tmp_path / "runs").rows
     assert {(row["scorer"], row["recipe.optimizer.lr"]) for row in found} == {
         (scorer, lr) for scorer in ("snip", "random") for lr in (0.001, 0.01)
     }
@@ -136,12 +120,11 @@ def test_tables_for_papers(tmp_path, capsys):
         add(tmp_path / f"snip{seed}", record("snip", 1.0, seed, ours))
         add(tmp_path / f"random{seed}", record("random", 1.0, seed, theirs))
     add(tmp_path / "lone", record("snip", 2.0, 0, 0.5))
-    add(tmp_path / "two", record("random", 2.0, 0, 0.4))
-    add(tmp_path / "too", record("random", 2.0, 1, 0.3))
-    add(tmp_path / "nan", record("random", 2.0, 2, float("nan")))
+    for seed, top1 in enumerate((0.4, 0.3, float("nan"))):
+        add(tmp_path / f"few{seed}", record("random", 2.0, seed, top1))
     add(tmp_path / "train", record("snip", 2.0, 0, 0.6, config={"mode": "train"}))
     collect.main([str(tmp_path), "--table", "--baseline", "random"])
-    (found,) = summaries(collect.collect(tmp_path).records, "top1_last", "random")
+    (found,) = summaries(collect.collect(tmp_path).runs, "top1_last", "random")
     assert list(grid(found)) == [
         ["scorer", "10x", "100x"],
         ["random", "72.00 ± 6.57", "40.00, 30.00"],  # 4.3027 * sqrt(7 / 3)
@@ -152,15 +135,10 @@ def test_tables_for_papers(tmp_path, capsys):
     ]
     assert found.left_out == 1 and "1 runs without a value" in capsys.readouterr().out
     assert "| snip | 82.00 ± 4.97 | 50.00 |" in (tmp_path / "table.md").read_text()
-    assert r"snip (train) $-$ random &  & +20.00 \\" in latex([found])
-    (line,) = (
-        row
-        for row in csv.DictReader(comma_separated([found]).splitlines())
-        if row["scorer"] == "snip" and row["n"] == "3"
-    )
-    assert float(line["difference"]) == pytest.approx(10) and float(line["difference_half"]) == pytest.approx(
-        2.484, abs=1e-3
-    )
+    assert r"snip (train) $-$ random &  & +20.00 \\" in (tmp_path / "table.tex").read_text()
+    lines = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    (line,) = (row for row in lines if row["scorer"] == "snip" and row["n"] == "3")
+    assert [float(line[f"difference{end}"]) for end in ("", "_half")] == pytest.approx([10, 2.484], abs=1e-3)
     layers, epochs = (parquet.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in ("layers", "epochs"))
     assert len(layers) == 11 * 5 and layers[0]["shape"] == "10x10" and layers[0]["kept"] == 10
     assert len(epochs) == 11 * 2 and {row["test/top1"] for row in epochs} == {0.5, 0.7}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 pytest.importorskip("matplotlib")
 from records import add, record
 
+from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.intervals import interval, student_t
 from prune_init.launching import plan, plan_file
 from prune_init.record import results
@@ -26,10 +27,11 @@ from prune_init.report.cost import cost
 from prune_init.report.curves import curves as curves_of
 from prune_init.report.density import density
 from prune_init.report.drawing import ratio, short, sparsity
-from prune_init.report.figures import draw
+from prune_init.report.figures import FIGURES
 from prune_init.report.grouping import panels
 from prune_init.report.page import leader
-from prune_init.report.runs import FinishedRun, load
+from prune_init.report.runs import load
+from prune_init.report.series import Panel
 
 SCORERS = ("synflow", "snip", "magnitude")
 EXPONENTS = (0.5, 1.0, 2.0)
@@ -47,6 +49,11 @@ def make_runs(folder: Path) -> Path:
     return folder
 
 
+def panel_of(folder: Path) -> Panel:
+    (panel,) = panels(load(folder).runs)
+    return panel
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     return make_runs(tmp_path / "runs")
@@ -60,14 +67,8 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         add(folder / f"mlp-{scorer}", record(scorer, 1.0, 0, 0.6, architecture="mlp"))
     add(folder / "nan", record("snip", 1.0, 7, math.nan))
     shutil.copytree(folder / "nan", folder / "nan-again")
-    for name, text in {
-        "torn": '{"schema": 1, "sta',
-        "foreign": '{"a": 1}',
-        "old": '{"schema": 0}',
-        "list": "[1]",
-    }.items():
-        (folder / name).mkdir()
-        (folder / name / "result.json").write_text(text)
+    (folder / "torn").mkdir()
+    (folder / "torn" / "result.json").write_text('{"schema": 1, "sta')
     (folder / "snip-x1.0-s0" / "metrics.csv").write_text("epoch,test/top1\n1,half a li")
     (folder / "snip-x2.0-s0" / "metrics.csv").write_bytes(b"\xff\xfe\x00")
     names = ("synflow-x1.0-s0", "never begun", "nor this")
@@ -96,7 +97,7 @@ def test_compressions_are_written_as_people_write_them():
 
 def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
     add(runs / "snip-train", record("snip", 1.0, 0, 0.3, config={"mode": "train"}))
-    (panel,) = panels(load(runs)[0])
+    panel = panel_of(runs)
     assert [series.key for series in panel.series] == ["synflow", "snip", "snip: train", "magnitude"]
     snip, trained = panel.series[1:3]
     assert snip.look.color == trained.look.color and snip.style["linestyle"] != trained.style["linestyle"]
@@ -109,7 +110,7 @@ def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
 def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them(tmp_path):
     for seed, top1 in enumerate((0.70, 0.72)):
         add(tmp_path / f"s{seed}", record("synflow", 1.0, seed, top1, dataset="cifar100", architecture="vgg16"))
-    (panel,) = panels(load(tmp_path)[0])
+    panel = panel_of(tmp_path)
     drawing = accuracy(panel, "best")
     drawn = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() != "None"]  # without seeds' dots
     lines = [list(map(float, line.get_ydata())) for line in drawn]
@@ -122,7 +123,7 @@ def test_figure_6_has_a_row_for_each_data_set(tmp_path):
     for n, (data, net) in enumerate([("b", "x"), ("a", "y"), ("b", "y"), ("a", "x")]):
         for seed in range(n + 1):  # those with most runs come first elsewhere
             add(tmp_path / f"{data}{net}{seed}", record("snip", 1.0, seed, 0.5, dataset=data, architecture=net))
-    axes = draw("6", panels(load(tmp_path)[0])).figure.axes
+    axes = FIGURES["6"](panels(load(tmp_path).runs)).figure.axes
     places = {one.get_title(loc="left"): (one.get_subplotspec().rowspan.start, bool(one.get_ylabel())) for one in axes}
     assert places == {"x on a": (0, True), "y on a": (0, False), "x on b": (1, True), "y on b": (1, False)}
 
@@ -131,7 +132,7 @@ def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_
     for seed in (0, 1):
         add(tmp_path / f"trained{seed}", record("snip", 1.7, seed, 0.4, config={"mode": "train"}))
         add(tmp_path / f"plain{seed}", record("snip", 1.7, seed, 0.5))
-    (panel,) = panels(load(tmp_path)[0])
+    panel = panel_of(tmp_path)
     assert [series.key for series in panel.series] == ["snip", "snip: train"]
     (axes,) = accuracy(panel).figure.axes
     assert list(axes.get_xticks()) == [1.7] and not axes.collections
@@ -142,7 +143,7 @@ def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_
 def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
     for scorer in ("snip", "synflow"):
         add(tmp_path / scorer, record(scorer, 3.0, 0, 0.5, dataset="cifar10", architecture="vgg11"))
-    (panel,) = panels(load(tmp_path)[0])
+    panel = panel_of(tmp_path)
     drawing = accuracy(panel, "best")
     points = [line.get_xdata() for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert [float(x) for (x,) in points] == [3.0, 3.0]
@@ -153,7 +154,7 @@ def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
 def test_collapse_is_framed_once_where_it_lasts(tmp_path):
     for exponent, connected in {0.5: False, 1.0: True, 2.0: False, 3.0: False}.items():
         add(tmp_path / f"x{exponent}", record("snip", exponent, 0, 0.5, connected=connected))
-    (panel,) = panels(load(tmp_path)[0])
+    panel = panel_of(tmp_path)
     frames = [frame.get_bbox().intervalx.round() for frame in density(panel).figure.axes[0].patches]
     assert [tuple(frame) for frame in frames] == [(0, 0), (2, 3)]
 
@@ -162,15 +163,7 @@ def test_collapse_is_framed_once_where_it_lasts(tmp_path):
 def test_the_page_says_what_it_could_not_show_and_shows_the_rest(spoilt):
     folder, said = spoilt
     page = (folder / "report" / "report.html").read_text()
-    for word in (
-        "torn",
-        "foreign",
-        "old",
-        "list",
-        "nan-again",
-        "nan: accuracy last is nan",
-        "snip-x1.0-s0/metrics.csv",
-    ):
+    for word in ("torn", "nan-again", "nan: accuracy last is nan", "snip-x1.0-s0/metrics.csv"):
         assert word in said and word in page
     assert page.count("<tr data-series=") == 28 + 2 + len(SCORERS) + 2 and page.count("<figure") == 2 * (8 + 7)
     assert "30 of 32" in page and (folder / "report/results.csv").read_text().count("\n") == 31
@@ -285,7 +278,7 @@ def test_figures_of_the_theory_need_no_runs(name, tmp_path, capsys):
 @pytest.mark.slow
 def test_figure_7_one_shot_can_cut_the_net_and_a_hundred_small_steps_cannot():
     """Theorem 3: the largest sum of scores that an iteration prunes, over the flow; ours and theirs on either side."""
-    for axes in draw("7", []).figure.axes:
+    for axes in FIGURES["7"]([]).figure.axes:
         ours, theirs = ([line.get_ydata() for line in axes.lines[first:6:2]] for first in (0, 1))
         for curves in (ours, theirs):
             once, ten, hundred = (list(curve) for curve in curves)

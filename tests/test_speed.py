@@ -25,12 +25,8 @@ def net() -> nn.Module:
 
 @pytest.mark.parametrize(("scorer", "iterations"), [("synflow", 1), ("synflow", 7), ("snip", 1), ("grasp", 1)])
 def test_the_plain_side_finds_the_same_masks(scorer, iterations):
-    data = [
-        (
-            torch.randn(10, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
-            torch.arange(10) % 5,
-        )
-    ]
+    random = torch.Generator().manual_seed(1)
+    data = [(torch.randn(10, 3, 8, 8, dtype=torch.float64, generator=random), torch.arange(10) % 5)]
     score = {"synflow": baseline.synflow((3, 8, 8)), "snip": baseline.snip(data), "grasp": baseline.grasp(data)}[scorer]
     plain = baseline.prune(baseline.masked(net()), score, 0.8, iterations)
     ours = prune_init.prune(net(), scorer, 0.8, iterations=iterations, input_shape=(3, 8, 8), data=data)

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from typing import Any
 
 import torch
 
 from gpu_check.nets import CUDA, DEVICE, net, seconds
 from gpu_check.report import Report
 from prune_init.benchmark.speed.machine import machine
+from prune_init.benchmark.speed.utilisation import product_rate
 
 VGG16 = 14_714_688
 """Scores of VGG-16."""
@@ -45,7 +45,7 @@ def rates(report: Report, *, quick: bool) -> None:
     ]
     for name, dtype, tf32, n in kinds:
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        report.say(what=f"product {name} {n}", tflops=product(n, dtype) / 1e12)
+        report.say(what=f"product {name} {n}", tflops=product_rate(n, dtype) / 1e12)
     torch.backends.cuda.matmul.allow_tf32 = False
     source = torch.empty(2**20 if quick else 2**30, device=DEVICE).normal_()
     target = torch.empty_like(source)
@@ -56,13 +56,6 @@ def rates(report: Report, *, quick: bool) -> None:
     report.say(what=f"sort of {len(scores)}", ms=1e3 * seconds(lambda: scores.sort()))
 
 
-def product(side: int, dtype: torch.dtype) -> float:
-    """FLOP/s of the product of two square matrices."""
-    a, b = (torch.randn(side, side, device=DEVICE).to(dtype) for _ in range(2))
-    out: Any = a @ b
-    return 2 * side**3 / seconds(lambda: torch.mm(a, b, out=out), 10, 3)
-
-
 def bf16(*, quick: bool) -> float:
     """FLOP/s of a large product in bf16: what training is measured against."""
-    return product(256 if quick else 8192, torch.bfloat16)
+    return product_rate(256 if quick else 8192, torch.bfloat16)

@@ -10,7 +10,8 @@ from gpu_check.card import bf16
 from gpu_check.fits import fit
 from gpu_check.nets import DEVICE, net, wait
 from gpu_check.report import Report
-from gpu_check.steps import flops, per_step, rate, stepper
+from gpu_check.steps import per_step, rate, stepper
+from prune_init.benchmark.speed.utilisation import step_flops
 
 CASES = [
     ("vgg16", 128, "default"),
@@ -26,7 +27,7 @@ def compile(report: Report, *, quick: bool) -> None:
     for name, batch, mode in [("resnet8", 8, "default")] if quick else CASES:
         case: dict[str, Any] = {"net": name, "batch": batch, "mode": mode}
         with report.attempt(**case):
-            work, model = flops(name) * batch, net(name).to(DEVICE)
+            work, model = step_flops(net(name).to(DEVICE)) * batch, net(name).to(DEVICE)
             torch._dynamo.reset()
             counters.clear()
             model.compile(mode=mode)

@@ -12,8 +12,9 @@ from gpu_check.card import bf16
 from gpu_check.fits import fit
 from gpu_check.nets import CUDA, DEVICE, net, once, wait
 from gpu_check.report import Report
-from gpu_check.steps import flops, judge, nets_and_batches, rate
+from gpu_check.steps import judge, nets_and_batches, rate
 from prune_init.benchmark.speed.cases import SGD, images
+from prune_init.benchmark.speed.utilisation import step_flops
 from prune_init.data.sampler import Sampler
 
 MOST = 1.05
@@ -47,7 +48,7 @@ def lightning(report: Report, *, quick: bool) -> None:
     highest, steps = bf16(quick=quick), 2 if quick else 100
     torch.backends.cudnn.benchmark = True  # as the Trainer of a run has it
     for name, batch in nets_and_batches(quick=quick):
-        work, shares = flops(name) * batch, {}
+        work, shares = step_flops(net(name).to(DEVICE)) * batch, {}
         for precision in PRECISIONS if batch <= 128 else ["bf16-mixed"]:
             case: dict[str, Any] = {"net": name, "batch": batch, "precision": precision}
             with report.attempt(**case):

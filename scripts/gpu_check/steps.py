@@ -13,7 +13,7 @@ from gpu_check.card import bf16
 from gpu_check.nets import CUDA, DEVICE, SHAPE, net, seconds
 from gpu_check.report import Report
 from prune_init.benchmark.speed.cases import SGD
-from prune_init.pruning.flops import Flops
+from prune_init.benchmark.speed.utilisation import step_flops
 
 LEAST = {128: 0.25, 512: 0.35}
 """Of the rate of a product in bf16: what training VGG-16 with this batch should reach on a GPU."""
@@ -36,7 +36,7 @@ def step(report: Report, *, quick: bool) -> None:
     """Bare steps in all ways, and whether the fastest in bf16 reaches its share of the rate of a product."""
     highest = bf16(quick=quick)
     for name, batch in nets_and_batches(quick=quick):
-        work, shares = flops(name) * batch, {}
+        work, shares = step_flops(net(name).to(DEVICE)) * batch, {}
         for way, options in WAYS.items():
             if not CUDA and "graph" in options:
                 continue
@@ -59,14 +59,6 @@ def judge(report: Report, name: str, batch: int, shares: dict[str, float]) -> No
         best = max(shares, key=shares.__getitem__)
         least, share = LEAST[batch], shares[best]
         report.say(net=name, batch=batch, fastest=best, share=share, least=least, passes=share >= least)
-
-
-def flops(name: str) -> float:
-    """Operations of a training step, for one image: forward and backward pass alone."""
-    x, y = torch.randn(2, *SHAPE, device=DEVICE), torch.zeros(2, dtype=torch.long, device=DEVICE)
-    with Flops() as counter:
-        F.cross_entropy(net(name).to(DEVICE).train()(x), y).backward()
-    return counter.total / 2
 
 
 def _timed(name: str, batch: int, *, benchmark: bool = False, graph: bool = False, **formats: bool) -> float:

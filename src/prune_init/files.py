@@ -21,6 +21,12 @@ def whole(path: Path) -> Iterator[Path]:
     partial.replace(path)
 
 
+def write(path: Path, text: str) -> None:
+    """The file `path` with this text, or as it was."""
+    with whole(path) as partial:
+        partial.write_text(text)
+
+
 def locked(handle: int) -> bool:
     """Take the kernel's lock on an open file or folder; returns whether it was free.
 

@@ -3,12 +3,14 @@
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 ENDLESS = 10_000
 """Columns of what is no terminal, such as a log: nothing is cut there."""
@@ -20,6 +22,20 @@ def console(*, stderr: bool = False) -> "Console":
 
     known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
     return Console(stderr=stderr, highlight=False, width=None if known else ENDLESS)
+
+
+def table(*heads: str, words: int = 1, feet: Sequence[str] = (), **options: Any) -> "Table":
+    """An empty table for the terminal: the first `words` columns are aligned to the left, the others to the right.
+
+    `options` are those of rich.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    columns = [Column(head, justify="left" if place < words else "right") for place, head in enumerate(heads)]
+    for column, foot in zip(columns, feet, strict=False):
+        column.footer = foot
+    return Table(*columns, **{"box": SIMPLE_HEAD, "show_footer": bool(feet), **options})
 
 
 def cores() -> int:

@@ -4,8 +4,6 @@ Scorers that need data get random images: where a net collapses depends on its l
 """
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from prune_init import host
 from prune_init.analysis.critical_compression import critical_compression
@@ -24,11 +22,8 @@ def main() -> None:
     parser.add_argument("--iterations", type=whole(1), help="of iterative scorers; default: each one's own")
     parser.add_argument("--seed", type=whole(0), default=0)
     chosen = parser.parse_args()
-    table = Table(box=SIMPLE_HEAD, title="Critical compression, log10 (32x32 images, 10 classes)")
-    table.add_column("network")
-    table.add_column("maximal", justify="right")
-    for scorer in chosen.scorers:
-        table.add_column(scorer, justify="right")
+    title = "Critical compression, log10 (32x32 images, 10 classes)"
+    table = host.table("network", "maximal", *chosen.scorers, title=title)
     console = host.console()
     for architecture in chosen.architectures:
         found = []

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -118,18 +117,10 @@ def non_negative(model: nn.Module) -> nn.Module:
 
 def _table(result: Conservation, title: str) -> Table:
     """One row for each layer: the neurons that begin there, and the cut before it."""
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", show_footer=True)
-    table.add_column("layer", "largest, <dR/dy, y>")
-    for head, foot in {
-        "neurons": "",
-        "flow in": "",
-        "flow out": "",
-        "theorem 1": f"{max(map(result.residual, result.neurons), default=0.0):.1e}",
-        "cut before it": f"{result.output:.5g}",
-        "+ biases": "",
-        "theorem 2": f"{max(map(result.residual, result.cuts)):.1e}",
-    }.items():
-        table.add_column(head, foot, justify="right")
+    first, second = (max(map(result.residual, law), default=0.0) for law in (result.neurons, result.cuts))
+    heads = ("layer", "neurons", "flow in", "flow out", "theorem 1", "cut before it", "+ biases", "theorem 2")
+    feet = ("largest, <dR/dy, y>", "", "", "", f"{first:.1e}", f"{result.output:.5g}", "", f"{second:.1e}")
+    table = host.table(*heads, feet=feet, title=title, title_justify="left")
     begins = {neurons.layer: neurons for neurons in result.neurons}
     for cut in result.cuts:
         sums = [f"{cut.weights:.5g}", f"{cut.biases:.5g}", f"{result.residual(cut):.1e}"]

@@ -7,7 +7,6 @@ runs on a small network and small random images, with the real number of example
 """
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import nn
 
@@ -50,10 +49,7 @@ def main() -> None:
 
 
 def _table(title: str, columns: list[str], rows: dict[str, list[int]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title)
-    table.add_column("scorer")
-    for name in columns:
-        table.add_column(name, justify="right")
+    table = host.table("scorer", *columns, title=title)
     for label, numbers in rows.items():
         table.add_row(label, *[f"{number:,}" for number in numbers])
     return table

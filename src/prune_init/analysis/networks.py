@@ -12,8 +12,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from torch import nn
 
 from prune_init import host
@@ -131,12 +129,12 @@ class Row:
     difference: float | None
 
 
-def examine(network: str, *, sparsity: float = 0.9, iterations: int = 10, seed: int = 0) -> Row:
+def examine(network: str, *, iterations: int = 10) -> Row:
     """Build a network of `NETWORKS`, look for what breaks SynFlow's law, prune it with SynFlow and compact it."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model = NETWORKS[network]().eval()
     broken = _broken(model)
-    result = prune(model, "synflow", sparsity, iterations=iterations, input_shape=INPUT_SHAPE)
+    result = prune(model, "synflow", 0.9, iterations=iterations, input_shape=INPUT_SHAPE)
     size = sum(layer.size for layer in result.layers)
     images = torch.randn(2, *INPUT_SHAPE)
     try:
@@ -169,10 +167,8 @@ def main() -> None:
 def _show(chosen: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")  # what cannot be followed is in the table
     console = host.console()
-    table = Table(box=SIMPLE_HEAD, title="SynFlow, 90 % of the weights removed, images of 3x64x64")
-    table.add_column("network")
-    for name in ("weights", "a path is left", "breaks the law", "parameters left", "outputs differ by"):
-        table.add_column(name, justify="right")
+    heads = ("weights", "a path is left", "breaks the law", "parameters left", "outputs differ by")
+    table = host.table("network", *heads, title="SynFlow, 90 % of the weights removed, images of 3x64x64")
     for name in chosen.networks:
         with console.status(name):
             row = examine(name, iterations=chosen.iterations)

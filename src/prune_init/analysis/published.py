@@ -9,15 +9,13 @@ ganguli-lab/Synaptic-Flow, commit 9dfa57a, `Results/data` (three runs each; fact
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import product
 from statistics import mean, variance
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.progress import track
-from rich.table import Table
 
 from prune_init import host
 from prune_init.architectures.vgg import vgg
@@ -60,16 +58,13 @@ def published(scorer: str) -> dict[tuple[float, int], list[int]]:
     return dict(kept)
 
 
-def compare(
-    scorer: str, exponents: list[float], seeds: int, progress: Callable[[list[int]], object] = iter
-) -> list[Comparison]:
+def compare(scorer: str, exponents: list[float], seeds: int) -> list[Comparison]:
     """Prune VGG-16 for CIFAR-100 with our defaults at each exponent, `seeds` times, and set the means side by side."""
     theirs = published(scorer)
-    jobs = [(exponent, seed) for exponent in exponents for seed in range(seeds)]
+    jobs = list(product(exponents, range(seeds)))
     kept: dict[tuple[float, int], list[int]] = defaultdict(list)
     sizes: dict[int, int] = {}
-    for job in progress(range(len(jobs))):  # type: ignore[arg-type, attr-defined]
-        exponent, seed = jobs[job]
+    for exponent, seed in track(jobs, "pruning", console=host.console()):
         torch.manual_seed(seed)
         model = vgg(16, num_classes=100, input_shape=(3, 32, 32))
         for layer, row in enumerate(prune(model, scorer, 1 - 10**-exponent).layers):
@@ -89,16 +84,15 @@ def main() -> None:
     parser.add_argument("--exponents", type=float, nargs="+", default=[1.0, 2.0, 3.0], choices=available)
     parser.add_argument("--seeds", type=whole(1), default=3, help="runs per exponent (3 were published)")
     chosen = parser.parse_args()
-    console = host.console()
-    rows = compare(chosen.scorer, chosen.exponents, chosen.seeds, lambda jobs: track(jobs, "pruning", console=console))
-    table = Table(box=SIMPLE_HEAD, title=f"Weights kept per layer, {chosen.scorer}, VGG-16 on CIFAR-100")
-    for column in ("exponent", "layer", "size", "ours", "theirs", "difference", "noise"):
-        table.add_column(column, justify="right")
+    rows = compare(chosen.scorer, chosen.exponents, chosen.seeds)
+    heads = ("exponent", "layer", "size", "ours", "theirs", "difference", "noise")
+    table = host.table(*heads, words=0, title=f"Weights kept per layer, {chosen.scorer}, VGG-16 on CIFAR-100")
     for row in rows:
         table.add_row(
             f"{row.exponent:g}", str(row.layer), f"{row.size:,}", f"{mean(row.ours):,.1f}", f"{mean(row.theirs):,.1f}",
             f"{100 * row.difference:+.1f} %", f"{100 * row.noise:.1f} %",
         )  # fmt: skip
+    console = host.console()
     console.print(table)
     worst = max((abs(row.difference) for row in rows if mean(row.theirs) > 100), default=0.0)
     console.print(f"largest difference in layers with more than 100 weights kept: {100 * worst:.1f} %")

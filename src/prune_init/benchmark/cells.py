@@ -18,7 +18,8 @@ class Cell(NamedTuple):
     """Runs that differ in their seeds alone."""
 
     name: str
-    overrides: list[str]  # of the first run
+    first: DictConfig  # the configuration of the first run
+    overrides: list[str]  # that made it
     folders: list[Path]
     done: list[float]  # hours that the finished ones took
 
@@ -50,13 +51,12 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
         if cfg.trainer.devices not in (1, "auto"):
             raise InputError("trainer.devices", cfg.trainer.devices, "allowed: 1; what a run takes on one is estimated")
         name = settings.name(cfg, run.identity).rpartition("-")[0].replace(f"-s{cfg.seed}", "", 1)
-        cell = found.setdefault(_without_seed(cfg), Cell(name, list(run.overrides), [], []))
+        all_but_seed = str({key: value for key, value in settings.resolved(cfg).items() if key != "seed"})
+        if all_but_seed not in found:
+            found[all_but_seed] = Cell(name, cfg.copy(), list(run.overrides), [], [])
+        cell = found[all_but_seed]
         cell.folders.append(run.folder)
         if (record := results.read(run.folder, run.identity)) is not None:
             took = record.seconds  # its total is that of the last attempt
             cell.done.append((took.setup + took.scoring + took.training) / 3600)
     return list(found.values())
-
-
-def _without_seed(cfg: DictConfig) -> str:
-    return str({key: value for key, value in settings.resolved(cfg).items() if key != "seed"})

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prune_init.arguments import Parser
-from prune_init.benchmark.summary import comma_separated, latex, markdown, summaries
+from prune_init.benchmark.finished_run import FinishedRun
+from prune_init.benchmark.summary import markdown, save, summaries
 from prune_init.benchmark.table import SAID, Row, flat
 from prune_init.benchmark.tables import epoch_rows, layer_rows, write_csv, write_long, write_parquet
 from prune_init.errors import InputError, one_of
-from prune_init.files import whole
 from prune_init.record import results
 from prune_init.record.keys import differing, leaves
-from prune_init.record.run_record import RunRecord
 from prune_init.subcommands import to_type
 
 
@@ -24,7 +23,7 @@ class Collected(NamedTuple):
     """What was found below a folder."""
 
     rows: list[Row]  # with a column for every key of the configurations that differs
-    records: list[RunRecord]  # what each row was made from
+    runs: list[FinishedRun]  # what each row was made from
     problems: list[str]  # one line for each file that is no result of ours
     unfinished: int  # runs that began and have no result yet
 
@@ -55,13 +54,13 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
             if first is not row:
                 raise InputError("results", run / "result.json", f"is the run of {first['folder']} once more")
             found.rows.append(row)
-            found.records.append(record)
+            found.runs.append(FinishedRun(run, record))
         except InputError as error:
             found.problems.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
             what = f"config lacks {error}" if isinstance(error, KeyError) else str(error)
             found.problems.append(f"results={run / 'result.json'}: is no result of prune_init ({what})")
-    configs = [leaves(record.config) for record in found.records]
+    configs = [leaves(run.record.config) for run in found.runs]
     known = {key for one in configs for key in one}
     for key in keys:
         if key not in known:
@@ -75,11 +74,6 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
 def _plain(value: Any) -> Any:
     """Lists and empty groups as JSON."""
     return value if isinstance(value, str | int | float | None) else json.dumps(value)
-
-
-def rows(folder: Path) -> list[Row]:
-    """The rows of `collect`, if nothing else matters."""
-    return collect(folder).rows
 
 
 def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -116,22 +110,19 @@ def _write(chosen: argparse.Namespace) -> None:
     if not found.rows:
         raise InputError("folder", chosen.folder, "holds no result.json of a finished run")
     output = chosen.output or chosen.folder
-    tables = summaries(found.records, chosen.table, chosen.baseline) if chosen.table else []
+    tables = summaries(found.runs, chosen.table, chosen.baseline) if chosen.table else []
     if tables and not any(one.exponents for one in tables):
         raise InputError("table", chosen.table, "no run has it; name another COLUMN, such as effective_sparsity")
     output.mkdir(parents=True, exist_ok=True)
     for write, name in ((write_csv, "results.csv"), (write_parquet, "results.parquet")):
         write(found.rows, output / name)
         print(f"{output / name}: {len(found.rows):,} runs")
-    layers, epochs = layer_rows(found.rows, found.records), epoch_rows(found.rows, chosen.folder)
-    for long, name in ((list(layers), "layers.parquet"), (list(epochs), "epochs.parquet")):
-        if long:
+    for make, name in ((layer_rows, "layers.parquet"), (epoch_rows, "epochs.parquet")):
+        if long := list(make(found.rows, found.runs)):
             write_long(long, output / name)
             print(f"{output / name}: {len(long):,} rows")
-    for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if tables else ():
-        with whole(output / f"table.{ending}") as partial:
-            partial.write_text(form(tables))
     if tables:
+        save(tables, output)
         print(f"{output / 'table'}.md, .tex, .csv\n\n{markdown(tables)}")
     if found.unfinished:
         print(f"{found.unfinished:,} runs have no result (yet): {to_type('status', chosen.folder)}")

@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_module
-from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -27,32 +24,29 @@ from prune_init.arguments import Parser, whole
 from prune_init.benchmark.cells import Cell, cells, sweep
 from prune_init.errors import InputError
 from prune_init.explain import one_line
-from prune_init.files import whole as written
-from prune_init.launching.plan import Planner
+from prune_init.files import write
 
 STEPS = 20
 
 
-def estimates(loader: ConfigLoader, config: DictConfig, found: list[Cell], steps: int) -> Iterator[dict[str, Any]]:
+def estimates(found: list[Cell], steps: int) -> Iterator[dict[str, Any]]:
     """One row for each cell, as it is timed; finished cells have been timed by their runs."""
     from prune_init.benchmark import stand_in, timing  # Lightning: seconds that a typing error should not wait for
 
-    planner = Planner.of(loader, config)
     sources: dict[str, stand_in.Source] = {}
     timings: dict[str, timing.Timing] = {}
-    for number, cell in enumerate(found):
+    for cell in found:
         runs, done = len(cell.folders), len(cell.done)
         row: dict[str, Any] = {"cell": cell.name, "runs": runs, "done": done}
         if done == runs:
             yield row | {"hours": sum(cell.done) / done, "left": 0.0}
             continue
-        cfg = planner.compose(cell.overrides, number)
-        data, same = str(cfg.dataset), timing.same(cfg)
+        data, same = str(cell.first.dataset), timing.same(cell.first)
         if data not in sources:
-            sources = {data: stand_in.source(cfg)}  # one at a time: they fill memory
+            sources = {data: stand_in.source(cell.first)}  # one at a time: they fill memory
         if same not in timings:
             try:
-                timings[same] = timing.timed(cfg, sources[data], steps)
+                timings[same] = timing.timed(cell.first, sources[data], steps)
             except InputError as error:  # as the run would fail: collapsed nets cannot be made compact
                 yield row | {"hours": None, "left": 0.0, "error": str(error)}
                 continue
@@ -63,13 +57,9 @@ def estimates(loader: ConfigLoader, config: DictConfig, found: list[Cell], steps
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """One line for each cell, the cheapest first, and the sum."""
-    shown = Table(box=SIMPLE_HEAD, show_footer=True)
-    total = {key: sum(row[key] for row in rows) for key in ("runs", "done", "left")}
-    for title, sum_of in (
-        ("cell", "all"), ("a run", ""), ("runs", f"{total['runs']:,}"), ("done", f"{total['done']:,}"),
-        ("left", f"{total['left']:,.3g} h"),
-    ):  # fmt: skip
-        shown.add_column(title, sum_of, justify="left" if title == "cell" else "right")
+    runs, done, left = (sum(row[key] for row in rows) for key in ("runs", "done", "left"))
+    feet = ("all", "", f"{runs:,}", f"{done:,}", f"{left:,.3g} h")
+    shown = host.table("cell", "a run", "runs", "done", "left", feet=feet)
     for row in rows:
         mark = " (noise)" if row.get("noise") else f" ({row['error']})" if "error" in row else ""
         shown.add_row(row["cell"] + mark, _hours(row), f"{row['runs']}", f"{row['done']}", f"{row['left']:.3g} h")
@@ -88,13 +78,12 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
         hydra.errors.HydraException: the overrides cannot be composed.
     """
     with initialize_config_module("prune_init.conf", version_base="1.3"):
-        loader, config, jobs = sweep(arguments.overrides)
-        found = cells(loader, config, jobs)
+        found = cells(*sweep(arguments.overrides))
         from prune_init.benchmark.speed.machine import machine
 
         load = os.getloadavg()[0]  # before we add to it
         rows = []
-        for row in estimates(loader, config, found, arguments.steps):
+        for row in estimates(found, arguments.steps):
             rows.append(row)
             progress.print(f"{len(rows)}/{len(found)} {row['cell']}: {_hours(row)}", soft_wrap=True)
     if all("error" in row for row in rows):
@@ -124,8 +113,7 @@ def _estimate(arguments: argparse.Namespace) -> None:
             raise
         sys.exit(line)
     if arguments.json:
-        with written(arguments.json) as path:
-            path.write_text(json.dumps(found, indent=1) + "\n")
+        write(arguments.json, json.dumps(found, indent=1) + "\n")
     console, about = host.console(), found["machine"]
     console.print(table(found["cells"]))
     console.print(

@@ -3,13 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from prune_init import host
 from prune_init.arguments import Parser
@@ -18,7 +17,6 @@ from prune_init.errors import InputError
 from prune_init.launching import plan, plan_file
 from prune_init.record import status as run_status
 from prune_init.record.results import read
-from prune_init.record.run_record import RunRecord
 
 STATES = ("done", "running", "failed", "missing")
 
@@ -46,7 +44,7 @@ def progress(results: Path) -> Progress:
     """
     if not results.is_dir():
         raise InputError("folder", results, "is not a folder")
-    told: list[tuple[str, Counter[str]]] = []
+    sweeps: list[tuple[str, Counter[str]]] = []
     failures: dict[Path, Failure] = {}
     planned = plan_file.read(results)
     known = {run.folder for sweep in planned for run in sweep.runs}
@@ -60,8 +58,8 @@ def progress(results: Path) -> Progress:
             counts[state] += 1
             if failure is not None:
                 failures[run.folder] = failure
-        told.append((title, counts))
-    return Progress(told, list(failures.values()))
+        sweeps.append((title, counts))
+    return Progress(sweeps, list(failures.values()))
 
 
 def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
@@ -82,28 +80,19 @@ def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
 def _begun(results: Path) -> Iterator[plan.Planned]:
     """All runs that left a word, whatever planned them."""
     for folder, _ in run_folders(results):
-        told = run_status.read(folder) or _result(folder)
+        told: Any = run_status.read(folder)
+        with suppress(InputError):  # which `_look` will tell
+            told = told or read(folder)
         yield plan.Planned(folder, told.identity if told else "")
-
-
-def _result(folder: Path) -> RunRecord | None:
-    try:
-        return read(folder)
-    except InputError:
-        return None  # which `_look` will tell
 
 
 def show(results: Path, console: Console) -> None:
     """Print the counts, then each failure with its reason and its log."""
     found = progress(results)
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("sweep")
-    for state in ("runs", *STATES):
-        table.add_column(state, justify="right")
+    table = host.table("sweep", "runs", *STATES)
     for title, counts in found.sweeps:
-        table.add_row(
-            escape(title), f"{counts.total():,}", *(f"{counts[state]:,}" if counts[state] else "" for state in STATES)
-        )
+        states = (f"{counts[state]:,}" if counts[state] else "" for state in STATES)
+        table.add_row(escape(title), f"{counts.total():,}", *states)
     console.print(table)
     for failure in found.failures:
         console.print(f"[bold red]failed[/] {escape(str(failure.folder))}\n  {escape(failure.reason)}", soft_wrap=True)

@@ -6,51 +6,55 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.intervals import interval
 from prune_init.benchmark.table import COLUMNS
 from prune_init.benchmark.variants import variants
 from prune_init.errors import InputError, one_of
-from prune_init.record.run_record import RunRecord
+from prune_init.files import write
 
 Values = Mapping[int, float]
 """By seed; accuracies in per cent."""
 
 
 @dataclass(frozen=True)
-class SummaryLine:
-    """A scorer, or a variant of it.
+class Summary:
+    """The table of one network on one data set.
 
     Attributes:
-        name: of the scorer, with what is special in brackets.
-        values: by exponent and seed.
-        differences: to the baseline, by exponent and seed, where both have that seed; None of the baseline itself.
+        lines: by the name of the scorer, with what is special about a variant in brackets, and by exponent.
+        left_out: runs without a finite value.
     """
-
-    name: str
-    values: Mapping[float, Values]
-    differences: Mapping[float, Values] | None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The table of one network on one data set."""
 
     dataset: str
     architecture: str
     column: str
-    exponents: list[float]
-    lines: list[SummaryLine]
     baseline: str | None
+    lines: Mapping[str, Mapping[float, Values]]
     left_out: int
-    """Runs without a finite value."""
+
+    @property
+    def exponents(self) -> list[float]:
+        """Of all lines."""
+        return sorted({exponent for line in self.lines.values() for exponent in line})
+
+    def differences(self, name: str) -> dict[float, Values]:
+        """Of a line to the baseline, by exponent, for the seeds that both have; none of the baseline to itself."""
+        base = {} if self.baseline in (None, name) else self.lines.get(str(self.baseline), {})
+        return {
+            x: {seed: value - base[x][seed] for seed, value in values.items() if seed in base[x]}
+            for x, values in self.lines[name].items()
+            if x in base
+        }
 
 
-def summaries(records: Sequence[RunRecord], column: str, baseline: str | None = None) -> list[Summary]:
+def summaries(runs: Sequence[FinishedRun], column: str, baseline: str | None = None) -> list[Summary]:
     """One for each network and data set, in alphabetical order.
 
     Args:
-        records: finished runs.
+        runs: all of them.
         column: of the table of runs, a number.
         baseline: a line's name, as `random`.
 
@@ -60,42 +64,29 @@ def summaries(records: Sequence[RunRecord], column: str, baseline: str | None = 
     numbers = [name for name, (kind, _, _) in COLUMNS.items() if kind in (int, float)]
     if column not in numbers:
         raise InputError("table", column, one_of(column, numbers))
-    groups: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.dataset, record.architecture].append(record)
+    groups: dict[tuple[str, str], list[FinishedRun]] = defaultdict(list)
+    for run in runs:
+        groups[run.record.dataset, run.record.architecture].append(run)
     found = [_summary(key, groups[key], column, baseline) for key in sorted(groups)]
-    names = {line.name for one in found for line in one.lines}
+    names = {name for one in found for name in one.lines}
     if baseline is not None and baseline not in names:
         raise InputError("baseline", baseline, one_of(baseline, names))
     return found
 
 
-def _summary(key: tuple[str, str], records: list[RunRecord], column: str, baseline: str | None) -> Summary:
+def _summary(key: tuple[str, str], runs: list[FinishedRun], column: str, baseline: str | None) -> Summary:
     get, scale = COLUMNS[column][1], 100 if _percent(column) else 1
-    read: dict[str, dict[float, dict[int, float]]] = {}
+    lines: dict[str, dict[float, dict[int, float]]] = {}
     left_out = 0
-    for scorer in sorted({record.scorer for record in records}):
-        same = [record for record in records if record.scorer == scorer]
-        for variant, places in variants(same):
-            at = read.setdefault(f"{scorer} ({variant})" if variant else scorer, defaultdict(dict))
-            for record in (same[place] for place in places):
-                value = get(record)
-                if value is None or not math.isfinite(value):
-                    left_out += 1
-                else:
-                    at[round(record.exponent, 4)][record.seed] = scale * value
-    base = read.get(baseline) if baseline is not None else None
-    lines = [SummaryLine(name, at, None if base in (None, at) else _paired(at, base)) for name, at in read.items()]
-    exponents = sorted({exponent for at in read.values() for exponent in at})
-    return Summary(*key, column, exponents, lines, baseline, left_out)
-
-
-def _paired(values: Mapping[float, Values], base: Mapping[float, Values] | None) -> Mapping[float, Values]:
-    return {
-        exponent: {seed: value - base[exponent][seed] for seed, value in at.items() if seed in base[exponent]}
-        for exponent, at in values.items()
-        if base is not None and exponent in base
-    }
+    for scorer, variant, _, at in variants(runs):
+        line = lines.setdefault(f"{scorer} ({variant})" if variant else scorer, defaultdict(dict))
+        for exponent, run in ((exponent, run) for exponent, same in at.items() for run in same):
+            value = get(run.record)
+            if value is None or not math.isfinite(value):
+                left_out += 1
+            else:
+                line[exponent][run.record.seed] = scale * value
+    return Summary(*key, column, baseline, lines, left_out)
 
 
 def _percent(column: str) -> bool:
@@ -116,12 +107,13 @@ def cell(values: Values | None, column: str, *, sign: bool = False) -> str:
 
 def grid(summary: Summary) -> Iterator[list[str]]:
     """The head and the lines as text; differences stand in a line below each scorer's own."""
-    yield ["scorer", *(f"{10**exponent:,.4g}x" for exponent in summary.exponents)]
-    for line in summary.lines:
-        yield [line.name, *(cell(line.values.get(x), summary.column) for x in summary.exponents)]
-        if line.differences is not None:
-            cells = (cell(line.differences.get(x), summary.column, sign=True) for x in summary.exponents)
-            yield [f"{line.name} - {summary.baseline}", *cells]
+    exponents = summary.exponents
+    yield ["scorer", *(f"{10**exponent:,.4g}x" for exponent in exponents)]
+    for name, line in summary.lines.items():
+        yield [name, *(cell(line.get(x), summary.column) for x in exponents)]
+        if differences := summary.differences(name):
+            cells = (cell(differences.get(x), summary.column, sign=True) for x in exponents)
+            yield [f"{name} - {summary.baseline}", *cells]
 
 
 def caption(summary: Summary) -> str:
@@ -172,11 +164,12 @@ def comma_separated(found: Sequence[Summary]) -> str:
     numbers = ("n", "mean", "half", "baseline", "n_paired", "difference", "difference_half")
     writer.writerow([*names, *numbers])
     for summary in found:
-        for line in summary.lines:
-            for exponent, values in sorted(line.values.items()):
-                own, far = _numbers(values), _numbers((line.differences or {}).get(exponent))
-                about = [summary.dataset, summary.architecture, line.name, exponent, summary.column]
-                writer.writerow([*about, *own, summary.baseline, *far])
+        for name, line in summary.lines.items():
+            differences = summary.differences(name)
+            for exponent, values in sorted(line.items()):
+                about = [summary.dataset, summary.architecture, name, exponent, summary.column]
+                far = _numbers(differences.get(exponent))
+                writer.writerow([*about, *_numbers(values), summary.baseline, *far])
     return out.getvalue()
 
 
@@ -185,3 +178,9 @@ def _numbers(values: Values | None) -> list[float | None]:
         return [0, None, None]
     found = interval([values[seed] for seed in sorted(values)])
     return [found.n, found.mean, found.half]
+
+
+def save(found: Sequence[Summary], folder: Path) -> None:
+    """Write table.md, table.tex and table.csv."""
+    for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")):
+        write(folder / f"table.{ending}", form(found))

@@ -21,21 +21,11 @@ def flat(record: RunRecord, folder: str) -> Row:
 
 
 def _at(path: str) -> Callable[[RunRecord], Any]:
-    """The attribute at `path`; None where a part of it is None."""
+    """The attribute or key at `path`; None where a part of it is None."""
 
     def get(value: Any) -> Any:
         for name in path.split("."):
-            value = None if value is None else getattr(value, name)
-        return value
-
-    return get
-
-
-def _config(path: str) -> Callable[[RunRecord], Any]:
-    def get(record: RunRecord) -> Any:
-        value: Any = record.config
-        for key in path.split("."):
-            value = value[key]
+            value = None if value is None else value[name] if isinstance(value, dict) else getattr(value, name)
         return value
 
     return get
@@ -59,16 +49,16 @@ COLUMNS: dict[str, tuple[type, Callable[[RunRecord], Any], str]] = {
     "exponent": (float, _at("exponent"), "log10 of the compression ratio"),
     "mode": (str, _mode, "train or eval: norm layers while scoring"),
     "iterations": (int, _at("cost.iterations"), "scoring iterations done"),
-    "schedule": (str, _config("schedule.name"), "density after each iteration"),
-    "scope": (str, _config("scope"), "global or layer"),
-    "target": (str, _config("target"), "nominal or effective: which sparsity was asked for"),
-    "ablation": (str, _config("ablation.name"), "what was spoilt, or none"),
-    "lifecycle": (str, _config("lifecycle.name"), "prune_then_train or lottery_ticket"),
+    "schedule": (str, _at("config.schedule.name"), "density after each iteration"),
+    "scope": (str, _at("config.scope"), "global or layer"),
+    "target": (str, _at("config.target"), "nominal or effective: which sparsity was asked for"),
+    "ablation": (str, _at("config.ablation.name"), "what was spoilt, or none"),
+    "lifecycle": (str, _at("config.lifecycle.name"), "prune_then_train or lottery_ticket"),
     "recipe": (str, lambda record: record.config["recipe"].get("name"), "name of the recipe"),
-    "epochs": (int, _config("recipe.epochs"), "of the recipe"),
-    "trained": (bool, _config("train"), "false: pruned only"),
-    "compact": (bool, _config("compact"), "true: trained without the dead channels"),
-    "precision": (str, _config("precision"), "of training"),
+    "epochs": (int, _at("config.recipe.epochs"), "of the recipe"),
+    "trained": (bool, _at("config.train"), "false: pruned only"),
+    "compact": (bool, _at("config.compact"), "true: trained without the dead channels"),
+    "precision": (str, _at("config.precision"), "of training"),
     "weights": (int, _sum("size"), "prunable weights"),
     "kept": (int, _sum("kept"), "weights kept"),
     "empty_layers": (int, lambda r: sum(layer.kept == 0 for layer in r.layers), "layers without any weight kept"),
@@ -94,8 +84,8 @@ COLUMNS: dict[str, tuple[type, Callable[[RunRecord], Any], str]] = {
     "device": (str, _at("device.name"), "model of the GPU or the processor"),
     "processor": (str, _at("device.processor"), "model of the host's processor"),
     "threads": (int, _at("device.threads"), "of PyTorch, in each process"),
-    "torch": (str, lambda record: record.versions["torch"], "version"),
-    "prune_init": (str, lambda record: record.versions["prune_init"], "version"),
+    "torch": (str, _at("versions.torch"), "version"),
+    "prune_init": (str, _at("versions.prune_init"), "version"),
     "commit": (str, _at("commit"), "of the source tree; + if it had changes; empty outside a checkout"),
 }
 """Name, type, where in result.json, meaning. Before them come `schema` (of this table) and `folder`."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.table import COLUMNS, SCHEMA, Row
 from prune_init.errors import InputError
 from prune_init.files import whole
-from prune_init.record.run_record import RunRecord
 
 ABOUT = ("folder", "identity", "dataset", "architecture", "scorer", "seed", "exponent")
 """Columns of runs that stand in the tables of layers and of epochs as well."""
@@ -36,58 +36,35 @@ def write_parquet(table: list[Row], path: Path) -> None:
         raise InputError("output", path, "needs: pip install 'prune_init[report]'") from None
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     fields = [pyarrow.field("schema", pyarrow.int64()), pyarrow.field("folder", pyarrow.string())]
-    fields += [
-        pyarrow.field(name, kinds[kind], metadata={"meaning": told}) for name, (kind, _, told) in COLUMNS.items()
-    ]
-    for key in list(table[0])[len(fields) :]:
-        kind = _kind([row[key] for row in table])
-        fields.append(pyarrow.field(key, kinds[kind], metadata={"meaning": "key of the configuration"}))
-        table = (
-            table if kind is not str else [{**row, key: None if row[key] is None else str(row[key])} for row in table]
-        )
+    columns = {name: (kind, meaning) for name, (kind, _, meaning) in COLUMNS.items()}
+    for key in list(table[0])[len(fields) + len(columns) :]:
+        columns[key] = _kind([row[key] for row in table]), "key of the configuration"
+        if columns[key][0] is str:
+            table = [{**row, key: None if row[key] is None else str(row[key])} for row in table]
+    fields += [pyarrow.field(key, kinds[kind], metadata={"meaning": told}) for key, (kind, told) in columns.items()]
     schema = pyarrow.schema(fields, metadata={"prune_init.schema": str(SCHEMA)})
     with whole(path) as partial:
         parquet.write_table(pyarrow.Table.from_pylist(table, schema), partial)
 
 
-def layer_rows(rows: Sequence[Row], records: Sequence[RunRecord]) -> Iterator[Row]:
+def layer_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row]:
     """A row for each layer of each run."""
-    for row, record in zip(rows, records, strict=True):
-        about = {key: row[key] for key in ABOUT}
-        for place, layer in enumerate(record.layers):
-            yield (
-                about
-                | {"place": place, "layer": layer.name, "shape": "x".join(map(str, layer.shape))}
-                | {key: getattr(layer, key) for key in ("size", "kept", "effective", "density")}
-            )
+    for row, run in zip(rows, runs, strict=True):
+        for place, layer in enumerate(run.record.layers):
+            yield {
+                **{key: row[key] for key in ABOUT},
+                **{"place": place, "layer": layer.name, "shape": "x".join(map(str, layer.shape))},
+                **{key: getattr(layer, key) for key in ("size", "kept", "effective", "density")},
+            }
 
 
-def epoch_rows(rows: Sequence[Row], folder: Path) -> Iterator[Row]:
+def epoch_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row]:
     """A row for each epoch of each run, from its metrics.csv; a file that is torn is named and left out."""
-    for row in rows:
+    for row, run in zip(rows, runs, strict=True):
         try:
-            epochs = metrics(folder / row["folder"])
+            yield from ({key: row[key] for key in ABOUT} | epoch for epoch in run.metrics())
         except ValueError as error:
-            print(f"results={folder / row['folder'] / 'metrics.csv'}: unreadable ({error!r:.80})", file=sys.stderr)
-            continue
-        about = {key: row[key] for key in ABOUT}
-        yield from (about | epoch for epoch in epochs)
-
-
-def metrics(run: Path) -> list[dict[str, float]]:
-    """The rows of a run's metrics.csv, one per epoch; empty where it was not trained.
-
-    Raises:
-        ValueError: the file is torn or not ours.
-    """
-    path = run / "metrics.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        try:
-            return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
-        except TypeError as error:  # more or fewer values than columns
-            raise ValueError(str(error)) from None
+            print(f"results={run.folder / 'metrics.csv'}: unreadable ({error!r:.80})", file=sys.stderr)
 
 
 def write_long(table: list[Row], path: Path) -> None:

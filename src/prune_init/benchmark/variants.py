@@ -1,29 +1,49 @@
 """Which runs of one scorer are averaged: those that differ in the seed alone. Any other difference has its name."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.record.keys import differing, label, leaves
-from prune_init.record.run_record import RunRecord
 
 AVERAGED = ("seed", "sparsity", "exponent", "lifecycle.sparsity")
 """Keys of a configuration that do not make another variant."""
 
 
-def variants(records: Sequence[RunRecord]) -> list[tuple[str, list[int]]]:
-    """Of one scorer on one network: name and places in `records` of each, the most frequent and plainest first."""
-    flat = [{k: v for k, v in leaves(record.config).items() if k not in AVERAGED} for record in records]
+class Variant(NamedTuple):
+    """Runs of one scorer on one network that differ in seed and compression alone, by exponent."""
+
+    scorer: str
+    name: str  # empty if there is no other
+    order: int  # among the variants of the scorer
+    runs: dict[float, list[FinishedRun]]
+
+
+def variants(runs: Iterable[FinishedRun]) -> Iterator[Variant]:
+    """Of one network: scorers in alphabetical order, of each the most frequent and plainest variant first."""
+    by_scorer: dict[str, list[FinishedRun]] = defaultdict(list)
+    for run in runs:
+        by_scorer[run.record.scorer].append(run)
+    for scorer, members in sorted(by_scorer.items()):
+        for order, (name, same) in enumerate(_named(members)):
+            at: dict[float, list[FinishedRun]] = defaultdict(list)
+            for run in same:
+                at[round(run.record.exponent, 4)].append(run)
+            yield Variant(scorer, name, order, {exponent: at[exponent] for exponent in sorted(at)})
+
+
+def _named(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:
+    flat = [{k: v for k, v in leaves(run.record.config).items() if k not in AVERAGED} for run in runs]
     said = differing(flat)
-    groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
-    for at, settings in enumerate(flat):
-        groups[tuple(sorted((key, repr(value)) for key, value in settings.items()))].append(at)
-    named = {key: _name(flat[places[0]], said) for key, places in groups.items()}
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), len(named[item[0]]), item[0]))
-    names = [named[key] for key, _ in ordered]
-    taken = Counter(names)
-    unique = [f"{name} #{names[:i].count(name) + 1}" if taken[name] > 1 else name for i, name in enumerate(names)]
-    return [(name.strip(), places) for name, (_, places) in zip(unique, ordered, strict=True)]
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[FinishedRun]] = defaultdict(list)
+    for run, settings in zip(runs, flat, strict=True):
+        groups[_name(settings, said), tuple(sorted((key, repr(value)) for key, value in settings.items()))].append(run)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), len(item[0][0]), item[0][1]))
+    taken, count = Counter(name for name, _ in groups), Counter[str]()
+    for (name, _), same in ordered:
+        count[name] += 1
+        yield (f"{name} #{count[name]}".strip() if taken[name] > 1 else name), same
 
 
 def _name(settings: Mapping[str, Any], said: Sequence[str]) -> str:

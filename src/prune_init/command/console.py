@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from prune_init import host
+from prune_init.pruning import layer_table
 from prune_init.record.run_record import Accuracies, CompactSavings, ExportedNet, RunRecord, TiedScores
 
 
@@ -89,24 +89,10 @@ class Console:
 
 
 def _layer_table(record: RunRecord) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_footer=True)
-    layers, known = record.layers, record.effective_sparsity is not None
-    size, kept, effective = (sum(getattr(one, key) or 0 for one in layers) for key in ("size", "kept", "effective"))
-    table.add_column("layer", "all")
-    table.add_column("shape")
-    table.add_column("size", f"{size:,}", justify="right")
-    table.add_column("kept", f"{kept:,}", justify="right")
-    table.add_column("density", _percent(kept / size), justify="right")
-    table.add_column("on a path", f"{effective:,}" if known else "unknown", justify="right")
-    for layer in layers:
-        table.add_row(
-            layer.name.removesuffix(".weight"),
-            _shape(layer.shape),
-            f"{layer.size:,}",
-            f"{layer.kept:,}",
-            _percent(layer.density),
-            f"{layer.effective:,}" if known else "",
-        )
+    *layers, total = layer_table.rows(record)
+    table = host.table(*layer_table.HEADS, words=layer_table.NUMBERS, feet=total)
+    for name, *cells in layers:
+        table.add_row(name.removesuffix(".weight"), *cells)
     return table
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from prune_init.pruning.connectivity import Connectivity, Layer
-from prune_init.pruning.cost import Cost
+if TYPE_CHECKING:
+    from prune_init.pruning.connectivity import Connectivity, Layer
+    from prune_init.pruning.cost import Cost
+    from prune_init.record.run_record import LayerCounts, RunRecord
 
 HEADS = ("layer", "shape", "size", "kept", "density", "on a path")
 NUMBERS = 2
@@ -13,7 +16,7 @@ NUMBERS = 2
 Row = Sequence[str]
 
 
-def rows(found: Connectivity, most: int | None = None) -> list[Row]:
+def rows(found: "Connectivity | RunRecord", most: int | None = None) -> list[Row]:
     """A row of cells for each layer, those in the middle left out beyond `most`, and the totals."""
     cells = [_cells(layer) for layer in found.layers]
     if most is not None and len(cells) > most:
@@ -52,7 +55,7 @@ def html(table: Sequence[Row]) -> str:
     )
 
 
-def bill(cost: Cost) -> str:
+def bill(cost: "Cost") -> str:
     """The cost in a line."""
     times = f"{cost.iterations:,} x {cost.examples_per_iteration:,} examples"
     return f"{cost.passes:,} passes ({times}), {cost.flops / 1e9:.3g} GFLOP, {cost.seconds:.3g} s"
@@ -63,7 +66,7 @@ def percent(fraction: float | None) -> str:
     return "unknown" if fraction is None else f"{100 * fraction:.2f} %"
 
 
-def _cells(layer: Layer) -> Row:
+def _cells(layer: "Layer | LayerCounts") -> Row:
     return (layer.name, "x".join(map(str, layer.shape)), *_numbers(layer.size, layer.kept, layer.effective))
 
 

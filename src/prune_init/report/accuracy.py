@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -30,13 +31,12 @@ def accuracy(panel: Panel, which: str = "last", *, effective: bool = False, narr
     """One panel, over nominal or effective compression."""
     figure = canvas(width=4.2, height=4.0) if narrow else canvas(height=4.3)
     (axes,) = figure.axes
-    kind = "effective" if effective else "nominal"
-    drawing = Drawing(
-        f"accuracy-{panel.key}-{kind}-{which}", f"Accuracy against compression, {panel.title}", "", figure
-    )
+    switches = {"x": "effective" if effective else "nominal", "y": which}
+    title = f"Accuracy against compression, {panel.title}"
+    drawing = Drawing(f"accuracy-{panel.key}-{switches['x']}-{which}", title, "", figure, switches=switches)
     notes = draw(axes, panel, which, effective=effective, tips=drawing.tips)
     drawing.caption = " ".join([f"Test top-1 {WHICH[which]}; mean over seeds.", *notes])
-    legend(figure, panel.series, _extras(panel, which, effective))
+    legend(figure, panel.series, _extras(panel, which, effective=effective))
     return drawing
 
 
@@ -60,7 +60,7 @@ def grid(name: str, title: str, shown: Sequence[Panel], which: str) -> Drawing:
         axes.remove()
     drawing.caption = " ".join([f"Test top-1 {WHICH[which]}; mean over seeds.", *notes])
     every = {series.key: series for panel in shown for series in panel.series}
-    legend(figure, every.values(), {str(h.get_label()): h for p in shown for h in _extras(p, which, False)}.values())
+    legend(figure, every.values(), {str(h.get_label()): h for p in shown for h in _extras(p, which)}.values())
     return drawing
 
 
@@ -73,65 +73,55 @@ def draw(
     axes: Axes, panel: Panel, which: str, *, effective: bool = False, tips: dict[str, list[str]] | None = None
 ) -> list[str]:
     """Draw the curves; returns what a caption has to say of them."""
+    theirs = {} if effective else _published(panel, which)
+    # At one compression the points of all series would lie on one another; but a published curve needs them in place.
+    apart = 0.1 if len(panel.exponents) == 1 and not theirs else 0.0
     exponents: list[float] = []
     means: list[float] = []
     few = dropped = count = 0
-    beside = any(_published(panel, series, which) for series in panel.series) and not effective
-    # At one compression the points of all series would lie on one another; but a published curve needs them in place.
-    apart = 0.1 if len(panel.exponents) == 1 and not beside else 0.0
     for place, series in enumerate(panel.series):
-        points = [point for point in series.points if point.accuracy(which)]
         shift = apart * (place - (len(panel.series) - 1) / 2)
-        there = [(x, point) for point in points if (x := _x(point, effective)) is not None]
-        placed = [(x + shift, point) for x, point in there]
-        dropped += len(points) - len(placed)
-        values = [point.accuracy(which) for _, point in placed]
-        few += sum(value is not None and value.half is None for value in values)
-        means += [value.mean for value in values if value is not None]
-        exponents += [x for x, _ in there]
-        count += len(there)
-        _curve(axes, series, placed, which)
+        marks = [(point, value) for point in series.points if (value := point.accuracy(which))]
+        where = ((point.effective_exponent if effective else point.exponent, point, value) for point, value in marks)
+        placed = [(x, point, value) for x, point, value in where if x is not None]
+        _curve(axes, series, [(x + shift, point, value) for x, point, value in placed], which)
+        dashed = _dashed(axes, series, theirs.get(series.key, []))
         if tips is not None:
-            tips[series.key] = [_tip(series, point, which) for _, point in placed]
-        if not effective:
-            dashed = _published_curve(axes, panel, series, which)
-            exponents += [x for x, _ in dashed]
-            means += [value for _, value in dashed]
+            tips[series.key] = [_tip(series, point, value) for _, point, value in placed]
+        exponents += [x for x, _, _ in placed] + [x for x, _ in dashed]
+        means += [value.mean for _, _, value in placed] + [value.mean for _, value in dashed]
+        few += sum(value.half is None for _, _, value in placed)
+        dropped += len(marks) - len(placed)
+        count += len(placed)
     compression_axis(axes, exponents, label="effective compression ratio" if effective else "compression ratio")
     axes.set_ylim(*_limits(means))
     axes.set_ylabel("test top-1, %")
-    return [*_notes(panel, few, count, dropped), *(["Dashed: mean of three published runs."] if beside else [])]
+    return [*_notes(panel, few, count, dropped), *(["Dashed: mean of three published runs."] if theirs else [])]
 
 
-def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point]], which: str) -> None:
-    found = [(x, point, value) for x, point in placed if (value := point.accuracy(which))]
-    if not found:
+def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point, Interval]], which: str) -> None:
+    if not placed:
         return
-    x = [x for x, _, _ in found]
-    mean = [value.mean for _, _, value in found]
-    for stretch in stretches([(x, value) for x, _, value in found]):
+    for stretch in stretches([(x, value) for x, _, value in placed]):
         _interval(axes, series, stretch)
-    seeds = [(x, one) for x, point, _ in found if len(point.runs) > 1 for one in point.accuracies(which)]
+    seeds = [(x, one) for x, point, _ in placed if len(point.runs) > 1 for one in point.accuracies(which)]
     if seeds:
         dots: dict[str, Any] = {"color": series.look.color, "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.6}
         mark(axes.plot(*zip(*seeds, strict=True), "o", **dots, zorder=2.5)[0], series)
-    (line,) = axes.plot(x, mean, **series.style, zorder=3, clip_on=False)
-    mark(line, series, points=True)
-    gone = [(x, value.mean) for x, point, value in found if point.collapsed]
+    x, means = [x for x, _, _ in placed], [value.mean for _, _, value in placed]
+    mark(axes.plot(x, means, **series.style, zorder=3, clip_on=False)[0], series, points=True)
+    gone = [(x, value.mean) for x, point, value in placed if point.collapsed]
     if gone:
-        (cross,) = axes.plot(*zip(*gone, strict=True), "x", color=INK, markersize=9, zorder=4, clip_on=False)
-        mark(cross, series)
+        mark(axes.plot(*zip(*gone, strict=True), "x", color=INK, markersize=9, zorder=4, clip_on=False)[0], series)
 
 
-def stretches(values: Sequence[tuple[float, Interval]]) -> list[list[tuple[float, float, float]]]:
+def stretches(values: Iterable[tuple[float, Interval]]) -> list[list[tuple[float, float, float]]]:
     """Lower and upper ends of the intervals, by stretches of neighbouring points that have one."""
-    found: list[list[tuple[float, float, float]]] = [[]]
-    for x, value in values:
-        if value.half is not None:
-            found[-1].append((x, value.mean - value.half, value.mean + value.half))
-        elif found[-1]:
-            found.append([])
-    return [stretch for stretch in found if stretch]
+    return [
+        [(x, value.mean - (value.half or 0), value.mean + (value.half or 0)) for x, value in stretch]
+        for known, stretch in groupby(values, key=lambda one: one[1].half is not None)
+        if known
+    ]
 
 
 def _interval(axes: Axes, series: Series, stretch: list[tuple[float, float, float]]) -> None:
@@ -152,30 +142,22 @@ def _limits(means: Sequence[float]) -> tuple[float, float]:
     return max(low - slack, 0.0), min(high + slack, 101.0)
 
 
-def _published_curve(axes: Axes, panel: Panel, series: Series, which: str) -> list[tuple[float, float]]:
-    """Beside the first variant of a scorer; returns its points."""
-    curve = _published(panel, series, which)
+def _dashed(axes: Axes, series: Series, curve: published.Curve) -> published.Curve:
+    """Draw a published curve; returns it."""
     if curve:
-        x, values = zip(*curve, strict=True)
-        dashed: dict[str, Any] = {"color": series.look.color, "linestyle": (0, (4, 3)), "linewidth": 1.3, "alpha": 0.9}
-        (line,) = axes.plot(x, [value.mean for value in values], **dashed, zorder=2)
-        mark(line, series)
-        return [(exponent, value.mean) for exponent, value in curve]
-    return []
+        look: dict[str, Any] = {"color": series.look.color, "linestyle": (0, (4, 3)), "linewidth": 1.3, "alpha": 0.9}
+        mark(axes.plot([x for x, _ in curve], [value.mean for _, value in curve], **look, zorder=2)[0], series)
+    return curve
 
 
-def _published(panel: Panel, series: Series, which: str) -> published.Curve:
-    """Of a scorer's first variant."""
-    return [] if series.order else published.accuracy(panel.dataset, panel.architecture, series.scorer, which)
+def _published(panel: Panel, which: str) -> dict[str, published.Curve]:
+    """The curves that were published, by the key of their series: the first variant of their scorer."""
+    first = [series for series in panel.series if series.order == 0]
+    found = {s.key: published.accuracy(panel.dataset, panel.architecture, s.scorer, which) for s in first}
+    return {key: curve for key, curve in found.items() if curve}
 
 
-def _x(point: Point, effective: bool) -> float | None:
-    return point.effective_exponent if effective else point.exponent
-
-
-def _tip(series: Series, point: Point, which: str) -> str:
-    value = point.accuracy(which)
-    assert value is not None
+def _tip(series: Series, point: Point, value: Interval) -> str:
     spread = "" if value.half is None else f" ± {value.half:.1f}"
     lines = [series.look.label, f"{value.mean:.1f}{spread} %, {value.n} seed{'s' * (value.n > 1)}"]
     lines.append(f"{ratio(point.exponent)} compression, {sparsity(point.exponent)} removed")
@@ -197,17 +179,17 @@ def _notes(panel: Panel, few: int, points: int, dropped: int) -> list[str]:
         notes.append(f"{bands}: 95 % t-interval of the mean over seeds{lighter}.")
         if few:
             notes.append(f"None where there are fewer than {SEEDS} seeds ({few} {'point' if few == 1 else 'points'}).")
-    if any(run.record.collapsed for run in panel.runs):
+    if panel.collapsed:
         notes.append("A cross marks collapse: in at least one run no path leads from input to output.")
     if dropped:
         notes.append(f"{dropped} points without any path have no effective compression and are left out.")
     return notes
 
 
-def _extras(panel: Panel, which: str, effective: bool) -> list[Line2D]:
+def _extras(panel: Panel, which: str, *, effective: bool = False) -> list[Line2D]:
     entries = []
-    if not effective and any(_published(panel, series, which) for series in panel.series):
+    if not effective and _published(panel, which):
         entries.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1.3, label="published"))
-    if any(run.record.collapsed for run in panel.runs):
+    if panel.collapsed:
         entries.append(Line2D([], [], color=INK, marker="x", linestyle="none", markersize=9, label="collapse"))
     return entries

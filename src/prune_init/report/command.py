@@ -7,22 +7,20 @@ from rich.markup import escape
 from rich.progress import track
 
 from prune_init import host
-from prune_init.benchmark.collect import collect
-from prune_init.benchmark.summary import Summary, comma_separated, latex, markdown, summaries
+from prune_init.benchmark.summary import save, summaries
 from prune_init.benchmark.tables import write_csv
-from prune_init.errors import InputError
-from prune_init.files import whole
+from prune_init.errors import InputError, one_of
+from prune_init.files import write
 from prune_init.report.accuracy import WHICH, accuracy
 from prune_init.report.conservation import measured, neurons
 from prune_init.report.cost import cost
 from prune_init.report.curves import curves
 from prune_init.report.density import density
 from prune_init.report.drawing import Drawing
-from prune_init.report.figures import COMPUTED, check, draw
+from prune_init.report.figures import COMPUTED, FIGURES
 from prune_init.report.grouping import panels
-from prune_init.report.page import Shown, page
+from prune_init.report.page import page
 from prune_init.report.runs import load
-from prune_init.report.scores import ScorerFlow
 from prune_init.report.series import Panel
 
 MOST = 10
@@ -40,43 +38,22 @@ def write_page(folder: Path, baseline: str | None = None) -> Path:
         InputError: there is nothing to show, or no such baseline.
     """
     console = host.console()
-    runs, problems = load(folder)
-    means = [one for one in summaries([run.record for run in runs], "top1_last", baseline) if one.exponents]
-    shown = panels(runs)
+    found = load(folder)
+    means = [one for one in summaries(found.runs, "top1_last", baseline) if one.exponents]
+    shown, problems = panels(found.runs), found.problems
+    drawings = [drawing for panel in shown for drawing in _drawings(panel, problems)] + _theory(shown[0], problems)
     out = folder / "report"
     out.mkdir(exist_ok=True)
-    pictures = []
-    for panel in track(shown, "drawing", console=console, transient=True):
-        for narrow in (False, True):
-            for section, drawing, about in _drawings(panel, [] if narrow else problems, narrow=narrow):
-                pictures.append(_shown(section, panel.key, drawing, out, about, narrow=narrow))
-    theory = _theory(shown[0], problems)
-    if theory is not None:
-        for narrow in (False, True):
-            drawing = neurons(shown[0].architecture, theory, narrow=narrow)
-            pictures.append(_shown("conservation", "", drawing, out, {}, narrow=narrow))
-    _write_tables(folder, means, out)
-    with whole(out / "report.html") as path:
-        path.write_text(page(folder, shown, pictures, problems, means))
+    for drawing in track(drawings, "drawing", console=console, transient=True):
+        drawing.save(out)
+    write_csv(found.rows, out / "results.csv")
+    if means:
+        save(means, out)
+    write(out / "report.html", page(folder, shown, drawings, problems, means))
     _say(console, problems)
-    count = "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
-    console.print(f"{count}, {len(pictures) // 2} figures: {out / 'report.html'}", soft_wrap=True)
+    count = "1 run" if len(found.runs) == 1 else f"{len(found.runs):,} runs"
+    console.print(f"{count}, {len(drawings) // 2} figures: {out / 'report.html'}", soft_wrap=True)
     return out / "report.html"
-
-
-def _shown(section: str, panel: str, drawing: Drawing, out: Path, about: dict[str, str], *, narrow: bool) -> Shown:
-    """A figure in the page; its narrow form, for phones, is no file of its own."""
-    if narrow:
-        drawing.name += "-narrow"
-    return Shown(section, panel, drawing, drawing.svg() if narrow else drawing.save(out), about, narrow)
-
-
-def _write_tables(folder: Path, means: list[Summary], out: Path) -> None:
-    """The tables of runs and of means, beside the page."""
-    write_csv(collect(folder).rows, out / "results.csv")
-    for form, ending in ((markdown, "md"), (latex, "tex"), (comma_separated, "csv")) if means else ():
-        with whole(out / f"table.{ending}") as partial:
-            partial.write_text(form(means))
 
 
 def draw_figures(folder: Path, names: list[str]) -> None:
@@ -87,50 +64,55 @@ def draw_figures(folder: Path, names: list[str]) -> None:
     """
     console = host.console()
     for name in names:
-        check(name)
-    shown, problems = _panels(folder, optional=all(name in COMPUTED for name in names))
+        if name not in FIGURES:
+            raise InputError("figure", name, one_of(name, FIGURES))
+    shown: list[Panel] = []
+    problems: list[str] = []
+    try:
+        found = load(folder)
+        shown, problems = panels(found.runs), found.problems
+    except InputError:
+        if not all(name in COMPUTED for name in names):
+            raise
+    drawings = {name: FIGURES[name](shown) for name in names}
     out = folder / "report"
-    drawings = [draw(name, shown) for name in names]
     out.mkdir(exist_ok=True, parents=True)
-    for drawing in drawings:
+    for name, drawing in drawings.items():
+        drawing.name = f"figure-{name}"
         drawing.save(out)
         console.print(f"{drawing.title}. {drawing.caption}\n{out / drawing.name}.svg, .png\n", soft_wrap=True)
     _say(console, problems)
 
 
-def _panels(folder: Path, *, optional: bool) -> tuple[list[Panel], list[str]]:
-    try:
-        runs, problems = load(folder)
-    except InputError:
-        if optional:
-            return [], []
-        raise
-    return panels(runs), problems
-
-
-def _drawings(panel: Panel, problems: list[str], *, narrow: bool) -> list[tuple[str, Drawing, dict[str, str]]]:
-    """All figures of a panel, each with its section and the switches that it belongs to."""
+def _drawings(panel: Panel, problems: list[str]) -> list[Drawing]:
+    """All figures of a panel, and their narrow forms."""
     found = []
-    for which in filter(panel.trained, WHICH):
-        for effective in (False, True):
-            if not effective or any(run.record.effective_exponent is not None for run in panel.runs):
-                switches = {"x": "effective" if effective else "nominal", "y": which}
-                found.append(("accuracy", accuracy(panel, which, effective=effective, narrow=narrow), switches))
-    found.append(("density", density(panel, narrow=narrow), {}))
-    found.append(("cost", cost(panel, narrow=narrow), {}))
-    training = curves(panel, problems, narrow=narrow)
-    return found if training is None else [*found, ("training", training, {})]
+    paths = any(run.record.effective_exponent is not None for run in panel.runs)
+    for narrow in (False, True):
+        same = [
+            accuracy(panel, which, effective=effective, narrow=narrow)
+            for which in filter(panel.trained, WHICH)
+            for effective in ((False, True) if paths else (False,))
+        ]
+        same += [density(panel, narrow=narrow), cost(panel, narrow=narrow)]
+        training = curves(panel, [] if narrow else problems, narrow=narrow)
+        same += [] if training is None else [training]
+        for drawing in same:
+            drawing.panel, drawing.narrow = panel.key, narrow
+        found += same
+    return found
 
 
-def _theory(panel: Panel, problems: list[str]) -> dict[str, ScorerFlow] | None:
+def _theory(panel: Panel, problems: list[str]) -> list[Drawing]:
     """Conservation in the network of most runs."""
     dataset = panel.runs[0].record.config.get("dataset") or {}
     scorers = tuple(dict.fromkeys(series.scorer for series in panel.series))[:5]
     try:
-        return measured(panel.architecture, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)
+        found = measured(panel.architecture, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)
     except (InputError, KeyError, TypeError) as error:
         problems.append(f"conservation in {panel.architecture} cannot be shown: {error}")
-        return None
+        return []
+    return [neurons(panel.architecture, found, narrow=narrow) for narrow in (False, True)]
 
 
 def _say(console: Console, problems: list[str]) -> None:

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from prune_init.analysis.conservation import endless, train
 from prune_init.architectures.named import named
+from prune_init.data.dataset import Dataset
 from prune_init.data.fashion_small import fashion_small
-from prune_init.pruning.sample import Batch
 from prune_init.pruning.weights import prunable
 from prune_init.report import published
 from prune_init.report.drawing import Drawing, canvas, mark
-from prune_init.report.palette import BLUE, FAINT, GREY, ORANGE, SKY, VERMILLION, look
+from prune_init.report.palette import BLUE, FAINT, GREY, SKY, VERMILLION, look
 from prune_init.report.scores import ScorerFlow, flows
 
+IMAGE = (1, 28, 28)
+"""The shape of the embedded images."""
 SCORERS = ("random", "magnitude", "snip", "grasp", "synflow")
 
 
@@ -29,16 +31,14 @@ def measured(
     """
     torch.manual_seed(0)
     model = named(name, num_classes, input_shape)
-    return flows(model, scorers, sample(num_classes, input_shape))
-
-
-def sample(num_classes: int, input_shape: tuple[int, ...]) -> list[Batch]:
-    """At most 20 labelled images."""
-    if tuple(input_shape) == (1, 28, 28) and num_classes == 10:
-        dataset = fashion_small(num_classes=10, input_shape=(1, 28, 28))
-        return dataset.sample(2, seed=0, augment=False)
+    if input_shape == IMAGE and num_classes == 10:
+        return flows(model, scorers, _images().sample(2, seed=0, augment=False))
     labels = torch.arange(min(20, 2 * num_classes)) % num_classes
-    return [(torch.randn(len(labels), *input_shape), labels)]
+    return flows(model, scorers, [(torch.randn(len(labels), *input_shape), labels)])
+
+
+def _images() -> Dataset:
+    return fashion_small(num_classes=10, input_shape=IMAGE)
 
 
 def neurons(name: str, found: Mapping[str, ScorerFlow], *, narrow: bool = False) -> Drawing:
@@ -68,53 +68,49 @@ def neurons(name: str, found: Mapping[str, ScorerFlow], *, narrow: bool = False)
         "relative to the largest sum: "
         + ", ".join(f"{look(scorer).label} {_worst(flow)}" for scorer, flow in found.items())
     )
-    return Drawing("conservation-neurons", f"Conservation of scores, neuron by neuron, {name}", f"{caption}.", figure)
+    title = f"Conservation of scores, neuron by neuron, {name}"
+    return Drawing("conservation-neurons", title, f"{caption}.", figure, narrow=narrow)
 
 
-def layers(name: str, found: Mapping[str, ScorerFlow], *, beside: bool) -> Drawing:
-    """Mean score of each layer against its inverse size; with `beside`, the published VGG-19 in a second row."""
-    rows = 2 if beside else 1
-    figure = canvas(rows, len(found), width=max(5.0, 2.35 * len(found)), height=2.5 * rows)
-    for column, (scorer, flow) in enumerate(found.items()):
-        _layer_dots(figure.axes[column], scorer, flow.sizes, flow.means)
-        figure.axes[column].set_title(look(scorer).label)
-        if beside:
-            theirs = "grasp_submission" if scorer == "grasp" else scorer
-            rows_ = [row for row in published.table("layer_scores") if row["scorer"] == theirs]
-            axes = figure.axes[len(found) + column]
-            _layer_dots(axes, scorer, [int(r["size"]) for r in rows_], [float(r["mean_score"]) for r in rows_])
-    for axes in figure.axes[-len(found) :]:
-        axes.set_xlabel("1 / weights in layer")
-    for row in range(rows):
-        figure.axes[row * len(found)].set_ylabel("mean score" + (", published" if row else ""))
+def layers(name: str, found: Mapping[str, ScorerFlow]) -> Drawing:
+    """Mean score of each layer against its inverse size; the published VGG-19 in a second row."""
+    figure = canvas(2, len(found), width=max(5.0, 2.35 * len(found)), height=5.0)
+    above, below = figure.axes[: len(found)], figure.axes[len(found) :]
+    for ours, published_axes, (scorer, flow) in zip(above, below, found.items(), strict=True):
+        _layer_dots(ours, scorer, flow.sizes, flow.means)
+        ours.set_title(look(scorer).label)
+        theirs = "grasp_submission" if scorer == "grasp" else scorer
+        rows = [row for row in published.table("layer_scores") if row["scorer"] == theirs]
+        sizes, means = [int(row["size"]) for row in rows], [float(row["mean_score"]) for row in rows]
+        _layer_dots(published_axes, scorer, sizes, means)
+        published_axes.set_xlabel("1 / weights in layer")
+    above[0].set_ylabel("mean score")
+    below[0].set_ylabel("mean score, published")
     caption = (
         f"Each dot is a layer of {name} at initialisation. A conserved score has the same sum in every layer, so its "
-        "mean is proportional to the inverse size: the line has slope 1 (theorem 2)."
+        "mean is proportional to the inverse size: the line has slope 1 (theorem 2). Below: the authors' VGG-19 for "
+        "ImageNet, where GraSP is their first version."
     )
-    if beside:
-        caption += " Below: the authors' VGG-19 for ImageNet, where GraSP is their first version."
     return Drawing("conservation-layers", f"Large layers have small scores, {name}", caption, figure)
 
 
-def training(axes: Axes, steps: tuple[int, ...] = (0, 50, 200, 1000)) -> list[float]:
+def training(axes: Axes) -> list[float]:
     """Figure 5b: mean squared weight of each layer against inverse size while the conv net trains.
 
-    Plain SGD on the embedded images. Returns the correlation of the logarithms at each of `steps`.
+    Plain SGD on the embedded images. Returns the correlation of the logarithms each time.
     """
     torch.manual_seed(0)
-    model = named("conv", 10, (1, 28, 28))
-    loader = fashion_small(num_classes=10, input_shape=(1, 28, 28)).train_loader(
-        64, seed=0, device="cpu", augment=False
-    )
-    batches = endless(loader)
+    model = named("conv", 10, IMAGE)
+    batches = endless(_images().train_loader(64, seed=0, device="cpu", augment=False))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found: list[float] = []
-    for before, step in zip((0, *steps), steps, strict=False):
-        train(model, optimizer, islice(batches, step - before))
+    done = 0
+    for step, color in ((0, GREY), (50, SKY), (200, BLUE), (1000, VERMILLION)):
+        train(model, optimizer, islice(batches, step - done))
+        done = step
         weights = prunable(model).values()
         sizes = torch.tensor([float(w.numel()) for w in weights])
         means = torch.tensor([float(w.detach().square().mean()) for w in weights])
-        color = (GREY, SKY, BLUE, VERMILLION, ORANGE)[len(found) % 5]
         axes.plot(1 / sizes, means, "o", color=color, alpha=0.85, label=f"{step:,} steps")
         found.append(float(torch.corrcoef(torch.stack([-sizes.log(), means.log()]))[0, 1]))
     axes.set(xscale="log", yscale="log", xlabel="1 / weights in layer", ylabel="mean squared weight")

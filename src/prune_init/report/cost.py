@@ -20,7 +20,7 @@ class CostRow:
     examples: float
     passes: float
     seconds: float
-    gflop: float
+    flops: float
     share: float | None
     """Of the run's total seconds, if it was trained."""
 
@@ -31,20 +31,18 @@ def costs(panel: Panel) -> list[CostRow]:
 
 
 def _cost(series: Series) -> CostRow:
-    runs = list(series)
-
     def middle(key: str) -> float:
-        return median(getattr(run.record.cost, key) for run in runs)
+        return median(getattr(run.record.cost, key) for run in series)
 
-    trained = [run.record.seconds for run in runs if run.record.seconds.training]
+    shares = [seconds.scoring / seconds.total for run in series if (seconds := run.record.seconds).training]
     return CostRow(
         series=series,
         iterations=middle("iterations"),
         examples=middle("examples_per_iteration"),
         passes=middle("passes"),
         seconds=middle("seconds"),
-        gflop=middle("flops") / 1e9,
-        share=median(s.scoring / s.total for s in trained) if trained else None,
+        flops=middle("flops"),
+        share=median(shares) if shares else None,
     )
 
 

@@ -15,13 +15,14 @@ FACETS = 3
 
 def curves(panel: Panel, problems: list[str], *, narrow: bool = False) -> Drawing | None:
     """Mean over seeds of test top-1 after each epoch; None where nothing was trained."""
-    exponents = spread([x for x in panel.exponents if _trained(panel, x)], FACETS)
+    exponents = spread(sorted({p.exponent for s in panel.series for p in s.points if p.accuracy("last")}), FACETS)
     if not exponents:
         return None
     count = len(exponents)
-    figure = (
-        canvas(count, 1, width=4.2, height=2.6 * count + 0.8) if narrow else canvas(1, count, height=3.6, sharey=True)
-    )
+    if narrow:
+        figure = canvas(count, 1, width=4.2, height=2.6 * count + 0.8)
+    else:
+        figure = canvas(1, count, height=3.6, sharey=True)
     for axes, exponent in zip(figure.axes, exponents, strict=True):
         for series in panel.series:
             for point in series.points:
@@ -32,10 +33,8 @@ def curves(panel: Panel, problems: list[str], *, narrow: bool = False) -> Drawin
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.axes[0].set_ylabel("test top-1, %")
     legend(figure, panel.series)
-    caption = "Test top-1 after each epoch, mean over seeds, from metrics.csv"
-    caption += (
-        "." if len(exponents) == len(panel.exponents) else f"; {len(exponents)} of {len(panel.exponents)} compressions."
-    )
+    some = f"; {count} of {len(panel.exponents)} compressions" if count < len(panel.exponents) else ""
+    caption = f"Test top-1 after each epoch, mean over seeds, from metrics.csv{some}."
     return Drawing(f"training-{panel.key}", f"Training, {panel.title}", caption, figure)
 
 
@@ -46,17 +45,11 @@ def spread(values: list[float], count: int) -> list[float]:
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
 
 
-def _trained(panel: Panel, exponent: float) -> bool:
-    points = (p for s in panel.series for p in s.points if p.exponent == exponent)
-    return any(run.accuracy("last") is not None for p in points for run in p.runs)
-
-
 def _curve(axes: Axes, series: Series, point: Point, problems: list[str]) -> None:
     at: dict[float, list[float]] = defaultdict(list)
     for run in point.runs:
         try:
-            rows = run.metrics()
-            found = [(row["epoch"], 100 * row["test/top1"]) for row in rows]
+            found = [(row["epoch"], 100 * row["test/top1"]) for row in run.metrics()]
         except (ValueError, KeyError, TypeError, OSError) as error:
             problems.append(f"{run.folder.name}/metrics.csv: unreadable ({error!r:.80}): its training is not shown")
             continue
@@ -66,5 +59,4 @@ def _curve(axes: Axes, series: Series, point: Point, problems: list[str]) -> Non
     if at:
         epochs = sorted(at)
         few = {} if len(epochs) <= 12 else {"marker": ""}
-        (line,) = axes.plot(epochs, [mean(at[e]) for e in epochs], **{**series.style, "markersize": 5, **few})
-        mark(line, series)
+        mark(axes.plot(epochs, [mean(at[e]) for e in epochs], **{**series.style, "markersize": 5, **few})[0], series)

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator
 
 from prune_init.report.drawing import Drawing, canvas, mark, ratio, short
 from prune_init.report.palette import FAINT, INK, VERMILLION
-from prune_init.report.series import Panel, Point, Series
+from prune_init.report.series import Panel, Series
 
 SCALE = "viridis"  # even in lightness, and safe for colour-blind eyes
 LOWEST = 1e-4
@@ -19,6 +19,8 @@ COLUMNS = 3
 MOST = 15  # maps in one figure
 WHITE = "#fffffe"
 """On a map, whose colours do not follow the page's: not quite that of paper, which does."""
+
+Grid = np.ndarray[Any, Any]
 
 
 def density(panel: Panel, *, narrow: bool = False) -> Drawing:
@@ -31,7 +33,9 @@ def density(panel: Panel, *, narrow: bool = False) -> Drawing:
     figure = canvas(
         rows, columns, width=4.2 if narrow else max(5.5, 8.6 * columns / COLUMNS), height=height, sharey=True
     )
-    images = [_map(axes, series, panel.exponents, names) for axes, series in zip(figure.axes, shown, strict=False)]
+    grids = [_grid(series, panel.exponents, len(names)) for series in shown]
+    maps = zip(figure.axes, shown, grids, strict=False)
+    images = [_map(axes, series, grid, panel.exponents, names) for axes, series, grid in maps]
     for axes in figure.axes[len(shown) :]:
         axes.remove()
     figure.supxlabel("compression ratio", fontsize=9, color=FAINT)
@@ -41,42 +45,37 @@ def density(panel: Panel, *, narrow: bool = False) -> Drawing:
     bar.outline.set_visible(False)
     bar.set_label("weights left")
     caption = "Share of weights left in each layer (rows) at each compression (columns), mean over seeds. "
-    caption += "A cross marks an empty layer"
-    caption += (
-        "; a red frame, collapse: in at least one run no path is left."
-        if any(run.record.collapsed for run in panel.runs)
-        else "."
-    )
+    frame = "; a red frame, collapse: in at least one run no path is left" if panel.collapsed else ""
+    caption += f"A cross marks an empty layer{frame}."
     if len(panel.series) > MOST:
         caption += f" The first {MOST} of {len(panel.series)} series."
-    tips = {series.key: _tips(series, panel.exponents, names) for series in shown}
+    tips = {s.key: _tips(s, grid, panel.exponents, names) for s, grid in zip(shown, grids, strict=True)}
     return Drawing(f"density-{panel.key}", f"Weights left in each layer, {panel.title}", caption, figure, tips)
 
 
-def _tips(series: Series, exponents: Sequence[float], names: Sequence[str]) -> list[list[str]]:
+def _tips(series: Series, grid: Grid, exponents: Sequence[float], names: Sequence[str]) -> list[list[str]]:
     """What each cell stands for, by layer and compression."""
-    at = _grid(series, exponents, len(names))
     return [
         [
             f"{series.look.label}, {name}\n{ratio(x)} compression: "
             + ("not run" if np.isnan(value) else f"{100 * value:.3g} % left")
             for x, value in zip(exponents, row, strict=True)
         ]
-        for name, row in zip(names, at, strict=True)
+        for name, row in zip(names, grid, strict=True)
     ]
 
 
-def _grid(series: Series, exponents: Sequence[float], layers: int) -> np.ndarray[Any, Any]:
+def _grid(series: Series, exponents: Sequence[float], layers: int) -> Grid:
+    """Mean density by layer and compression; nan where there is none, or of a net with other layers."""
     grid = np.full((layers, len(exponents)), np.nan)
     for point in series.points:
-        column = _densities(point, layers)
-        if column is not None:
-            grid[:, exponents.index(point.exponent)] = column
+        found = [[layer.density for layer in run.record.layers] for run in point.runs]
+        if whole := [row for row in found if len(row) == layers]:
+            grid[:, exponents.index(point.exponent)] = np.mean(whole, axis=0)
     return grid
 
 
-def _map(axes: Axes, series: Series, exponents: Sequence[float], names: Sequence[str]) -> Any:
-    grid = _grid(series, exponents, len(names))
+def _map(axes: Axes, series: Series, grid: Grid, exponents: Sequence[float], names: Sequence[str]) -> Any:
     with np.errstate(divide="ignore"):
         shades = np.log10(np.maximum(grid, LOWEST))
     image = axes.imshow(shades, cmap=SCALE, vmin=math.log10(LOWEST), vmax=0, aspect="auto", interpolation="none")
@@ -109,9 +108,3 @@ def _ticks(exponents: Sequence[float]) -> list[int]:
     round_ones = [at for at, x in enumerate(exponents) if x == round(x)]
     places = round_ones if len(round_ones) > 2 else list(range(len(exponents)))
     return places[:: math.ceil(len(places) / 6)]
-
-
-def _densities(point: Point, layers: int) -> np.ndarray[Any, Any] | None:
-    found = [[layer.density for layer in run.record.layers] for run in point.runs]
-    whole = [row for row in found if len(row) == layers]
-    return np.mean(whole, axis=0) if whole else None

@@ -5,6 +5,8 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from prune_init.files import whole
+from prune_init.files import whole, write
 from prune_init.report.palette import FAINT, GRID, INK
 from prune_init.report.series import Series
 
@@ -67,6 +69,9 @@ class Drawing:
         caption: how to read it.
         figure: the drawing itself.
         tips: what the points of each series stand for, by its key, in the order they are drawn; for a map, by rows.
+        panel: in a page, the key of the panel that it belongs to.
+        switches: in a page, the positions of the switches at which it is seen.
+        narrow: whether it is the form for phones, which is seen in the page alone.
     """
 
     name: str
@@ -74,35 +79,48 @@ class Drawing:
     caption: str
     figure: Figure
     tips: dict[str, Any] = field(default_factory=dict)
+    panel: str = ""
+    switches: dict[str, str] = field(default_factory=dict)
+    narrow: bool = False
 
-    def save(self, folder: Path) -> str:
-        """Write NAME.svg and NAME.png into `folder`; returns the SVG for a page: its colours, no size of its own."""
-        self._arrange()
-        with whole(folder / f"{self.name}.png") as path:
-            self.figure.savefig(path, format="png")
-        text = self._text()
-        with whole(folder / f"{self.name}.svg") as path:
-            path.write_text(text)
-        return _for_page(text, self.title)
+    @property
+    def key(self) -> str:
+        """Its name in a page."""
+        return f"{self.name}-narrow" if self.narrow else self.name
 
+    def save(self, folder: Path) -> None:
+        """Write NAME.svg and NAME.png into `folder`; the narrow form is drawn, and not written."""
+        svg = self.svg
+        if not self.narrow:
+            write(folder / f"{self.name}.svg", svg)
+            with whole(folder / f"{self.name}.png") as path:
+                self.figure.savefig(path, format="png")
+
+    @cached_property
     def svg(self) -> str:
-        """The SVG for a page alone."""
-        self._arrange()
-        return _for_page(self._text(), self.title)
-
-    def _arrange(self) -> None:
-        """Once is enough for both files, which would draw everything twice to be arranged."""
+        """The drawing as a file has it."""
         engine = self.figure.get_layout_engine()
         assert engine is not None
         engine.execute(self.figure)
-        self.figure.set_layout_engine(None)
-
-    def _text(self) -> str:
+        self.figure.set_layout_engine(None)  # arranged once, for both files
         buffer = io.StringIO()
         meta = {"Date": None, "Creator": "prune_init", "Title": self.title}
-        with mpl.rc_context({"svg.hashsalt": self.name}):  # names within the SVG are its own in the page
+        with mpl.rc_context({"svg.hashsalt": self.key}):  # names within the SVG are its own in the page
             self.figure.savefig(buffer, format="svg", metadata=meta)
         return buffer.getvalue()
+
+    def for_page(self) -> str:
+        """The same with colours that follow light and dark, series that can be found, a size that follows the page."""
+        svg = self.svg[self.svg.index("<svg") :]
+        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+        size = re.compile(r'width="([\d.]+)pt" height="[\d.]+pt"')
+        svg = size.sub(lambda found: f'style="max-width:{PIXELS * float(found[1]):.0f}px"', svg, count=1)
+        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1)
+        svg = re.sub(r'id="points=([^"]*)"', r'class="series points" data-series="\1"', svg)
+        svg = re.sub(r'id="series=([^"]*)"', r'class="series" data-series="\1"', svg)
+        for color, name in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid"), ("#ffffff", "paper")):
+            svg = svg.replace(color, f"var(--{name})")
+        return re.sub(r"\n\s*", "\n", svg)
 
 
 def canvas(rows: int = 1, columns: int = 1, *, width: float = 8.6, height: float = 4.6, **more: Any) -> Figure:
@@ -163,21 +181,3 @@ def legend(figure: Figure, entries: Iterable[Series], extra: Iterable[Line2D] = 
     rows = math.ceil(len(handles) / max(2, round(figure.get_figwidth() / 1.4)))
     columns = math.ceil(len(handles) / rows)  # rows of equal length
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9.5)
-
-
-def _for_page(svg: str, title: str) -> str:
-    """Colours that follow light and dark, series that can be found, a size that follows the page."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    size = re.compile(r'width="([\d.]+)pt" height="[\d.]+pt"')
-    svg = size.sub(lambda found: f'style="max-width:{PIXELS * float(found[1]):.0f}px"', svg, count=1)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_escape(title)}" ', 1)
-    svg = re.sub(r'id="points=([^"]*)"', r'class="series points" data-series="\1"', svg)
-    svg = re.sub(r'id="series=([^"]*)"', r'class="series" data-series="\1"', svg)
-    for color, name in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid"), ("#ffffff", "paper")):
-        svg = svg.replace(color, f"var(--{name})")
-    return re.sub(r"\n\s*", "\n", svg)
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

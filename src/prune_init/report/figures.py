@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from prune_init.errors import InputError, one_of
+from prune_init.errors import InputError
 from prune_init.report.accuracy import grid
-from prune_init.report.conservation import SCORERS, layers, measured, neurons
+from prune_init.report.conservation import IMAGE, SCORERS, layers, measured, neurons
 from prune_init.report.density import density
 from prune_init.report.drawing import Drawing
 from prune_init.report.lottery_ticket import lottery_ticket
@@ -14,27 +14,6 @@ from prune_init.report.series import Panel
 BASELINES = ("random", "magnitude", "snip", "grasp", "grasp_official", "grasp_submission", "synflow")
 GRASP = ("grasp", "grasp_official", "grasp_submission", "synflow")
 SNIP = ("snip", "iter_snip", "force", "synflow")
-
-
-def check(name: str) -> None:
-    """Refuse what is no figure.
-
-    Raises:
-        InputError: there is no figure of this name.
-    """
-    if name not in FIGURES:
-        raise InputError("figure", name, one_of(name, FIGURES))
-
-
-def draw(name: str, shown: Sequence[Panel]) -> Drawing:
-    """The figure `name`, from the panels of a folder of runs or computed now.
-
-    Raises:
-        InputError: there is no run that it needs.
-    """
-    drawing = FIGURES[name](shown)
-    drawing.name = f"figure-{name}"
-    return drawing
 
 
 def _figure_1(shown: Sequence[Panel]) -> Drawing:
@@ -50,22 +29,18 @@ def _figure_2(shown: Sequence[Panel]) -> Drawing:
 
 
 def _figure_3(shown: Sequence[Panel]) -> Drawing:
-    drawing = neurons("conv", measured("conv", 10, (1, 28, 28), SCORERS))
+    drawing = neurons("conv", measured("conv", 10, IMAGE, SCORERS))
     drawing.title = "Figure 3: conservation of scores, neuron by neuron"
     return drawing
 
 
 def _figure_4(shown: Sequence[Panel]) -> Drawing:
-    drawing = layers("conv", measured("conv", 10, (1, 28, 28), SCORERS), beside=True)
+    drawing = layers("conv", measured("conv", 10, IMAGE, SCORERS))
     drawing.title = "Figure 4: large layers have small scores"
     return drawing
 
 
-def _figure_6(shown: Sequence[Panel]) -> Drawing:
-    return grid("", "Figure 6: accuracy against compression", _of("6", shown, BASELINES), "best")
-
-
-def _rebuttal(name: str, title: str, scorers: tuple[str, ...]) -> Callable[[Sequence[Panel]], Drawing]:
+def _all(name: str, title: str, scorers: tuple[str, ...]) -> Callable[[Sequence[Panel]], Drawing]:
     return lambda shown: grid("", title, _of(name, shown, scorers), "best")
 
 
@@ -75,11 +50,12 @@ FIGURES: dict[str, Callable[[Sequence[Panel]], Drawing]] = {
     "3": _figure_3,
     "4": _figure_4,
     "5": lottery_ticket,
-    "6": _figure_6,
+    "6": _all("6", "Figure 6: accuracy against compression", BASELINES),
     "7": schedules,
-    "a": _rebuttal("a", "Rebuttal, figure A: GraSP, its first and its corrected version, and SynFlow", GRASP),
-    "b": _rebuttal("b", "Rebuttal, figure B: SNIP, its modes and iterations, and SynFlow", SNIP),
+    "a": _all("a", "Rebuttal, figure A: GraSP, its first and its corrected version, and SynFlow", GRASP),
+    "b": _all("b", "Rebuttal, figure B: SNIP, its modes and iterations, and SynFlow", SNIP),
 }
+"""By name: from the panels of a folder of runs, or computed now; an InputError where there is no run that they need."""
 COMPUTED = ("3", "4", "5", "7")
 """Figures that need no runs."""
 

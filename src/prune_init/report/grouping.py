@@ -4,11 +4,11 @@ Runs are averaged over seeds only. Any other difference of their configurations 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.variants import variants
 from prune_init.report.palette import rank
-from prune_init.report.runs import FinishedRun
 from prune_init.report.series import Panel, Point, Series
 
 
@@ -18,16 +18,10 @@ def panels(runs: Iterable[FinishedRun]) -> list[Panel]:
     for run in runs:
         members[run.record.dataset, run.record.architecture].append(run)
     largest = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [Panel(*key, tuple(_series(inside))) for key, inside in largest]
+    return [Panel(*key, _series(inside)) for key, inside in largest]
 
 
-def _series(runs: list[FinishedRun]) -> Iterator[Series]:
-    by_scorer: dict[str, list[FinishedRun]] = defaultdict(list)
-    for run in runs:
-        by_scorer[run.record.scorer].append(run)
-    for scorer, members in sorted(by_scorer.items(), key=lambda item: rank(item[0])):
-        for order, (variant, places) in enumerate(variants([run.record for run in members])):
-            at: dict[float, list[FinishedRun]] = defaultdict(list)
-            for run in (members[place] for place in places):
-                at[round(run.record.exponent, 4)].append(run)
-            yield Series(scorer, variant, order, tuple(Point(x, tuple(at[x])) for x in sorted(at)))
+def _series(runs: list[FinishedRun]) -> tuple[Series, ...]:
+    found = sorted(variants(runs), key=lambda variant: rank(variant.scorer))
+    points = [tuple(Point(x, tuple(same)) for x, same in variant.runs.items()) for variant in found]
+    return tuple(Series(*variant[:3], inside) for variant, inside in zip(found, points, strict=True))

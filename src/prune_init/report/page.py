@@ -1,21 +1,19 @@
 """The page: everything that was drawn, a table of all runs, and where it comes from, in one file."""
 
 import hashlib
-import json
 import shlex
 import sys
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.summary import Summary, caption, grid
 from prune_init.benchmark.variants import AVERAGED
 from prune_init.errors import InputError
@@ -25,24 +23,8 @@ from prune_init.record import status as run_status
 from prune_init.record.keys import differing, label, leaves
 from prune_init.report.cost import costs
 from prune_init.report.drawing import Drawing, ratio, sparsity
-from prune_init.report.palette import look
-from prune_init.report.runs import FinishedRun
 from prune_init.report.series import Panel, Series
 from prune_init.subcommands import called
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A drawing in the page: its section, the panel it belongs to, its SVG, and when it is seen."""
-
-    section: str
-    panel: str
-    drawing: Drawing
-    svg: str
-    switches: dict[str, str]
-    narrow: bool = False
-    """Whether it is the form for phones."""
-
 
 MOST = 12
 """Values of a key that are listed."""
@@ -59,7 +41,7 @@ SECTIONS = {
 def page(
     folder: Path,
     panels: Sequence[Panel],
-    shown: Sequence[Shown],
+    drawings: Sequence[Drawing],
     problems: Sequence[str],
     tables: Sequence[Summary] = (),
 ) -> str:
@@ -68,6 +50,7 @@ def page(
     script = here.joinpath("page.js").read_text()
     runs = [run for panel in panels for run in panel.runs]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"ratio": ratio, "sparsity": sparsity, "as_is": Markup}
     template = environment.from_string(here.joinpath("page.html").read_text())
     varies, constant = _setup(runs)
     series = {one.key: one for panel in panels for one in panel.series}
@@ -75,34 +58,31 @@ def page(
         title=folder.resolve().name,
         lead=f"Pruning at initialisation, {panels[0].title}"
         + (f" and {len(panels) - 1} more" if len(panels) > 1 else ""),
-        style=Markup(here.joinpath("page.css").read_text()),
-        script=Markup(script),
+        folder=folder,
+        style=here.joinpath("page.css").read_text(),
+        script=script,
         digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        tips=Markup(_json({one.drawing.name: one.drawing.tips for one in shown if one.drawing.tips})),
+        tips={one.key: one.tips for one in drawings if one.tips},
         cards=_cards(panels, runs, len(problems), _missing(folder, runs)),
         varies=varies,
         constant=constant,
         tables=[(f"{one.dataset}-{one.architecture}", caption(one), list(grid(one))) for one in tables],
         panels=panels,
         series=series.values(),
-        sections={key: [one for one in shown if one.section == key] for key in SECTIONS},
+        sections={key: [one for one in drawings if one.name.startswith(f"{key}-")] for key in SECTIONS},
         titles=SECTIONS,
-        svg=lambda one: Markup(one.svg),
         costs={panel.key: costs(panel) for panel in panels},
-        rows=[row for panel in panels for row in _rows(panel, folder)],
+        rows=[row for panel in panels for row in _rows(panel)],
         problems=problems,
         provenance=_provenance(folder, runs),
-        choices=_choices(shown),
+        choices=_choices(drawings),
     )
 
 
-def _choices(shown: Sequence[Shown]) -> dict[str, list[str]]:
+def _choices(drawings: Sequence[Drawing]) -> dict[str, list[str]]:
     """The switches of the accuracy figures that have more than one position."""
-    found: dict[str, dict[str, None]] = {"x": {}, "y": {}}
-    for one in shown:
-        for key, value in one.switches.items():
-            found[key][value] = None
-    return {key: list(values) for key, values in found.items() if len(values) > 1}
+    found = {key: list(dict.fromkeys(one.switches[key] for one in drawings if one.switches)) for key in ("x", "y")}
+    return {key: values for key, values in found.items() if len(values) > 1}
 
 
 def _missing(folder: Path, runs: Sequence[FinishedRun]) -> int:
@@ -174,16 +154,14 @@ def leader(panel: Panel) -> tuple[str, str, str] | None:
     return f"Highest at {ratio(at)}", f"{value:.1f} %", f"{series.look.label}, mean top-1 after the last epoch"
 
 
-def _rows(panel: Panel, folder: Path) -> list[dict[str, Any]]:
-    """The table of runs."""
+def _rows(panel: Panel) -> Iterator[tuple[Panel, Series, FinishedRun, str, str | None]]:
+    """The table of runs: each with what tells it from the others, and its command."""
     flat = {id(run): leaves(run.record.config) for run in panel.runs}
     keys = [key for key in differing(list(flat.values())) if key not in (*AVERAGED, "scorer.name")]
-    return [
-        _row(run, panel, one, folder)
-        | {"differs": ", ".join(label(key, flat[id(run)].get(key)) for key in keys), "command": _command(run)}
-        for one in panel.series
-        for run in one
-    ]
+    for series in panel.series:
+        for run in series:
+            differs = ", ".join(label(key, flat[id(run)].get(key)) for key in keys)
+            yield panel, series, run, differs, _command(run)
 
 
 def _command(run: FinishedRun) -> str | None:
@@ -191,34 +169,6 @@ def _command(run: FinishedRun) -> str | None:
     status = run_status.read(run.folder)
     told = status is not None and status.identity == run.record.identity
     return shlex.join(["python", "-m", "prune_init", *status.overrides]) if status is not None and told else None
-
-
-def _row(run: FinishedRun, panel: Panel, series: Series, folder: Path) -> dict[str, Any]:
-    """One row of it, apart from the command."""
-    path = run.folder.relative_to(folder).as_posix()
-    config, effective = run.record.config, run.record.effective_exponent
-    return {
-        "series": series.key,
-        "panel": panel.key,
-        "color": look(series.scorer).color,
-        "link": f"../{path}/",
-        "path": path,
-        "dataset": panel.dataset,
-        "architecture": panel.architecture,
-        "scorer": series.look.label,
-        "exponent": run.record.exponent,
-        "ratio": ratio(run.record.exponent),
-        "sparsity": sparsity(run.record.exponent),
-        "effective": effective,
-        "really": None if effective is None else f"{10**effective:.3g}x" if effective < 2.9 else ratio(effective),
-        "seed": run.record.seed,
-        "last": run.record.top1.last,
-        "best": run.record.top1.best,
-        "passes": run.record.cost.passes,
-        "seconds": run.record.seconds.total,
-        "collapsed": run.record.collapsed,
-        "epochs": (config.get("recipe") or {}).get("epochs") if config.get("train", True) else 0,
-    }
 
 
 def _provenance(folder: Path, runs: Sequence[FinishedRun]) -> list[tuple[str, str]]:
@@ -238,8 +188,3 @@ def _provenance(folder: Path, runs: Sequence[FinishedRun]) -> list[tuple[str, st
             "Tanaka et al. 2020: ganguli-lab/Synaptic-Flow, commit 9dfa57a (first version, June 2020)",
         ),
     ]
-
-
-def _json(value: object) -> str:
-    """For a script element: no character in it can end the element."""
-    return json.dumps(value, ensure_ascii=True).replace("<", "\\u003c")

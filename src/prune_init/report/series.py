@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.intervals import Interval, interval
 from prune_init.report.palette import Look, look
-from prune_init.report.runs import FinishedRun
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,11 @@ class Panel:
     def runs(self) -> list[FinishedRun]:
         """In the order of the series."""
         return [run for series in self.series for run in series]
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether any run has."""
+        return any(run.record.collapsed for run in self.runs)
 
     def trained(self, which: str = "last") -> bool:
         """Whether any run has such an accuracy."""

@@ -28,7 +28,7 @@ from prune_init.benchmark.speed.cases import DEVICE, Case, cases, growths, pruni
 from prune_init.benchmark.speed.machine import machine
 from prune_init.benchmark.speed.utilisation import rates
 from prune_init.errors import InputError, one_of
-from prune_init.files import whole
+from prune_init.files import write
 from prune_init.pruning.cost import peak
 
 REPEATS, PATIENCE = 5, 60.0
@@ -68,18 +68,17 @@ def grown(name: str, series: Any, repeats: int) -> list[dict[str, Any]]:
 def peak_memory() -> dict[str, float]:
     """Bytes at most, of both sides: allocated on a GPU, else resident, with what Python and torch themselves take."""
     command = [sys.executable, "-m", "prune_init.benchmark.speed", "--peak"]
-    peaks = [
-        int(subprocess.run([*command, side], check=True, capture_output=True).stdout) for side in ("ours", "plain")
-    ]
-    return {"ours": peaks[0], "plain": peaks[1], "ratio": peaks[1] / peaks[0]}
+    runs = (subprocess.run([*command, side], check=True, capture_output=True) for side in ("ours", "plain"))
+    ours, plain = (int(run.stdout) for run in runs)
+    return {"ours": ours, "plain": plain, "ratio": plain / ours}
 
 
 def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
     """What the JSON holds, for people."""
     about = found["machine"]
-    shown = Table(box=box, title=f"{about['processor']}, {about['threads']} threads, torch {about['torch']}")
-    for title in ("case", "what", "ours", "plain", "plain / ours", "by CPU time", "turns"):
-        shown.add_column(title, justify="left" if title in ("case", "what") else "right")
+    title = f"{about['processor']}, {about['threads']} threads, torch {about['torch']}"
+    heads = ("case", "what", "ours", "plain", "plain / ours", "by CPU time", "turns")
+    shown = host.table(*heads, words=2, box=box, title=title)
     for row in found["cases"]:
         shown.add_row(
             row["case"], row["what"], f"{row['ours_wall']:.3g} s", f"{row['plain_wall']:.3g} s",
@@ -92,17 +91,13 @@ def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
             "", "",
         )  # fmt: skip
     if found["memory"]:
-        ours, plain, ratio = (found["memory"][key] for key in ("ours", "plain", "ratio"))
+        sizes = (f"{found['memory'][side] / 2**20:.0f} MiB" for side in ("ours", "plain"))
         what = f"synflow {MEMORY[0]}, {MEMORY[1]} iterations"
-        shown.add_row(
-            "peak memory", what, f"{ours / 2**20:.0f} MiB", f"{plain / 2**20:.0f} MiB", f"{ratio:.2f}x", "", "1"
-        )
+        shown.add_row("peak memory", what, *sizes, f"{found['memory']['ratio']:.2f}x", "", "1")
     for row in found["growth"]:
-        what = f"{row['times_size']:.3g} times the size"
-        shown.add_row(
-            f"{row['growth']}", f"{row['size']}: {what}", f"{row['seconds']:.3g} s", "",
-            f"{row['times_seconds']:.2f} times", "", str(row["repeats"]),
-        )  # fmt: skip
+        what = f"{row['size']}: {row['times_size']:.3g} times the size"
+        times = (f"{row['seconds']:.3g} s", "", f"{row['times_seconds']:.2f} times", "")
+        shown.add_row(row["growth"], what, *times, str(row["repeats"]))
     return shown
 
 
@@ -165,8 +160,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     found = measured(arguments, host.console(stderr=True))
     host.console().print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))
     if arguments.json:
-        with whole(arguments.json) as path:
-            path.write_text(json.dumps(found, indent=1) + "\n")
+        write(arguments.json, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-from torchvision.transforms.functional import to_pil_image
 
 from prune_init.pruning.schedule import exponential
 
@@ -64,9 +63,9 @@ def prune(
             k = whole((1 - density) * len(every))
             if k > 0:
                 threshold, _ = torch.kthvalue(every, k)
-                for name, mask in _masks(model).items():
-                    mask.copy_(torch.where(scores[name] <= threshold, 0.0, 1.0))
-    return {name: mask.bool() for name, mask in _masks(model).items()}
+                for name, layer in _layers(model):
+                    layer.weight_mask.copy_(torch.where(scores[name] <= threshold, 0.0, 1.0))
+    return {name: layer.weight_mask.bool() for name, layer in _layers(model)}
 
 
 def synflow(input_shape: tuple[int, ...]) -> Score:
@@ -109,7 +108,7 @@ def grasp(data: Iterable[Batch], temperature: float = 200.0) -> Score:
 
     def score(model: nn.Module) -> dict[str, Tensor]:
         model.train()
-        weights = list(_weights(model).values())
+        weights = [layer.weight for _, layer in _layers(model)]
         stopped = [torch.zeros_like(w) for w in weights]
         for x, y in data:
             for total, g in zip(
@@ -129,20 +128,15 @@ class Photographs(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, pixels: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.pixels, self.labels = pixels, labels
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(pixels.shape[-1], padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(mean, std),
-            ]
-        )
+        steps = [transforms.RandomCrop(pixels.shape[-1], padding=4), transforms.RandomHorizontalFlip()]
+        steps += [transforms.ToTensor(), transforms.Normalize(mean, std)]
+        self.transform = transforms.Compose([transforms.ToPILImage(), *steps])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(to_pil_image(self.pixels[index])), int(self.labels[index])
+        return self.transform(self.pixels[index]), int(self.labels[index])
 
 
 def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loader: "DataLoader[tuple[Tensor, int]]") -> float:
@@ -160,23 +154,17 @@ def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loader: "DataLoade
     return total / len(loader.dataset)  # type: ignore[arg-type]
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {f"{name}.weight": m.weight for name, m in _layers(model)}
-
-
-def _masks(model: nn.Module) -> dict[str, Tensor]:
-    return {f"{name}.weight": m.weight_mask for name, m in _layers(model)}
-
-
 def _layers(model: nn.Module) -> "list[tuple[str, MaskedConv2d | MaskedLinear]]":
-    return [(name, m) for name, m in model.named_modules() if isinstance(m, (MaskedConv2d, MaskedLinear))]
+    """The masked layers, by the names of their weights."""
+    return [(f"{name}.weight", m) for name, m in model.named_modules() if isinstance(m, (MaskedConv2d, MaskedLinear))]
 
 
 def _saliency(model: nn.Module, *, signed: bool = False) -> dict[str, Tensor]:
     scores = {}
-    for name, w in _weights(model).items():
-        assert w.grad is not None
-        product = torch.clone(w.grad * w).detach()
+    for name, layer in _layers(model):
+        gradient = layer.weight.grad
+        assert gradient is not None
+        product = torch.clone(gradient * layer.weight).detach()
         scores[name] = product if signed else product.abs_()
-        w.grad.zero_()
+        gradient.zero_()
     return scores

@@ -45,14 +45,11 @@ class Case:
 
 NETS: dict[str, Callable[[], nn.Module]] = {
     "vgg16-cifar100": lambda: named("vgg16", 100, SMALL),
-    "vgg16": lambda: named("vgg16", 10, SMALL),
-    "resnet18": lambda: named("resnet18", 10, SMALL),
-    "resnet20": lambda: named("resnet20", 10, SMALL),
     "resnet20-x2": lambda: named("resnet20", 10, SMALL, width=32),
     "resnet20-x4": lambda: named("resnet20", 10, SMALL, width=64),
     "vgg19-224": lambda: named("vgg19", 1000, LARGE),
-    "conv": lambda: named("conv", 10, SMALL),
 }
+"""Others are called by their own names, with ten classes."""
 
 
 def seconds(act: Act) -> dict[str, float]:
@@ -69,7 +66,7 @@ def seconds(act: Act) -> dict[str, float]:
 def made(net: str) -> nn.Module:
     """The net, the same at every call."""
     torch.manual_seed(0)
-    return NETS[net]().to(DEVICE)
+    return (NETS[net]() if net in NETS else named(net, 10, SMALL)).to(DEVICE)
 
 
 def batches(per_class: int) -> list[tuple[Tensor, Tensor]]:
@@ -79,12 +76,11 @@ def batches(per_class: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(images.to(DEVICE).split(256), labels.to(DEVICE).split(256), strict=True))
 
 
-def pruning(net: str, scorer: str, iterations: int = 1, per_class: int = 10, name: str | None = None) -> Case:
+def pruning(net: str, scorer: str, iterations: int = 1, per_class: int = 10) -> Case:
     """Pruning to 98 %: ours with the defaults of the scorer, the plain one in float32."""
     data = batches(per_class) if scorer != "synflow" else None
     shape = LARGE if net.endswith("224") else SMALL
-    score = {"synflow": lambda: baseline.synflow(shape), "snip": lambda: baseline.snip(data or []),
-             "grasp": lambda: baseline.grasp(data or [])}[scorer]()  # fmt: skip
+    score = baseline.synflow(shape) if data is None else {"snip": baseline.snip, "grasp": baseline.grasp}[scorer](data)
 
     def ours() -> Act:
         model = made(net)
@@ -95,7 +91,7 @@ def pruning(net: str, scorer: str, iterations: int = 1, per_class: int = 10, nam
         return lambda: baseline.prune(model, score, SPARSITY, iterations)
 
     examples = f", {sum(len(y) for _, y in data)} examples" if data else ""
-    return Case(name or f"{scorer} {net}", ours, plain, f"98 %, {iterations} iterations{examples}")
+    return Case(f"{scorer} {net}", ours, plain, f"98 %, {iterations} iterations{examples}")
 
 
 def images(count: int) -> ArrayImages:
@@ -105,21 +101,21 @@ def images(count: int) -> ArrayImages:
     return ArrayImages(pixels, torch.arange(count) % 10, MEAN, STD, CropFlip())
 
 
-def epoch(net: str, count: int, **options: Any) -> Case:
+def epoch(net: str, count: int, *, channels_last: bool = False, precision: str = "32-true") -> Case:
     """A training epoch of a pruned net: ours under Lightning, the plain one in a loop."""
-    precision = options.pop("precision", "32-true")
+
+    def ours() -> Act:
+        return fitted(net, count, precision, channels_last=channels_last)
 
     def plain() -> Act:
-        model = baseline.masked(made(net))
-        noise = images(count)
+        model, noise = baseline.masked(made(net)), images(count)
         photographs = baseline.Photographs(noise.pixels, noise.labels, MEAN, STD)
         loader = DataLoader(photographs, BATCH, shuffle=True, num_workers=WORKERS)
         optimizer = torch.optim.SGD(model.parameters(), **SGD)
         return lambda: baseline.epoch(model, optimizer, loader)
 
-    extra = "".join(f", {key}" for key in ("channels_last", "compiled") if options.get(key))
-    label = f"epoch {net}{', bf16' if precision == 'bf16-mixed' else ''}{extra}"
-    return Case(label, lambda: fitted(net, count, precision, **options), plain, f"{count} images, batch {BATCH}")
+    label = f"epoch {net}{', bf16' if precision == 'bf16-mixed' else ''}{', channels_last' if channels_last else ''}"
+    return Case(label, ours, plain, f"{count} images, batch {BATCH}")
 
 
 def fitted(net: str, count: int, precision: Any, *, batch: int = BATCH, **options: Any) -> Act:
@@ -142,11 +138,9 @@ def trainer_overhead(net: str, count: int) -> Case:
 
     def plain() -> Act:
         model = made(net)
-        pruned = prune(model, "random_uniform", SPARSITY)
-        loader = images(count).loader(Sampler(count, BATCH, seed=0), device=DEVICE, augment=0)
         optimizer = torch.optim.SGD(model.parameters(), fused=True, **SGD)
-        pruned.keep(optimizer)
-
+        prune(model, "random_uniform", SPARSITY).keep(optimizer)
+        loader = images(count).loader(Sampler(count, BATCH, seed=0), device=DEVICE, augment=0)
         return lambda: train(model, optimizer, loader)
 
     return Case(f"trainer {net}", lambda: fitted(net, count, "32-true"), plain, f"{count} images; plain: a bare loop")
@@ -155,7 +149,7 @@ def trainer_overhead(net: str, count: int) -> Case:
 def compiled_steps(net: str, count: int = 3) -> Case:
     """Training steps of what `torch.compile` makes of a net, once it is made, beside those of the net as it is."""
 
-    def prepared(*, compiled: bool) -> Act:
+    def prepared(compiled: bool) -> Act:
         model = made(net)
         if compiled:
             model.compile()
@@ -165,7 +159,7 @@ def compiled_steps(net: str, count: int = 3) -> Case:
         return lambda: train(model, optimizer, steps)
 
     what = f"{count} steps, batch {BATCH}; plain: not compiled"
-    return Case(f"compiled {net}", lambda: prepared(compiled=True), lambda: prepared(compiled=False), what)
+    return Case(f"compiled {net}", partial(prepared, True), partial(prepared, False), what)
 
 
 def start_up() -> Case:

@@ -4,6 +4,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from prune_init.benchmark.speed.cases import BATCH, DEVICE, SMALL, fitted, made, seconds
@@ -22,10 +23,8 @@ def rates(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
         highest = product_rate(256 if quick else SIDE, dtype)
         for net, batch in cases:
             found = training_rate(net, batch, precision, repeats)
-            rows.append(
-                {"net": net, "batch": batch, "precision": precision, "flops": found, "product_flops": highest,
-                 "share": found / highest}
-            )  # fmt: skip
+            row = {"net": net, "batch": batch, "precision": precision}
+            rows.append({**row, "flops": found, "product_flops": highest, "share": found / highest})
     return rows
 
 
@@ -42,8 +41,13 @@ def product_rate(side: int, dtype: torch.dtype) -> float:
 
 def training_rate(net: str, batch: int, precision: str, repeats: int) -> float:
     """FLOP/s of an epoch under Lightning, everything in its time, forward and backward pass alone in its FLOP."""
+    epochs = [fitted(net, STEPS * batch, precision, batch=batch, channels_last=True) for _ in range(repeats)]
+    return step_flops(made(net)) * STEPS * batch / median(seconds(epoch)["wall"] for epoch in epochs)
+
+
+def step_flops(model: nn.Module) -> float:
+    """Operations of a training step on small images, for one of them: forward and backward pass alone."""
     x, y = torch.randn(2, *SMALL, device=DEVICE), torch.zeros(2, dtype=torch.long, device=DEVICE)
     with Flops() as counter:
-        F.cross_entropy(made(net).train()(x), y).backward()
-    epochs = [fitted(net, STEPS * batch, precision, batch=batch, channels_last=True) for _ in range(repeats)]
-    return counter.total / 2 * STEPS * batch / median(seconds(epoch)["wall"] for epoch in epochs)
+        F.cross_entropy(model.train()(x), y).backward()
+    return counter.total / 2

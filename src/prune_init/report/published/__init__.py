@@ -18,35 +18,31 @@ def table(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def _of(name: str, dataset: str, architecture: str) -> list[dict[str, str]]:
+    return [row for row in table(name) if (row["dataset"], row["architecture"]) == (dataset, architecture)]
+
+
 def accuracy(dataset: str, architecture: str, scorer: str, which: str) -> Curve:
     """Top-1 in per cent over the published runs: `best` or `last` epoch; empty where none was published."""
     found: dict[float, list[float]] = defaultdict(list)
-    for row in table("accuracy"):
-        if (row["dataset"], row["architecture"], row["scorer"]) == (dataset, architecture, scorer) and row.get(which):
+    for row in _of("accuracy", dataset, architecture):
+        if row["scorer"] == scorer and row.get(which):
             found[float(row["exponent"])].append(float(row[which]))
     return [(exponent, interval(found[exponent])) for exponent in sorted(found)]
 
 
 def runs(dataset: str, architecture: str, scorer: str, exponent: float) -> list[float]:
     """Best top-1 in per cent of each published run at one compression; empty where none was published."""
-    wanted = (dataset, architecture, scorer)
-    return [
-        float(row["best"])
-        for row in table("accuracy")
-        if (row["dataset"], row["architecture"], row["scorer"]) == wanted and float(row["exponent"]) == exponent
-    ]
+    rows = _of("accuracy", dataset, architecture)
+    return [float(row["best"]) for row in rows if (row["scorer"], float(row["exponent"])) == (scorer, exponent)]
 
 
 def scorers(dataset: str, architecture: str) -> list[str]:
     """The scorers with a published curve."""
-    rows = table("accuracy")
-    return list({r["scorer"]: None for r in rows if (r["dataset"], r["architecture"]) == (dataset, architecture)})
+    return list(dict.fromkeys(row["scorer"] for row in _of("accuracy", dataset, architecture)))
 
 
 def lottery_ticket(dataset: str, architecture: str, levels: int) -> Curve:
     """Best top-1 in per cent of iterative magnitude pruning in so many levels, one run each."""
-    return sorted(
-        (float(row["exponent"]), interval([float(row["best"])]))
-        for row in table("lottery_ticket")
-        if (row["dataset"], row["architecture"], int(row["levels"])) == (dataset, architecture, levels)
-    )
+    rows = (row for row in _of("lottery_ticket", dataset, architecture) if int(row["levels"]) == levels)
+    return sorted((float(row["exponent"]), interval([float(row["best"])])) for row in rows)

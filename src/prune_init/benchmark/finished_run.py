@@ -1,0 +1,36 @@
+"""A finished run, as it lies on disk."""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune_init.record.run_record import RunRecord
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """Its folder and what its result.json says."""
+
+    folder: Path
+    record: RunRecord
+
+    def accuracy(self, which: str) -> float | None:
+        """Test top-1 in per cent, `last`, `best` or `at_best_validation`; None where it was not measured or is NaN."""
+        value = getattr(self.record.top1, which)
+        return None if value is None or not math.isfinite(value) else 100 * value
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv, one per epoch; empty where the run was not trained.
+
+        Raises:
+            ValueError: the file is torn or not ours.
+        """
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return []
+        with path.open(newline="") as file:
+            try:
+                return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
+            except TypeError as error:  # more or fewer values than columns
+                raise ValueError(str(error)) from None
