@@ -4,7 +4,7 @@ import io
 import math
 import re
 import shutil
-from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import mean, stdev
@@ -21,6 +21,7 @@ from prune_init.benchmark.intervals import interval, student_t
 from prune_init.launching import plan, plan_file
 from prune_init.record import results
 from prune_init.record import status as run_status
+from prune_init.record.run_record import RunRecord
 from prune_init.report.__main__ import main
 from prune_init.report.accuracy import BAND, accuracy, stretches
 from prune_init.report.cost import cost
@@ -49,8 +50,8 @@ def make_runs(folder: Path) -> Path:
     return folder
 
 
-def panel_of(folder: Path) -> Panel:
-    (panel,) = panels(load(folder).runs)
+def panel_of(records: Iterable[RunRecord]) -> Panel:
+    (panel,) = panels(FinishedRun(Path("nowhere"), one) for one in records)
     return panel
 
 
@@ -97,7 +98,7 @@ def test_compressions_are_written_as_people_write_them():
 
 def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
     add(runs / "snip-train", record("snip", 1.0, 0, 0.3, config={"mode": "train"}))
-    panel = panel_of(runs)
+    (panel,) = panels(load(runs).runs)
     assert [series.key for series in panel.series] == ["synflow", "snip", "snip: train", "magnitude"]
     snip, trained = panel.series[1:3]
     assert snip.look.color == trained.look.color and snip.style["linestyle"] != trained.style["linestyle"]
@@ -107,11 +108,9 @@ def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
     assert [point.accuracy("last").n for point in trained.points] == [1]  # type: ignore[union-attr]
 
 
-def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them(tmp_path):
-    for seed, top1 in enumerate((0.70, 0.72)):
-        add(tmp_path / f"s{seed}", record("synflow", 1.0, seed, top1, dataset="cifar100", architecture="vgg16"))
-    panel = panel_of(tmp_path)
-    drawing = accuracy(panel, "best")
+def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them():
+    network = {"dataset": "cifar100", "architecture": "vgg16"}
+    drawing = accuracy(panel_of(record("synflow", 1.0, s, x, **network) for s, x in enumerate((0.70, 0.72))), "best")
     drawn = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() != "None"]  # without seeds' dots
     lines = [list(map(float, line.get_ydata())) for line in drawn]
     assert len(lines) == 2 and abs(lines[0][0] - 72) < 1e-9
@@ -119,20 +118,21 @@ def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them
     assert all("published" in text.get_text() for text in drawing.figure.legends[0].texts[1:])
 
 
-def test_figure_6_has_a_row_for_each_data_set(tmp_path):
-    for n, (data, net) in enumerate([("b", "x"), ("a", "y"), ("b", "y"), ("a", "x")]):
-        for seed in range(n + 1):  # those with most runs come first elsewhere
-            add(tmp_path / f"{data}{net}{seed}", record("snip", 1.0, seed, 0.5, dataset=data, architecture=net))
-    axes = FIGURES["6"](panels(load(tmp_path).runs)).figure.axes
+def test_figure_6_has_a_row_for_each_data_set():
+    runs = [
+        FinishedRun(Path("nowhere"), record("snip", 1.0, seed, 0.5, dataset=data, architecture=net))
+        for n, (data, net) in enumerate([("b", "x"), ("a", "y"), ("b", "y"), ("a", "x")])
+        for seed in range(n + 1)  # those with most runs come first elsewhere
+    ]
+    axes = FIGURES["6"](panels(runs)).figure.axes
     places = {one.get_title(loc="left"): (one.get_subplotspec().rowspan.start, bool(one.get_ylabel())) for one in axes}
     assert places == {"x on a": (0, True), "y on a": (0, False), "x on b": (1, True), "y on b": (1, False)}
 
 
-def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_path):
-    for seed in (0, 1):
-        add(tmp_path / f"trained{seed}", record("snip", 1.7, seed, 0.4, config={"mode": "train"}))
-        add(tmp_path / f"plain{seed}", record("snip", 1.7, seed, 0.5))
-    panel = panel_of(tmp_path)
+def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first():
+    panel = panel_of(
+        record("snip", 1.7, seed, 0.5, config={"mode": mode}) for seed in (0, 1) for mode in ("train", None)
+    )
     assert [series.key for series in panel.series] == ["snip", "snip: train"]
     (axes,) = accuracy(panel).figure.axes
     assert list(axes.get_xticks()) == [1.7] and not axes.collections
@@ -140,10 +140,9 @@ def test_one_compression_has_its_own_tick_and_the_plain_variant_comes_first(tmp_
     assert len(set(places)) == 2 and abs(sum(places) / 2 - 1.7) < 1e-9
 
 
-def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
-    for scorer in ("snip", "synflow"):
-        add(tmp_path / scorer, record(scorer, 3.0, 0, 0.5, dataset="cifar10", architecture="vgg11"))
-    panel = panel_of(tmp_path)
+def test_points_beside_a_published_curve_lie_at_their_compression():
+    network = {"dataset": "cifar10", "architecture": "vgg11"}
+    panel = panel_of(record(scorer, 3.0, 0, 0.5, **network) for scorer in ("snip", "synflow"))
     drawing = accuracy(panel, "best")
     points = [line.get_xdata() for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert [float(x) for (x,) in points] == [3.0, 3.0]
@@ -151,10 +150,9 @@ def test_points_beside_a_published_curve_lie_at_their_compression(tmp_path):
     assert "Dashed" not in accuracy(panel, "last").caption  # none was published of that network
 
 
-def test_collapse_is_framed_once_where_it_lasts(tmp_path):
-    for exponent, connected in {0.5: False, 1.0: True, 2.0: False, 3.0: False}.items():
-        add(tmp_path / f"x{exponent}", record("snip", exponent, 0, 0.5, connected=connected))
-    panel = panel_of(tmp_path)
+def test_collapse_is_framed_once_where_it_lasts():
+    connected = {0.5: False, 1.0: True, 2.0: False, 3.0: False}
+    panel = panel_of(record("snip", exponent, connected=found) for exponent, found in connected.items())
     frames = [frame.get_bbox().intervalx.round() for frame in density(panel).figure.axes[0].patches]
     assert [tuple(frame) for frame in frames] == [(0, 0), (2, 3)]
 
@@ -196,11 +194,11 @@ CELLS = [
 STATES = st.sampled_from(["fine", "fine", "fine", "collapsed", "untrained", "nan"])
 
 
-def made(cell: tuple[str, float, int], state: str) -> FinishedRun:
-    scorer, exponent, seed = cell
+def made(cell: tuple[str, float, int], state: str) -> RunRecord:
+    _, exponent, seed = cell
     top1 = {"untrained": None, "nan": math.nan}.get(state, 0.9 - 0.2 * exponent + 0.02 * seed)
     gone = {"connected": False, "effective_sparsity": 1.0} if state == "collapsed" else {}
-    return FinishedRun(Path("nowhere"), record(scorer, exponent, seed, top1, **gone))
+    return record(*cell, top1, **gone)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -208,24 +206,19 @@ def made(cell: tuple[str, float, int], state: str) -> FinishedRun:
 @example(dict.fromkeys([("snip", 1.0, 0), ("snip", 1.0, 1), ("snip", 2.0, 0)], "fine"))
 @example(dict.fromkeys([cell for cell in CELLS if cell[1:] != (2.0, 2)], "fine"))
 def test_half_finished_sweeps_are_drawn_as_far_as_they_are(sweep):
-    runs = [made(cell, state) for cell, state in sweep.items()]
-    (panel,) = panels(runs)
+    panel = panel_of(made(cell, state) for cell, state in sweep.items())
     (axes,) = accuracy(panel).figure.axes
     curves = {line.get_gid().removeprefix("points="): line for line in axes.lines if "points=" in str(line.get_gid())}
     for series in panel.series:
-        at = defaultdict(list)
-        for run in series:
-            if run.accuracy("last") is not None:
-                at[run.record.exponent].append(run.accuracy("last"))
+        at = {point.exponent: values for point in series.points if (values := point.accuracies("last"))}
         drawn = [float(y) for y in curves[series.key].get_ydata()] if at else []
         assert drawn == pytest.approx([mean(at[x]) for x in sorted(at)])
         found = [(p.exponent, value) for p in series.points if (value := p.accuracy("last"))]
         ends = {x: (low, high) for stretch in stretches(found) for x, low, high in stretch}
         assert set(ends) == {x for x, values in at.items() if len(values) == 3}
         for x, (low, high) in ends.items():
-            assert low < mean(at[x]) < high and high - low == pytest.approx(
-                2 * 4.3027 * stdev(at[x]) / math.sqrt(3), 1e-4
-            )
+            width = pytest.approx(2 * 4.3027 * stdev(at[x]) / math.sqrt(3), 1e-4)
+            assert low < mean(at[x]) < high and high - low == width
     assert all(0 < band.get_alpha() <= BAND for band in axes.collections if band.get_alpha())
     assert all(math.isfinite(end) for end in axes.get_ylim())
     problems: list[str] = []

@@ -131,13 +131,14 @@ class Endpoint(ThreadingHTTPServer):
         latest = {"artifactSequence": {"latestArtifact": None}}
         return {"createArtifact": {"artifact": {"id": known["clientID"], "state": "PENDING", **latest}}}
 
+    def _manifest(self, name: str) -> Answer:
+        return {"artifactManifest": {"id": name, "file": {"id": "f", **self._upload(f"manifest/{name}")}}}
+
     def op_CreateArtifactManifest(self, given: Answer) -> Answer:
-        file = {"id": "f", **self._upload(f"manifest/{given['artifactID']}")}
-        return {"createArtifactManifest": {"artifactManifest": {"id": given["artifactID"], "file": file}}}
+        return {"createArtifactManifest": self._manifest(given["artifactID"])}
 
     def op_UpdateArtifactManifest(self, given: Answer) -> Answer:
-        file = {"id": "f", **self._upload(f"manifest/{given['artifactManifestID']}")}
-        return {"updateArtifactManifest": {"artifactManifest": {"id": given["artifactManifestID"], "file": file}}}
+        return {"updateArtifactManifest": self._manifest(given["artifactManifestID"])}
 
     def op_CreateArtifactFiles(self, given: Answer) -> Answer:
         edges = []

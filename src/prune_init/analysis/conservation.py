@@ -21,7 +21,6 @@ from prune_init.data.images import Batch, Loader
 from prune_init.data.seeding import generator
 from prune_init.errors import InputError
 from prune_init.flow.laws import Conservation, conservation
-from prune_init.flow.theorems import Neurons
 
 TOLERANCE = 1e-10
 LEARNING_RATE = 0.01
@@ -123,17 +122,12 @@ def _table(result: Conservation, title: str) -> Table:
     table = host.table(*heads, feet=feet, title=title, title_justify="left")
     begins = {neurons.layer: neurons for neurons in result.neurons}
     for cut in result.cuts:
-        sums = [f"{cut.weights:.5g}", f"{cut.biases:.5g}", f"{result.residual(cut):.1e}"]
-        table.add_row(cut.layer, *_neuron_cells(result, begins.get(cut.layer)), *sums)
+        cells = [""] * 4  # where what this layer writes joins neurons that an earlier one began
+        if neurons := begins.get(cut.layer):
+            flows = [f"{float(flow.sum()):.5g}" for flow in (neurons.incoming, neurons.outgoing)]
+            cells = [f"{len(neurons.incoming):,}", *flows, f"{result.residual(neurons):.1e}"]
+        table.add_row(cut.layer, *cells, f"{cut.weights:.5g}", f"{cut.biases:.5g}", f"{result.residual(cut):.1e}")
     return table
-
-
-def _neuron_cells(result: Conservation, neurons: Neurons | None) -> list[str]:
-    if neurons is None:  # what this layer writes joins neurons that an earlier one began
-        return [""] * 4
-    incoming, outgoing = neurons.incoming, neurons.outgoing
-    sums = [f"{float(flow.sum()):.5g}" for flow in (incoming, outgoing)]
-    return [f"{len(incoming):,}", *sums, f"{result.residual(neurons):.1e}"]
 
 
 if __name__ == "__main__":

@@ -53,14 +53,8 @@ def _convnext() -> nn.Module:
     return _torchvision("ConvNeXt", block_setting=blocks)
 
 
-def _mixer() -> nn.Module:
-    mixer = _part_of_timm("timm.models.mlp_mixer").MlpMixer
-    return mixer(num_classes=CLASSES, img_size=64, patch_size=16, num_blocks=2, embed_dim=64)
-
-
-def _poolformer() -> nn.Module:
-    metaformer = _part_of_timm("timm.models.metaformer").MetaFormer
-    return metaformer(num_classes=CLASSES, depths=(1, 1, 1, 1), dims=(8, 16, 32, 64))
+def _own_sizes(module: str, name: str, **options: object) -> nn.Module:
+    return getattr(_part_of_timm(f"timm.models.{module}"), name)(num_classes=CLASSES, **options)
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -105,8 +99,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     ),
     "CoAtNet": partial(_timm, "test_coatnet", img_size=64),
     "MaxViT": partial(_timm, "test_maxvit", img_size=64),
-    "MLP-Mixer": _mixer,
-    "PoolFormer": _poolformer,
+    "MLP-Mixer": partial(_own_sizes, "mlp_mixer", "MlpMixer", img_size=64, patch_size=16, num_blocks=2, embed_dim=64),
+    "PoolFormer": partial(_own_sizes, "metaformer", "MetaFormer", depths=(1, 1, 1, 1), dims=(8, 16, 32, 64)),
 }
 
 

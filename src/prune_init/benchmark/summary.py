@@ -130,9 +130,8 @@ def markdown(found: Sequence[Summary]) -> str:
     parts = []
     for summary in found:
         head, *lines = grid(summary)
-        rule = ["---", *["---:"] * (len(head) - 1)]
-        rows = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
-        parts.append(f"{caption(summary)}\n\n{rows}\n")
+        rows = (head, ["---", *["---:"] * (len(head) - 1)], *lines)
+        parts += [caption(summary), "", *(f"| {' | '.join(cells)} |" for cells in rows), ""]
     return "\n".join(parts)
 
 
@@ -141,12 +140,10 @@ def latex(found: Sequence[Summary]) -> str:
     parts = []
     for summary in found:
         head, *lines = ([_tex(text) for text in cells] for cells in grid(summary))
-        body = "\n".join(" & ".join(cells) + r" \\" for cells in lines)
-        columns = "l" + "r" * (len(head) - 1)
-        parts.append(
-            f"% {caption(summary)}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{' & '.join(head)} \\\\\n\\midrule\n"
-            f"{body}\n\\bottomrule\n\\end{{tabular}}\n"
-        )
+        first, *others = (" & ".join(cells) + r" \\" for cells in (head, *lines))
+        begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
+        parts += [f"% {caption(summary)}", begin, r"\toprule", first, r"\midrule", *others]
+        parts += [r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join(parts)
 
 

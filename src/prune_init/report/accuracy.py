@@ -34,8 +34,7 @@ def accuracy(panel: Panel, which: str = "last", *, effective: bool = False, narr
     switches = {"x": "effective" if effective else "nominal", "y": which}
     title = f"Accuracy against compression, {panel.title}"
     drawing = Drawing(f"accuracy-{panel.key}-{switches['x']}-{which}", title, "", figure, switches=switches)
-    notes = draw(axes, panel, which, effective=effective, tips=drawing.tips)
-    drawing.caption = " ".join([f"Test top-1 {WHICH[which]}; mean over seeds.", *notes])
+    drawing.caption = " ".join(draw(axes, panel, which, effective=effective, tips=drawing.tips))
     legend(figure, panel.series, _extras(panel, which, effective=effective))
     return drawing
 
@@ -58,7 +57,7 @@ def grid(name: str, title: str, shown: Sequence[Panel], which: str) -> Drawing:
             axes.set_xlabel("")
     for axes in figure.axes[len(shown) :]:
         axes.remove()
-    drawing.caption = " ".join([f"Test top-1 {WHICH[which]}; mean over seeds.", *notes])
+    drawing.caption = " ".join(notes)
     every = {series.key: series for panel in shown for series in panel.series}
     legend(figure, every.values(), {str(h.get_label()): h for p in shown for h in _extras(p, which)}.values())
     return drawing
@@ -96,7 +95,8 @@ def draw(
     compression_axis(axes, exponents, label="effective compression ratio" if effective else "compression ratio")
     axes.set_ylim(*_limits(means))
     axes.set_ylabel("test top-1, %")
-    return [*_notes(panel, few, count, dropped), *(["Dashed: mean of three published runs."] if theirs else [])]
+    notes = [f"Test top-1 {WHICH[which]}; mean over seeds.", *_notes(panel, few, count, dropped)]
+    return [*notes, "Dashed: mean of three published runs."] if theirs else notes
 
 
 def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point, Interval]], which: str) -> None:

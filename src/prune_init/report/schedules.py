@@ -17,14 +17,16 @@ from prune_init.report.palette import BLUE, FAINT, ORANGE, SKY
 from prune_init.report.series import Panel
 from prune_init.scorers.synflow import SynFlow
 
+LOOKS = ((1, ORANGE, "v"), (10, SKY, "s"), (100, BLUE, "o"))
+"""Colour and marker of each number of iterations."""
+
 
 def schedules(shown: Sequence[Panel]) -> Drawing:
     """The largest share of the flow that one iteration prunes: above 1 a whole layer can go at once."""
     figure = canvas(1, 2, width=8.6, height=4.0, sharey=True)
-    counts = (1, 10, 100)
     for axes, schedule in zip(figure.axes, ("linear", "exponential"), strict=True):
         exponents = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
-        for iterations, color, marker in zip(counts, (ORANGE, SKY, BLUE), "vso", strict=True):
+        for iterations, color, marker in LOOKS:
             ours = [_largest_cut(schedule, exponent, iterations) for exponent in exponents]
             axes.plot(exponents, ours, color=color, marker=marker)
             theirs = [
@@ -37,10 +39,7 @@ def schedules(shown: Sequence[Panel]) -> Drawing:
         axes.axhline(1, color=FAINT, linewidth=1)
         compression_axis(axes, exponents)
     figure.axes[0].set_ylabel("largest cut / flow")
-    entries = [
-        Line2D([], [], color=c, marker=m, label=f"{n} iteration{'s' * (n > 1)}")
-        for n, c, m in zip(counts, (ORANGE, SKY, BLUE), "vso", strict=True)
-    ]
+    entries = [Line2D([], [], color=c, marker=m, label=f"{n} iteration{'s' * (n > 1)}") for n, c, m in LOOKS]
     entries.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1.3, label="published, VGG-19"))
     legend(figure, [], entries)
     caption = (

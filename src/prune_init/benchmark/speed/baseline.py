@@ -111,10 +111,8 @@ def grasp(data: Iterable[Batch], temperature: float = 200.0) -> Score:
         weights = [layer.weight for _, layer in _layers(model)]
         stopped = [torch.zeros_like(w) for w in weights]
         for x, y in data:
-            for total, g in zip(
-                stopped, torch.autograd.grad(F.cross_entropy(model(x) / temperature, y), weights), strict=True
-            ):
-                total += g
+            gradients = torch.autograd.grad(F.cross_entropy(model(x) / temperature, y), weights)
+            stopped = [total + g for total, g in zip(stopped, gradients, strict=True)]
         for x, y in data:
             slopes = torch.autograd.grad(F.cross_entropy(model(x) / temperature, y), weights, create_graph=True)
             sum((s * g).sum() for s, g in zip(slopes, stopped, strict=True)).backward()  # type: ignore[union-attr]
