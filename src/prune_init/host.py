@@ -3,12 +3,13 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Table
 
@@ -16,15 +17,7 @@ ENDLESS = 10_000
 """Columns of what is no terminal, such as a log: nothing is cut there."""
 
 
-def console(*, stderr: bool = False) -> "Console":
-    """The standard output as rich writes to it: as wide as the terminal, as the variable COLUMNS, or endless."""
-    from rich.console import Console
-
-    known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, highlight=False, width=None if known else ENDLESS)
-
-
-def table(*heads: str, words: int = 1, feet: Sequence[str] = (), **options: Any) -> "Table":
+def table(*heads: str, words: int = 1, feet: "Sequence[str]" = (), **options: Any) -> "Table":
     """An empty table for the terminal: the first `words` columns are aligned to the left, the others to the right.
 
     `options` are those of rich.
@@ -36,6 +29,14 @@ def table(*heads: str, words: int = 1, feet: Sequence[str] = (), **options: Any)
     for column, foot in zip(columns, feet, strict=False):
         column.footer = foot
     return Table(*columns, **{"box": SIMPLE_HEAD, "show_footer": bool(feet), **options})
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """The standard output as rich writes to it: as wide as the terminal, as the variable COLUMNS, or endless."""
+    from rich.console import Console
+
+    known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if known else ENDLESS)
 
 
 def cores() -> int:
