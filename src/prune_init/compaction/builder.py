@@ -67,13 +67,9 @@ class Builder:
             small.input_shape = model.input_shape
         return small
 
-    def is_needed(self, node: fx.Node) -> Tensor:
-        """For each channel whether it is needed."""
-        return self.liveness.needed(node)
-
     def needed(self, node: fx.Node) -> Tensor:
         """The channels that are needed, at least one."""
-        needed = self.is_needed(node).nonzero().flatten()
+        needed = self.liveness.needed(node).nonzero().flatten()
         return needed if len(needed) else torch.zeros(1, dtype=torch.long)
 
     def stored(self, source: fx.Node, reader: Rule) -> Tensor:

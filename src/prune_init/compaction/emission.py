@@ -114,7 +114,7 @@ def _join(rule: Join, builder: Builder) -> fx.Node:
 @emit.register
 def _concat(rule: Concat, builder: Builder) -> fx.Node:
     """The same, of what there is."""
-    needed = builder.is_needed(rule.node).split(rule.widths)
+    needed = builder.liveness.needed(rule.node).split(rule.widths)
     starts = [sum(rule.widths[:position]) for position in range(len(rule.widths))]
     parts, kept = [], []
     for source, start, own in zip(rule.sources, starts, needed, strict=True):
@@ -127,7 +127,7 @@ def _concat(rule: Concat, builder: Builder) -> fx.Node:
 
 def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor, Tensor]:
     """Whole groups go; those that stay have equally many channels, so some stay that nobody needs."""
-    needed = builder.is_needed(rule.node)
+    needed = builder.liveness.needed(rule.node)
     wanted = rule.read(needed, [], builder.facts)[0] & builder.liveness.inputs(rule)[0]
     kept = needed.view(rule.groups, -1).any(1)
     kept[0] |= not kept.any()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from prune_init.errors import InputError, fits, one_of
+from prune_init.allowed import MODE
+from prune_init.errors import InputError, fits
 from prune_init.flow.connections import measure
 from prune_init.flow.lawbreakers import lawbreakers
 from prune_init.flow.run import run
@@ -92,8 +93,7 @@ def conservation(
     """
     model = inside(model)
     name = type(model).__name__
-    if mode not in ("train", "eval"):
-        raise InputError("mode", mode, one_of(mode, ("train", "eval")))
+    MODE.check("mode", mode)
     check_batch("input", input)
     if not input.is_floating_point():
         raise InputError("input", input.dtype, "flow is a derivative: the input must be of floating-point numbers")

@@ -98,8 +98,7 @@ class GraphRun:
         layers = (Channels.LAYER, Channels.BATCH_NORM)
         if not callable(node.target) or not alone or function is None or function.channels not in layers:
             return None
-        bound = dict(zip(function.parameters, node.args, strict=False)) | node.kwargs
-        given: Any = map_arg(bound, self.values.__getitem__)
+        given: Any = map_arg(function.bound(node.args, node.kwargs), self.values.__getitem__)
         x = self.values[self.source(node)]
         return of_function(function, node.target, given) if given["input"] is x else None
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.node import map_aggregate
 
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.flow.neurons import NeuronLabels
+from prune_init.pruning.structures import leaves
 from prune_init.traced import adds, place
 
 
@@ -133,10 +133,4 @@ def _spread(sums: Tensor, neuron: Tensor, labels: Any, flows: list[Tensor]) -> N
 
 
 def _flat(labels: Any) -> Tensor:
-    parts: list[Tensor] = []
-
-    def collect(part: Any) -> Any:
-        parts.append(part.flatten())
-
-    map_aggregate(labels, collect)
-    return torch.cat(parts).long()
+    return torch.cat([part.flatten() for part in leaves(labels)]).long()

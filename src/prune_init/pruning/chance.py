@@ -9,7 +9,8 @@ import torch
 @contextmanager
 def forked(device: torch.device, seed: int) -> Iterator[None]:
     """Inside, layers on `device` draw from this seed; afterwards the global generators are as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type != "cpu" else [], device_type=_kind(device)):
+    devices, kind = ([], "cuda") if device.type == "cpu" else ([device], device.type)
+    with torch.random.fork_rng(devices=devices, device_type=kind):
         reseed(device, seed)
         yield
 
@@ -21,7 +22,3 @@ def reseed(device: torch.device, seed: int) -> None:
         module = torch.get_device_module(device)
         with module.device(device):
             module.manual_seed(seed)
-
-
-def _kind(device: torch.device) -> str:
-    return "cuda" if device.type == "cpu" else device.type

@@ -5,7 +5,7 @@ module as the function that it calls. To add an operation, add its name to a row
 in `pruning/paths/`, one of `Channels` a case in `compaction/recognition.py`. What is in no row is unknown to all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -116,6 +116,13 @@ class Operation:
     positions: Positions | None = None
     parameters: tuple[str, ...] = ()
 
+    def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by their names."""
+        names = self.parameters
+        if names is _BATCH_NORM and len(args) > len(names):  # torch.batch_norm has its nine in another order
+            names = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
+        return {**dict(zip(names, args, strict=False)), **kwargs}
+
     @property
     def moves(self) -> bool:
         """Whether elements are moved, repeated or left out, and nothing else."""
@@ -134,6 +141,8 @@ _ELEMENTWISE = frozenset([
 _CONVOLUTION = tuple("input weight bias stride padding dilation groups".split())
 _TRANSPOSED = tuple("input weight bias stride padding output_padding groups dilation".split())
 _BATCH_NORM = tuple("input running_mean running_var weight bias training momentum eps".split())
+_LAYER_NORM = ("input", "normalized_shape", "weight", "bias")
+_GROUP_NORM = ("input", "num_groups", "weight", "bias")
 _MAX_POOL = tuple("input kernel_size stride padding dilation ceil_mode return_indices".split())
 _AVG_POOL = tuple("input kernel_size stride padding ceil_mode".split())
 
@@ -234,10 +243,10 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.TRANSPOSED_CONVOLUTION, C.LAYER, parameters=_TRANSPOSED), """
         conv_transpose1d conv_transpose2d conv_transpose3d"""),
     (Operation(P.BATCH_NORM, C.BATCH_NORM, None, EACH, _BATCH_NORM), "batch_norm"),
-    (Operation(P.BATCH_NORM, law=L.NORMALISES), "instance_norm"),
-    (Operation(P.LAYER_NORM, law=L.NORMALISES), "layer_norm"),
-    (Operation(P.RMS_NORM, law=L.NORMALISES), "rms_norm"),
-    (Operation(P.GROUP_NORM, law=L.NORMALISES), "group_norm"),
+    (Operation(P.BATCH_NORM, law=L.NORMALISES, parameters=_BATCH_NORM), "instance_norm"),
+    (Operation(P.LAYER_NORM, law=L.NORMALISES, parameters=_LAYER_NORM), "layer_norm"),
+    (Operation(P.RMS_NORM, law=L.NORMALISES, parameters=_LAYER_NORM), "rms_norm"),
+    (Operation(P.GROUP_NORM, law=L.NORMALISES, parameters=_GROUP_NORM), "group_norm"),
     (Operation(P.ATTENTION, law=L.NORMALISES), "scaled_dot_product_attention"),
     (Operation(P.COMPOSED, law=L.NORMALISES), "multi_head_attention_forward"),
     (Operation(P.RECURRENT, law=L.SATURATES), "gru lstm rnn_relu rnn_tanh"),

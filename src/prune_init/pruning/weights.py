@@ -1,9 +1,9 @@
 """Which parameters are pruned: the weights of every Conv, Linear and recurrent layer, nothing else unless asked for."""
 
+import fnmatch
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -27,15 +27,11 @@ def inside(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise InputError("model", type(model).__name__, "allowed: a torch.nn.Module")
-    while (net := _wrapped(model)) is not None:
-        model = net
-    return model
-
-
-def _wrapped(model: nn.Module) -> nn.Module | None:
-    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return model.module
-    return getattr(model, "_orig_mod", None)  # torch.compile's wrapper, whose class would take a second to import
+    net: Any = model
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(net, parallel) or hasattr(net, "_orig_mod"):  # of torch.compile; its class is slow to import
+        net = net.module if isinstance(net, parallel) else net._orig_mod
+    return net
 
 
 def plainly_named(tensors: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
@@ -157,12 +153,8 @@ def _matching(key: str, patterns: Patterns, usual: Mapping[str, Tensor], more: M
     if not isinstance(chosen, Sequence) or not all(isinstance(pattern, str) for pattern in chosen):
         raise InputError(key, patterns, "allowed: a pattern of weight names, or a list of them")
     for pattern in chosen:
-        matches = _named(pattern, usual) or _named(pattern, more)
+        matches = fnmatch.filter(usual, pattern) or fnmatch.filter(more, pattern)
         if not matches:
             raise InputError(key, pattern, "matches no prunable weight; allowed: patterns of " + ", ".join(usual))
         found += matches
     return found
-
-
-def _named(pattern: str, weights: Mapping[str, Tensor]) -> list[str]:
-    return [name for name in weights if fnmatchcase(name, pattern)]

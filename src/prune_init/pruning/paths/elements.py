@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from prune_init.pruning.operations import Paths, lookup, name_of, plain
-from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached, tensors_in
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule, in_order, multiplication
-from prune_init.pruning.structures import mapped
+from prune_init.pruning.structures import leaves, mapped
 
 _Pair = namedtuple("_Pair", "values indices")
 
@@ -18,7 +18,7 @@ _Pair = namedtuple("_Pair", "values indices")
 def elementwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """A path through any operand. A weight is 0 where all that it is made of are, if the function leaves it so."""
     total = kinds.strongest((args, kwargs))
-    operands = [x for x in tensors_in((args, kwargs)) if x.ndim or kinds.carries(x)]
+    operands = [x for x in leaves((args, kwargs)) if x.ndim or kinds.carries(x)]
     if total is Kind.PATH:
         parts = [kinds.term(x, total) for x in operands]
     else:
@@ -51,51 +51,27 @@ def _quotient(kinds: Kinds, func: Any, first: Any, second: Any, **_: Any) -> Ten
     return reached(sum(part.to(device) for part in parts))  # type: ignore[arg-type]
 
 
-def _norm(kinds: Kinds, input: Tensor, weight: Any, bias: Any, axis: int | None) -> Tensor:
-    """A norm; statistics carry no paths. Its scale and shift stand at `axis`, or else fit the last axes."""
+def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Statistics carry no paths. Scale and shift stand at the axis of channels, or else fit the last axes."""
+    given = _named(func, args, kwargs)
+    input, weight, bias = given["input"], given.get("weight"), given.get("bias")
 
     def placed(x: Tensor) -> Tensor:
-        return x if axis is None else x.view(*[1] * axis, -1, *[1] * (input.ndim - axis - 1))
+        return x if "normalized_shape" in given else x.view(-1, *[1] * (input.ndim - 2))
 
     scaled = input.clone() if weight is None else multiplication(kinds, None, input, placed(weight))
     shifted = bias is not None and kinds.of(input) is Kind.WEIGHT
     return reached(scaled.float() + kinds.factor(placed(bias))) if shifted else scaled
 
 
-def _batch_norm(
-    kinds: Kinds,
-    func: Any,
-    input: Tensor,
-    mean: Any = None,
-    var: Any = None,
-    weight: Any = None,
-    bias: Any = None,
-    *_: Any,
-    **__: Any,
-) -> Tensor:
-    return _norm(kinds, input, weight, bias, 1)
-
-
-def _layer_norm(
-    kinds: Kinds, func: Any, input: Tensor, shape: Any, weight: Any = None, bias: Any = None, *_: Any, **__: Any
-) -> Tensor:
-    return _norm(kinds, input, weight, bias, None)
-
-
-def _rms_norm(kinds: Kinds, func: Any, input: Tensor, shape: Any, weight: Any = None, *_: Any, **__: Any) -> Tensor:
-    return _norm(kinds, input, weight, None, None)
-
-
-def _group_norm(
-    kinds: Kinds, func: Any, input: Tensor, groups: int, weight: Any = None, bias: Any = None, *_: Any, **__: Any
-) -> Tensor:
-    return _norm(kinds, input, weight, bias, 1)
+def _named(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    operation = lookup(func)
+    return operation.bound(args, kwargs) if operation else kwargs
 
 
 def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
     """The dimensions that a reduction names, None for all, and whether it keeps them."""
-    operation = lookup(func)
-    given = dict(zip(operation.parameters if operation else (), args, strict=False)) | kwargs
+    given = _named(func, args, kwargs)
     dim = given.get("dim", given.get("axis"))
     if isinstance(dim, (Tensor, bool)):
         raise UnsupportedOperationError(f"this form of {plain(name_of(func))} has no rule for paths")
@@ -140,8 +116,8 @@ RULES: dict[Paths, Rule] = {
     Paths.MOMENTS: _moments,
     Paths.CUMULATION: _cumulation,
     Paths.CUMULATIVE_EXTREME: _cumulative_extreme,
-    Paths.BATCH_NORM: _batch_norm,
-    Paths.LAYER_NORM: _layer_norm,
-    Paths.RMS_NORM: _rms_norm,
-    Paths.GROUP_NORM: _group_norm,
+    Paths.BATCH_NORM: _norm,
+    Paths.LAYER_NORM: _norm,
+    Paths.RMS_NORM: _norm,
+    Paths.GROUP_NORM: _norm,
 }

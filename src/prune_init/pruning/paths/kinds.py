@@ -1,12 +1,14 @@
 """Which tensors a path leads through: those that depend on the input, and those that weights are made into."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+
+from prune_init.pruning.structures import leaves
 
 
 class UnsupportedOperationError(NotImplementedError):
@@ -60,7 +62,7 @@ class Kinds:
 
     def mark(self, result: Any, kind: Kind) -> Any:
         """Note the kind of all tensors in what an operation returned."""
-        for tensor in tensors_in(result):
+        for tensor in leaves(result):
             storage = tensor.untyped_storage()
             self._known[storage._cdata] = StorageWeakRef(storage), kind
         return result
@@ -80,7 +82,7 @@ class Kinds:
 
     def strongest(self, values: Any) -> Kind:
         """PATH if there is one among the tensors in `values`, else WEIGHT if there is one."""
-        return max((kind for t in tensors_in(values) if (kind := self.of(t)) is not None), default=Kind.CONSTANT)
+        return max((kind for t in leaves(values) if (kind := self.of(t)) is not None), default=Kind.CONSTANT)
 
     def carries(self, value: Any, kind: Kind = Kind.WEIGHT) -> bool:
         """Whether one of the tensors in `value` is at least of this kind."""
@@ -98,14 +100,3 @@ class Kinds:
         """What is added: a constant begins no path, but can make a weight other than 0."""
         factor = self.factor(value)
         return factor if total is Kind.WEIGHT or self.of(value) is Kind.PATH else torch.zeros_like(factor)
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in arguments or results."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))

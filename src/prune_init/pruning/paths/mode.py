@@ -25,9 +25,9 @@ from prune_init.pruning.paths import products as path_products
 from prune_init.pruning.paths import recurrent as path_recurrent
 from prune_init.pruning.paths import rules as path_rules
 from prune_init.pruning.paths.calls import functions_shown, is_composed, taken_apart
-from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError
 from prune_init.pruning.paths.writes import write, write_part, written
-from prune_init.pruning.structures import mapped
+from prune_init.pruning.structures import leaves, mapped
 
 RULES = path_products.RULES | path_elements.RULES | path_rules.RULES | path_pooling.RULES | path_recurrent.RULES
 NOT_KNOWN = "the effect of {} on paths is not known"
@@ -73,7 +73,7 @@ class PathMode(TorchFunctionMode):
             return Kind.RANDOM
         first = None if not args else self.kinds.of(args[0])
         kind = self.kinds.strongest(args[:1] if effect in _LIKE else (args, kwargs))
-        chosen = any(self.kinds.of(t) is Kind.CHOICE for t in tensors_in((args[1:], kwargs)))
+        chosen = any(self.kinds.of(t) is Kind.CHOICE for t in leaves((args[1:], kwargs)))
         if effect is Paths.EMBEDDING and self.kinds.carries(args, Kind.CHOICE):
             return Kind.PATH
         if kind is Kind.WEIGHT and effect in path_products.RULES and first is Kind.CHOICE:
@@ -92,8 +92,8 @@ class PathMode(TorchFunctionMode):
         result = func(*args, **kwargs)
         operation = lookup(name)
         borrows = operation is not None and operation.paths is Paths.BORROWS
-        given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs)) if self.kinds.of(t) is None}
-        for tensor in (*tensors_in(result), *targets):
+        given = {t.untyped_storage()._cdata for t in leaves((args, kwargs)) if self.kinds.of(t) is None}
+        for tensor in (*leaves(result), *targets):
             strided = tensor.layout is torch.strided
             if strided and not borrows and tensor.untyped_storage()._cdata not in given:
                 self.kinds.mark(tensor, kind)
@@ -119,7 +119,7 @@ class PathMode(TorchFunctionMode):
                 raise UnsupportedOperationError(NOT_KNOWN.format(plain(name)))
             with taken_apart(func), self:
                 return func(*args, **kwargs)
-        numbers = [t for t in tensors_in((args, kwargs)) if t.is_floating_point()]
+        numbers = [t for t in leaves((args, kwargs)) if t.is_floating_point()]
         dtype = next((t.dtype for t in (*(t for t in numbers if self.kinds.of(t) is kind), *numbers)), torch.float32)
         result = self._result(func, plain(name), effect, args, kwargs)
         if targets:

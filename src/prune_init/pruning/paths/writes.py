@@ -12,18 +12,19 @@ from torch import Tensor
 from prune_init.errors import first_line
 from prune_init.pruning.operations import lookup
 from prune_init.pruning.paths.elements import elementwise
-from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, tensors_in
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError
+from prune_init.pruning.structures import leaves
 
 
 def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """The tensors that a call writes to; `name` is as torch has it, underscores and all."""
-    into = list(tensors_in(kwargs.get("out")))
+    into = leaves(kwargs.get("out"))
     augmented = name.startswith("__i") and lookup(name[3:]) is not None  # __iadd__, not __invert__
     if name == "__setitem__" or augmented or (name.endswith("_") and not name.endswith("__")):
-        return [*into, *list(tensors_in((*args[:1], kwargs.get("input"))))[:1]]
+        return [*into, *leaves((*args[:1], kwargs.get("input")))[:1]]
     position = _position_of_inplace(func)
     asked = kwargs.get("inplace", args[position] if 0 <= position < len(args) else False)
-    return [*into, *list(tensors_in((*args[:1], kwargs.get("input"))))[:1]] if asked is True else into
+    return [*into, *leaves((*args[:1], kwargs.get("input")))[:1]] if asked is True else into
 
 
 @cache
