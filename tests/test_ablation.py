@@ -113,10 +113,10 @@ def test_synflow_reaches_maximal_critical_compression_and_magnitude_does_not():
 
 def test_critical_compression_agrees_with_a_scan():
     model = net()
-    connected = [
-        prune_init.prune(copy.deepcopy(model), "magnitude", 1 - k / 1650, input_shape=(20,)).connected
-        for k in range(4, 1651)
-    ]
-    least = connected.index(True) + 4
+
+    def connected(k):
+        return prune_init.prune(copy.deepcopy(model), "magnitude", 1 - k / 1650, input_shape=(20,)).connected
+
+    least = next(k for k in range(4, 1651) if connected(k))
     found = critical_compression(model, "magnitude", input_shape=(20,), resolution=1.0)
     assert found.kept == least

@@ -169,21 +169,24 @@ def test_random_nets_compute_and_learn_the_same(seed, mode, stats):
     assert small.training == model.training
 
 
+@pytest.mark.parametrize("adam", [False, True])
 @pytest.mark.parametrize("stats", [False, True])
-@pytest.mark.parametrize("seed", range(12))
-def test_random_nets_train_the_same(seed, stats):
+@pytest.mark.parametrize("seed", range(6))
+def test_random_nets_train_the_same(seed, stats, adam):
     model, masks, x, small = draw(seed, stats=stats)
     whole = copy.deepcopy(model)
-    losses = [train(net, x, net_masks, steps=8) for net, net_masks in ((model, masks), (small, small.compaction.masks))]
-    torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-9)
-    expand(small, whole)
+    found, expected = (train(net, x, kept, adam) for net, kept in ((small, small.compaction.masks), (model, masks)))
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+    assert expand(small, whole) is whole
+    for key, index in small.compaction.index.items():
+        assert torch.equal(whole.state_dict()[key][index], small.state_dict()[key]), key
     for mode in (False, True):
         torch.testing.assert_close(whole.train(mode)(x), small.train(mode)(x), rtol=1e-9, atol=1e-9)
 
 
-def train(model, x, masks, steps, targets=None, adam=False):
+def train(model, x, masks, adam, steps=8):
     """Masked training as Lightning does it: gradients before clipping, weights after the step."""
-    targets = torch.arange(len(x)) % 3 if targets is None else targets
+    targets = torch.arange(len(x)) % 3
     model.train()
     weights = dict(model.named_parameters())
     if adam:
@@ -243,23 +246,6 @@ def test_our_nets(name, dtype):
         assert_same(model, small, x, masks, mode=True)
 
 
-@pytest.mark.parametrize("adam", [False, True])
-@pytest.mark.parametrize("name", ["conv", "thin"])
-def test_an_epoch_of_training_is_the_same_and_expands(name, adam):
-    model, masks, x = pruned(name, torch.float64)
-    small = prune_init.compact(model, x, masks=masks)
-    whole = copy.deepcopy(model)
-    targets = torch.arange(4)
-    found = train(small, x, small.compaction.masks, 15, targets, adam)
-    expected = train(model, x, masks, 15, targets, adam)
-    assert expected[-1] < 0.7 * expected[0]
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
-    assert expand(small, whole) is whole
-    for key, tensor in small.state_dict().items():
-        assert torch.equal(whole.state_dict()[key][small.compaction.index[key]], tensor), key
-    torch.testing.assert_close(whole.eval()(x), model.eval()(x), rtol=1e-6, atol=1e-6)
-
-
 FOREIGN = [
     "resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small",
     "efficientnet_b0", "densenet121", "squeezenet1_0", "shufflenet_v2_x0_5", "googlenet", "regnet_y_400mf",
@@ -309,7 +295,6 @@ def test_a_constant_that_training_changes_is_kept_and_said():
     model = two_layers()
     model[0].bias.data[1] = 0.5
     small = prune_init.compact(model, torch.empty(1, 4))
-    assert small[0].out_features == 3 if isinstance(small, nn.Sequential) else True
     assert small.compaction.left_alone == {"0": "1 channels emit a constant that is read"}
 
 
@@ -374,27 +359,6 @@ def test_a_disconnected_net_is_refused_where_its_last_path_ends():
     model[2].weight.data[:, 2] = 0  # the layers keep weights, but they do not meet
     with pytest.raises(prune_init.InputError, match=r"ends in 2$"):
         prune_init.compact(model, torch.empty(1, 4))
-
-
-def test_unknown_operations_are_listed_and_left_alone():
-    class Odd(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two, self.three = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
-
-        def forward(self, x):
-            return self.three(F.relu(self.two(torch.linalg.inv(torch.diag_embed(self.one(x).exp())).sum(1))))
-
-    torch.manual_seed(0)
-    model = Odd()
-    model.two.weight.data[0] = 0
-    model.two.bias.data.zero_()
-    x = torch.randn(3, 4)
-    with pytest.warns(UserWarning, match="has no rule for: "):
-        small = prune_init.compact(model, x)
-    assert any("diag_embed" in reason for reason in small.compaction.left_alone.values())
-    assert small.get_submodule("one").out_features == 4 and small.get_submodule("two").out_features == 3
-    torch.testing.assert_close(small(x), model(x))
 
 
 def test_shared_weights_are_left_alone():
@@ -479,6 +443,8 @@ def test_masks_and_weights_map_both_ways():
         assert not (mask & ~blank[name]).any(), name  # no weight on a path is gone
     again = compactor({name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in masks.items()})
     assert sum(p.numel() for p in again.parameters()) <= sum(p.numel() for p in small.parameters())
+    wrapped = prune_init.compact(model, x, masks={f"module.{name}": mask for name, mask in masks.items()})
+    assert wrapped.compaction.masks.keys() == small.compaction.masks.keys()
 
 
 def test_state_dict_and_copies_round_trip(tmp_path):

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 import prune_init
 from prune_init.pruning.paths.effective_weights import effective_weights
-from prune_init.pruning.paths.kinds import UnsupportedOperationError
 
 
 def effective_in_chain(masks: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -38,24 +37,6 @@ def test_dense_nets_match_a_search(seed, density, widths):
     found = effective_weights(model, named, torch.empty(1, widths[0]))
     for one, other in zip(found.values(), effective_in_chain(masks), strict=True):
         assert torch.equal(one, other)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_convolutions_with_norm_and_pooling_match_a_search_over_channels(seed):
-    torch.manual_seed(seed)
-    model = nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(5, 7, 3, padding=1), nn.BatchNorm2d(7), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(7, 4),
-    )  # fmt: skip
-    masks = {n: torch.rand(model.get_parameter(n).shape) < 0.04 for n in ("0.weight", "4.weight")}
-    masks["9.weight"] = torch.rand(4, 7) < 0.3
-    found = effective_weights(model, masks, torch.empty(1, 3, 8, 8))
-    channels = [masks["0.weight"].flatten(2).any(2), masks["4.weight"].flatten(2).any(2), masks["9.weight"]]
-    live = effective_in_chain(channels)
-    assert torch.equal(found["0.weight"], masks["0.weight"] & live[0][:, :, None, None])
-    assert torch.equal(found["4.weight"], masks["4.weight"] & live[1][:, :, None, None])
-    assert torch.equal(found["9.weight"], live[2])
 
 
 class Residual(nn.Module):
@@ -122,44 +103,24 @@ def test_dense_torchvision_nets_are_wholly_connected(name):
     assert all(bool(found[n].flatten(2).any(2).all() if found[n].ndim > 2 else found[n].all()) for n in found)
 
 
-def test_zero_gradient_flow_is_no_path_and_the_model_is_untouched():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 2))
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    with torch.no_grad():
-        assert prune_init.connectivity(model, torch.empty(1, 4)).connected
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-
-
-def test_unknown_operations_are_named():
-    class Odd(nn.Module):
-        def __init__(self):
+def test_a_batch_norm_is_read_in_either_order_of_its_arguments():
+    class Normed(nn.Module):
+        def __init__(self, function, *order):
             super().__init__()
-            self.linear = nn.Linear(4, 4)
+            torch.manual_seed(0)
+            self.first, self.norm, self.last = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1)
+            nn.init.normal_(self.norm.bias)
+            self.function, self.order = function, order
 
         def forward(self, x):
-            return torch.linalg.inv(self.linear(x))
+            given = [getattr(self.norm, name) for name in self.order]
+            return self.last(self.function(self.first(x), *given, False, 0.1, 1e-5, False))
 
-    with pytest.raises(UnsupportedOperationError, match="inv"):
-        prune_init.connectivity(Odd(), torch.empty(4, 4))
-    model = Odd()
-    model.input_shape = (4,)
-    with pytest.warns(UserWarning, match="inv"):
-        result = prune_init.prune(model, "magnitude", 0.5)
-    assert result.effective_sparsity is None and result.connected is None and result.sparsity == 0.5
-
-
-def test_a_model_in_double_precision_with_parameters_that_are_no_weights():
-    """Sums with a constant of the model's own type are not promoted beyond that of the paths."""
-
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1)
-            self.scale = nn.Parameter(torch.ones(2, 1, 1))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.second(self.scale * self.first(x))
-
-    found = prune_init.connectivity(Scaled().double(), torch.zeros(1, 1, 4, 4, dtype=torch.double))
-    assert found.connected and [layer.effective for layer in found.layers] == [2, 2]
+    statistics, own, x = ("running_mean", "running_var"), ("weight", "bias"), torch.rand(1, 1, 4, 4)
+    nets = [Normed(lambda *a: F.batch_norm(*a[:-1]), *statistics, *own), Normed(torch.batch_norm, *own, *statistics)]
+    sums = [prune_init.conservation(net, x).neurons for net in nets]
+    for net in nets:
+        assert [row.effective for row in prune_init.connectivity(net, x).layers] == [2, 2]
+    for one, other in zip(*sums, strict=True):
+        torch.testing.assert_close(one.incoming, other.incoming)
+        torch.testing.assert_close(one.outgoing, other.outgoing)

@@ -1,6 +1,5 @@
 """Choosing, ranking and storing masks."""
 
-import itertools
 import math
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from prune_init import InputError, load_masks
 from prune_init.files import whole
 from prune_init.pruning import masks, selection
-from prune_init.pruning.schedule import exponential, linear
 
 
 @st.composite
@@ -115,42 +113,6 @@ def test_fewer_kept_in_every_layer_are_a_subset(drawn):
         previous = kept
 
 
-def test_layers_lose_the_same_fraction():
-    generator = torch.Generator().manual_seed(0)
-    scores = {name: torch.rand(n, generator=generator) * scale for name, n, scale in [("a", 1000, 1), ("b", 37, 9)]}
-    everything = {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()}
-    kept = kept_of(masks.rank_in_layer(scores, everything), everything, round(0.1 * 1037))
-    assert {name: int(m.sum()) for name, m in kept.items()} == {"a": 100, "b": 4}
-    assert scores["b"][kept["b"]].min() > scores["b"][~kept["b"]].max()
-
-
-def test_all_equal_scores_keep_the_first_ones():
-    scores = {"a": torch.zeros(2, 2), "b": torch.zeros(4)}
-    everything = {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()}
-    kept = kept_of(scores, everything, 5)
-    assert kept["a"].all() and kept["b"].tolist() == [True, False, False, False]
-
-
-@given(st.floats(0.0001, 1.0), st.integers(1, 30), st.sampled_from([exponential, linear]))
-def test_schedules_fall_to_the_density_exactly(density, iterations, schedule):
-    densities = schedule(density, iterations)
-    assert len(densities) == iterations and densities[-1] == density
-    assert all(a >= b for a, b in itertools.pairwise(densities))
-
-
-def test_schedules_halfway():
-    assert exponential(0.01, 2) == [pytest.approx(0.1), 0.01]
-    assert linear(0.01, 2) == [pytest.approx(0.505), 0.01]
-
-
-def test_masks_survive_the_disk(tmp_path):
-    stored = {"a.weight": torch.tensor([[True, False], [False, True]]), "b.weight": torch.tensor([True])}
-    masks.save(tmp_path / "masks.safetensors", stored, {"sparsity": 0.4})
-    found = load_masks(tmp_path / "masks.safetensors")
-    assert found.keys() == stored.keys() and all(torch.equal(found[name], stored[name]) for name in stored)
-    assert [p.name for p in tmp_path.iterdir()] == ["masks.safetensors"]
-
-
 @pytest.mark.parametrize("content", [b"", b"\x08\x00", b"not a mask file at all" * 10])
 def test_torn_mask_files_are_refused_in_one_line(tmp_path, content):
     path = tmp_path / "masks.safetensors"
@@ -158,9 +120,6 @@ def test_torn_mask_files_are_refused_in_one_line(tmp_path, content):
     with pytest.raises(InputError, match=r"masks\.safetensors") as caught:
         load_masks(path)
     assert "\n" not in str(caught.value) and path.read_bytes() == content
-
-
-def test_a_missing_mask_file_is_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_masks(tmp_path / "nothing.safetensors")
 

@@ -1,12 +1,8 @@
-"""Paths through what people write: factors that are not pruned, writes in place, recurrent layers, structures.
-
-The independent judge is a gradient: a kept weight reads an element that the input reaches, and writes one that reaches
-the output, if the output's gradient by it changes with the size of the input. Positive parameters and inputs see to it
-that nothing cancels; the nets are linear behind each weight, piece by piece, so that nothing else changes it.
-"""
+"""Paths through what people write: factors that are not pruned, writes in place, recurrent layers, structures."""
 
 import io
 import itertools
+import operator
 import warnings
 
 import pytest
@@ -18,7 +14,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
-from torch.utils.checkpoint import checkpoint
 
 import prune_init
 from prune_init.compaction.export import save_program
@@ -66,12 +61,7 @@ FACTORS = {
     "matmul": lambda n, y: y @ n.m,
     "linear": lambda n, y: F.linear(y, n.m.t(), torch.ones(4, dtype=y.dtype)),
     "einsum": lambda n, y: torch.einsum("bi,io->bo", y, n.m),
-    "tensordot": lambda n, y: torch.tensordot(y, n.m, dims=1),
-    "mm": lambda n, y: torch.mm(y, n.m),
-    "bmm": lambda n, y: torch.bmm(y[:, None], n.m.expand(len(y), -1, -1))[:, 0],
     "addmm": lambda n, y: torch.addmm(torch.ones(4, dtype=y.dtype), y, n.m),
-    "baddbmm": lambda n, y: torch.baddbmm(y.new_ones(2, 1, 4), y[:, None], n.m.expand(2, -1, -1)).squeeze(1),
-    "rmatmul": lambda n, y: (n.m.t() @ y.t()).t(),
     "sum of products": lambda n, y: (y[:, :, None] * n.m).sum(1),
 }
 
@@ -98,11 +88,8 @@ GATES = {
     "maximum": lambda n, y: torch.maximum(y, n.v - 9),
     "padded": lambda n, y: F.pad(y[:, :4], (1, 1), value=1.0),
     "python zero": lambda n, y: torch.stack([y[:, i] * i for i in range(6)], 1),
-    "tril": lambda n, y: (y[:, :, None] * torch.ones(6, 6, dtype=y.dtype)).tril().sum(1),
-    "cumsum": lambda n, y: y.cumsum(1),
     "std": lambda n, y: y - y.std(1, keepdim=True),
     "reciprocal": lambda n, y: 1 / (1 + y) + torch.rsqrt(1 + y) + 2**y,
-    "roll": lambda n, y: y.roll(1, 1),
 }
 
 
@@ -210,13 +197,11 @@ class Made(nn.Linear):
 
 MADE = {
     "square": lambda w: w**2,
-    "abs": lambda w: w.abs(),
     "scaled": lambda w: 3 * w / 7,
     "over its norm": lambda w: w / w.detach().norm(),
     "masked": lambda w: w * (torch.arange(5) < 3),
     "thresholded": lambda w: w * (w.abs() > 1e-9),
     "softplus": F.softplus,
-    "exp": torch.exp,
     "shifted": lambda w: w + 1,
     "transposed twice": lambda w: w.t().contiguous().t(),
     "written": lambda w: torch.zeros(4, 5, dtype=w.dtype).copy_(w),
@@ -250,21 +235,12 @@ def test_blur_pooling():
 
 
 SPATIAL = {
-    "strided": lambda y: y[..., ::2, 1:],
-    "average pool": lambda y: F.avg_pool2d(y, 3, 2, 1, ceil_mode=True),
-    "adaptive pool": lambda y: F.adaptive_avg_pool2d(y, (2, 3)),
+    "average pool": lambda y: F.avg_pool2d(y, (2, 3), 2, (0, 1), ceil_mode=True),
     "padded by reflection": lambda y: F.pad(y, (2, 1, 0, 2), mode="reflect"),
     "padded with ones": lambda y: F.pad(y, (1, 1, 1, 1), value=1.0),
-    "nearest": lambda y: F.interpolate(y, size=(3, 7)),
-    "bilinear": lambda y: F.interpolate(y, size=(3, 9), mode="bilinear", align_corners=True),
-    "bicubic": lambda y: F.interpolate(y, scale_factor=0.5, mode="bicubic"),
-    "antialiased": lambda y: F.interpolate(y, size=(2, 2), mode="bilinear", antialias=True),
-    "shuffled": lambda y: F.pixel_unshuffle(F.pixel_shuffle(y, 2), 2).roll(1, 2),
-    "patches": lambda y: F.fold(F.unfold(y, 2, stride=1), y.shape[-2:], 2, stride=1),
     "fixed kernel": lambda y: F.conv2d(y, torch.eye(4, dtype=y.dtype)[:, :, None, None].roll(1, 0)),
     "fixed transposed kernel": lambda y: F.conv_transpose2d(y, torch.ones(4, 1, 2, 1, dtype=y.dtype), groups=4),
     "index_add": lambda y: torch.zeros_like(y).index_add(1, torch.tensor([0, 0, 3]), y[:, 1:]),
-    "gather": lambda y: y.gather(1, torch.tensor([2, 2, 0, 1])[None, :, None, None].expand(y.shape)),
     "scatter_add": lambda y: torch.zeros_like(y).scatter_add(3, torch.zeros_like(y, dtype=torch.long), y),
 }
 
@@ -281,25 +257,6 @@ def test_images_are_followed_place_by_place(name):
 
     counts = check(Images(), torch.ones(1, 2, 5, 6), densities=(1.0, 0.3, 0.05))
     assert 0 < max(counts[-3:]) < counts[0]
-
-
-def statement_relu(n, y):
-    F.relu(y, inplace=True)
-    return y
-
-
-def added_in_place(n, y):
-    z = y[:, :3] * 2
-    z.add_(y[:, 3:])
-    return torch.cat([z, z], 1)
-
-
-def through_a_view(n, y):
-    out = y.clone()
-    left = out[:, :3]
-    left += y[:, 3:]
-    out[:, 3:].zero_()
-    return out
 
 
 def into_zeros(n, y):
@@ -322,33 +279,15 @@ def old_value_kept(n, y):
     return torch.where(torch.arange(6) < 2, kept, y)
 
 
-def zeroed(n, y):
-    y = y.clone()
-    y[:, 1] = 0
-    y[0, 2:4] = 5.0
-    y[1, 2:4] = 5.0
-    return y
-
-
 def filled_where_large(n, y):
     y = y * 1
     y[y > 1e9] = 0
     return y
 
 
-def without_gradient(n, y):
-    with torch.no_grad():
-        scale = n.v * 2
-    return y.mul_(scale).sub_(0.5).clamp_(-100, 100)
-
-
-IN_PLACE = [statement_relu, added_in_place, through_a_view, into_zeros, into_constants, old_value_kept, zeroed]
-IN_PLACE += [filled_where_large, without_gradient]
-
-
-@pytest.mark.parametrize("between", IN_PLACE)
+@pytest.mark.parametrize("between", [into_zeros, into_constants, old_value_kept, filled_where_large])
 def test_writes_in_place_are_followed(between):
-    counts = check(Net(between, v=torch.tensor([0.0, 0.5, 0.0, 2.0, 0.3, 0.0])), X)
+    counts = check(Net(between), X)
     assert 0 < max(counts[-3:]) < counts[0]
 
 
@@ -359,8 +298,11 @@ STEPS = {
     "sum in place": lambda a, b: a.add_(b.clone()),
     "mask in place": lambda a, b: a.mul_(MASK.roll(1).to(a.dtype)),
     "shift in place": lambda a, b: a.sub_(-0.5),
-    "activation in place": lambda a, b: F.hardtanh(a, -1e9, 1e9, True),
+    "relu in place": lambda a, b: F.relu(a, inplace=True),
+    "hardtanh in place": lambda a, b: F.hardtanh(a, -1e9, 1e9, True),
     "left half in place": lambda a, b: a[:, :3].add_(b[:, 3:].clone()),
+    "right half augmented": lambda a, b: operator.iadd(a[:, 3:], b[:, :3].clone()),
+    "write a number": lambda a, b: a.__setitem__((0, slice(2, 4)), 5.0),
     "view": lambda a, b: a[:, :],
     "write": lambda a, b: a.__setitem__((slice(None), slice(2, 4)), b[:, :2].clone()),
     "write through a view": lambda a, b: a.t()[1:3].copy_(b.t()[3:5].clone()),
@@ -374,7 +316,7 @@ STEPS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8),
     st.integers(0, 10**6),
@@ -465,8 +407,9 @@ def test_what_cannot_be_told_is_unknown_not_false():
     assert hidden[0].sum() == 0
     model = Net(odd["sorted"])
     model.input_shape = (5,)
-    with pytest.warns(UserWarning, match="sort"):
-        assert prune_init.prune(model, "magnitude", 0.5).connected is None
+    with pytest.warns(UserWarning, match="effective sparsity is unknown: the effect of sort on paths is not known"):
+        result = prune_init.prune(model, "magnitude", 0.5)
+    assert (result.connected, result.effective_sparsity, result.sparsity) == (None, None, 0.5)
 
 
 class Swish(torch.autograd.Function):
@@ -483,15 +426,6 @@ class Swish(torch.autograd.Function):
 def test_the_forward_of_autograd_functions_is_followed():
     net = Net(lambda n, y: Swish.apply(y, n.v), v=torch.tensor([1.0, 0, 0, 0, 0, 0]))
     assert [row.effective for row in prune_init.connectivity(net, X).layers] == [5, 3]
-
-
-@pytest.mark.parametrize("reentrant", [True, False])
-def test_checkpoints_are_transparent(reentrant):
-    net = Net(lambda n, y: checkpoint(lambda t: F.relu(n.inner(t)), y, use_reentrant=reentrant), inner=nn.Linear(6, 6))
-    masks = random_masks(net, 0.3, 0)
-    plain = Net(lambda n, y: F.relu(n.inner(y)), inner=nn.Linear(6, 6))
-    found, expected = effective_weights(net, masks, X), effective_weights(plain, masks, X)
-    assert all(torch.equal(found[n], expected[n]) for n in masks) and found["inner.weight"].any()
 
 
 class Several(nn.Module):
@@ -621,7 +555,7 @@ def test_attention_without_queries_and_keys_lets_values_through():
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer between two linear ones; only these are pruned, or the recurrent matrices are masks too."""
+    """A recurrent layer between two linear ones."""
 
     def __init__(self, make, last, when=(1.0, 1.0, 1.0)):
         super().__init__()
@@ -646,17 +580,6 @@ RECURRENT = {
     "tanh": lambda a, b: nn.RNN(a, b, 2, batch_first=True),
     "relu": lambda a, b: nn.RNN(a, b, nonlinearity="relu", batch_first=True),
 }
-
-
-@pytest.fixture
-def recurrent_matrices(monkeypatch):
-    """Let the matrices of recurrent layers be pruned."""
-
-    def every(model, **_):
-        return {n: p for n, p in model.named_parameters() if p.ndim > 1}
-
-    monkeypatch.setattr("prune_init.pruning.paths.effective_weights.prunable", every)
-    monkeypatch.setitem(globals(), "prunable", every)
 
 
 def graph_of(layer, time, masks):
@@ -726,7 +649,7 @@ def closure(start, edges):
 @pytest.mark.parametrize("when", [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)])
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("name", RECURRENT)
-def test_recurrent_layers_match_a_search_through_time(name, last, when, recurrent_matrices):
+def test_recurrent_layers_match_a_search_through_time(name, last, when):
     torch.manual_seed(0)
     model, counts = Recurrent(RECURRENT[name], last, when), []
     flat = list(model.rnn._flat_weights)
@@ -754,7 +677,7 @@ class Cells(nn.Module):
 
 
 @pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
-def test_a_cell_is_a_layer_step_by_step(cell, recurrent_matrices):
+def test_a_cell_is_a_layer_step_by_step(cell):
     layer = {nn.LSTMCell: nn.LSTM, nn.GRUCell: nn.GRU, nn.RNNCell: nn.RNN}[cell]
     whole = Recurrent(lambda a, b: layer(a, b, batch_first=True), last=True)
     steps = Cells(cell)
@@ -795,7 +718,7 @@ def test_models_and_defaults_of_other_types(dtype):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", RECURRENT)
-def test_a_gpu_finds_the_same_paths(name, recurrent_matrices):
+def test_a_gpu_finds_the_same_paths(name):
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv1d(2, 16, 3, padding=1), nn.Conv1d(16, 3, 3, padding=1), Recurrent(RECURRENT[name], True)

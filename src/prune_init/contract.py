@@ -2,9 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,8 +17,7 @@ from prune_init.pruning.checks import settings_of
 from prune_init.pruning.masks import Tensors, count
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.scored_net import ScoredNet
-
-Scorer = Callable[[ScoredNet], Tensors]
+from prune_init.pruning.wrapped import Scorer, Wrapped
 
 SHAPE = (2, 8, 8)
 CLASSES = 3
@@ -135,25 +133,13 @@ def _devices(scorer: Scorer) -> None:
     _must(_equal(cpu, {name: mask.cpu() for name, mask in gpu.items()}), "give the CPU's masks on a GPU, in float64")
 
 
-@dataclass(frozen=True)
-class _Wrapped:
-    scorer: Scorer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.scorer, name)
-
-    def __call__(self, net: ScoredNet) -> Tensors:
-        return self.scorer(net)
-
-
-@dataclass(frozen=True)
-class _Whole(_Wrapped):
+class _Whole(Wrapped):
     """A scorer that is given whole tensors."""
 
-    shrinks: bool = False
+    shrinks = False
 
 
-class _MasksWatched(_Wrapped):
+class _MasksWatched(Wrapped):
     """A scorer whose masks are compared before and after."""
 
     def __call__(self, net: ScoredNet) -> Tensors:

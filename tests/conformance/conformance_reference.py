@@ -189,6 +189,8 @@ SCORES: dict[str, Callable[["Net", Tensors], Tensors]] = {
     "prospr": prospr,
     "ntk_sap batches=2 batch_size=6": partial(ntk_sap, batches=2, batch_size=6),
 }
+RANDOM = ["random", "random_uniform", "random_erk", "random_uniform_plus"]
+"""Scorers without a formula for each weight."""
 
 
 # The net, the schedule, the choice ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import prune_init
 from prune_init import InputError
 
-SCORERS = [*reference.SCORES, "random", "random_uniform", "random_erk", "random_uniform_plus"]
+SCORERS = [*reference.SCORES, *reference.RANDOM]
 DATA_DRIVEN = ["snip", "iter_snip", "force", "grasp", "grasp_official", "grasp_submission", "prospr"]
 
 

@@ -45,7 +45,7 @@ def densities(schedule, sparsity, iterations):
 @properties
 @given(
     seed=seeds,
-    scorer=st.sampled_from([*SURVIVORS_ONLY, "random", "random_uniform", "random_erk", "random_uniform_plus"]),
+    scorer=st.sampled_from([*SURVIVORS_ONLY, *reference.RANDOM]),
     schedule=st.sampled_from(list(reference.SCHEDULES)),
     scope=st.sampled_from(["global", "layer"]),
     kind=st.sampled_from(list(nets.KINDS)),

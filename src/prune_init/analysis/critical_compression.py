@@ -4,7 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -15,6 +15,7 @@ from prune_init.pruning.checks import shape_of
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.weights import prunable
+from prune_init.pruning.wrapped import Wrapped
 from prune_init.scorers import named
 
 
@@ -94,14 +95,11 @@ def _scored_once(scorer: str | Callable[..., Any], options: dict[str, Any]) -> C
     return made if repeated or getattr(made, "uses_density", False) else _Remembered(made)
 
 
-class _Remembered:
-    def __init__(self, scorer: Callable[[ScoredNet], Tensors]) -> None:
-        self._scorer = scorer
-        self._scores: Tensors = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._scorer, name)
+@dataclass(frozen=True)
+class _Remembered(Wrapped):
+    scores: Tensors = field(default_factory=dict, repr=False)
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        self._scores = self._scores or self._scorer(net)
-        return self._scores
+        if not self.scores:
+            self.scores.update(self.scorer(net))
+        return self.scores

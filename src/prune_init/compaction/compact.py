@@ -18,7 +18,7 @@ from prune_init.compaction.liveness import Liveness, permanent_liveness, reached
 from prune_init.compaction.recognition import recognised
 from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
-from prune_init.pruning.checks import check_masks
+from prune_init.pruning.checks import named_masks
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import inside, prunable
 from prune_init.traced import operation, place
@@ -87,8 +87,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
     weights = prunable(model)
     if masks is None:
         masks = {name: weight.detach() != 0 for name, weight in weights.items()}
-    check_masks(masks, weights)
-    return Compactor(model, example_input)(masks, exact=exact)
+    return Compactor(model, example_input)(named_masks(masks, weights), exact=exact)
 
 
 def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from prune_init.errors import InputError, first_line
 from prune_init.flow.layer_flow import LayerFlow, layer_flow
@@ -24,18 +24,12 @@ class MeasuredFlow:
     """What one run of the net carried.
 
     Attributes:
-        graph: the operations, in the order they ran.
-        model: the traced model, read only.
-        values: the result of each operation.
-        live: operations whose result depends on the input.
+        run: the operations, in the order they ran, and their results.
         layers: flow through the parameters of the layers.
         connections: z * dR/dz for each tensor that an operation without parameters reads from another.
     """
 
-    graph: fx.Graph
-    model: nn.Module
-    values: dict[fx.Node, Any]
-    live: set[fx.Node]
+    run: GraphRun
     layers: dict[fx.Node, LayerFlow]
     connections: dict[tuple[fx.Node, fx.Node], list[Tensor]]
 
@@ -49,14 +43,14 @@ class MeasuredFlow:
         """The flow that begins at a node: at a layer's bias, or at a constant that is added."""
         if node in self.layers:
             return float(self.layers[node].bias.sum())
-        found = known(node, self.model)
+        found = known(node, self.run.model)
         if found is None or not (found.channels is Channels.SUM or found.paths is Paths.CONCAT):
             return 0.0  # a constant is a bias only where all operands together are read linearly
-        return sum(self.between(constant, node) for constant in node.all_input_nodes if constant not in self.live)
+        return sum(self.between(constant, node) for constant in node.all_input_nodes if constant not in self.run.live)
 
     def entering(self, node: fx.Node) -> float:
         """The flow that its inputs bring to a node."""
-        return sum(self.between(source, node) for source in node.all_input_nodes if source in self.live)
+        return sum(self.between(source, node) for source in node.all_input_nodes if source in self.run.live)
 
     def leaving(self, node: fx.Node) -> float:
         """The flow that the readers of a node take."""
@@ -86,10 +80,7 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
     found = torch.autograd.grad(scalar.sum(), leaves + ends, materialize_grads=True)
     gradient = {id(z): g for z, g in zip(leaves + ends, found, strict=True)}
     return MeasuredFlow(
-        graph=run.graph,
-        model=run.model,
-        values=run.values,
-        live=run.live,
+        run=run,
         layers={
             node: layer_flow(
                 layer, {name: gradient[id(w)] for name, w in layer.own.items()}, run.values[run.source(node)]

@@ -15,15 +15,15 @@ def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:
     behind a last layer of zeros, an operation known not to be homogeneous is named all the same.
     """
     broken = {}
-    _, *nodes, _ = flow.graph.nodes
+    _, *nodes, _ = flow.run.graph.nodes
     for node in nodes:
-        if node not in flow.live:
+        if node not in flow.run.live:
             continue
         layer = flow.layers.get(node)
         before = flow.entering(node) + flow.bias(node) if layer is None else float((layer.written + layer.bias).sum())
         after = flow.leaving(node)
         size = sum(flow.gross(other) for other in (node, *node.users))
-        name, found = operation(node, flow.model), known(node, flow.model)
+        name, found = operation(node, flow.run.model), known(node, flow.run.model)
         law = found.law if found else None
         if abs(before - after) > BREAKS * size:
             why = (law or Law.CURVES).value

@@ -29,39 +29,38 @@ class NeuronLabels:
     """
 
     def __init__(self, flow: MeasuredFlow) -> None:
-        self._flow = flow
+        self._flow, self._run = flow, flow.run
         self._count = 1  # label 0 is nobody: padding and constants
         self._joined: list[Tensor] = []
         self.first: dict[fx.Node, int] = {}
         self.read: dict[fx.Node, Tensor] = {}
         self.labels: dict[fx.Node, Any] = {}
-        for node in flow.graph.nodes:
-            if node in flow.live and node.op != "output":
+        for node in flow.run.graph.nodes:
+            if node in flow.run.live and node.op != "output":
                 self.labels[node] = self._label(node)
         self.neuron = _components(self._count, self._joined)
 
     def _label(self, node: fx.Node) -> Any:
-        value = self._flow.values[node]
+        value = self._run.values[node]
         if node.op == "placeholder":
             return self._new(value, min(1, value.ndim - 1))
         if node in self._flow.layers:
             axis = self._flow.layers[node].axis
-            source = next(s for s in node.all_input_nodes if s in self._flow.live)
+            source = next(s for s in node.all_input_nodes if s in self._run.live)
             self.first[node] = self._count
             self.read[node] = self._by_channel(self.labels[source], axis).long()
             return self._new(value, axis)
-        found = known(node, self._flow.model)
+        found = known(node, self._run.model)
         if found and (found.moves or found.paths in (Paths.CONCAT, Paths.PAD)):
             return self._moved(node)
-        sources = [self.labels[s] for s in node.all_input_nodes if s in self._flow.live]
+        sources = [self.labels[s] for s in node.all_input_nodes if s in self._run.live]
         sources = [labels for labels in sources if isinstance(labels, Tensor)]
         if not isinstance(value, Tensor):
             return map_aggregate(value, lambda part: self._one(sources, part))
         if not sources:  # only the type or size of what it reads depends on the input
             return torch.zeros(value.shape, dtype=torch.float64)
-        if (
-            found and found.elementwise and all(labels.ndim <= value.ndim for labels in sources)
-        ):  # else a write in place
+        written_in_place = any(labels.ndim > value.ndim for labels in sources)
+        if found and found.elementwise and not written_in_place:
             return self._join([labels.expand(value.shape) for labels in sources])
         if found and found.channels in (Channels.PASSES, Channels.APART):
             channels = self._by_channel(sources[0], 1)
@@ -81,20 +80,20 @@ class NeuronLabels:
         """The operation itself, done to labels."""
 
         def label(source: fx.Node, *, nobody: bool = False) -> Any:
-            value = self._flow.values[source]
-            if isinstance(value, Tensor) and value.is_floating_point() and (nobody or source not in self._flow.live):
+            value = self._run.values[source]
+            if isinstance(value, Tensor) and value.is_floating_point() and (nobody or source not in self._run.live):
                 return torch.zeros(value.shape, dtype=torch.float64)
             labels = self.labels.get(source, value)
             return labels.contiguous() if isinstance(labels, Tensor) else labels  # for `view`
 
-        moved, found = _again(node, self._flow.model, label), known(node, self._flow.model)
+        moved, found = _again(node, self._run.model, label), known(node, self._run.model)
         if found is None or found.paths is not Paths.PAD:
             return moved
         # The constant that is padded with, which may be infinite, is nobody's either.
-        return (moved - _again(node, self._flow.model, partial(label, nobody=True))).nan_to_num(0)
+        return (moved - _again(node, self._run.model, partial(label, nobody=True))).nan_to_num(0)
 
     def _reduced(self, node: fx.Node, sources: list[Tensor]) -> Tensor:
-        labels, value = sources[0], self._flow.values[node]
+        labels, value = sources[0], self._run.values[node]
         dims: Any = node.args[1:2] or ([node.kwargs["dim"]] if "dim" in node.kwargs else ())
         highest, lowest = (extreme(labels, *dims) for extreme in (torch.amax, torch.amin))
         return highest.view(value.shape) if torch.equal(highest, lowest) else self._one(sources, value)

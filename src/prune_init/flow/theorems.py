@@ -75,12 +75,12 @@ def neuron_sums(flow: MeasuredFlow) -> list[Neurons]:
     for node, layer in flow.layers.items():
         incoming.index_add_(0, writes[node], (layer.written + layer.bias).cpu())
         outgoing.index_add_(0, reads[node], layer.read.cpu())
-    for node in flow.live:
-        if node not in flow.layers and adds(node, flow.model):
-            for constant in set(node.all_input_nodes) - flow.live:
+    for node in flow.run.live:
+        if node not in flow.layers and adds(node, flow.run.model):
+            for constant in set(node.all_input_nodes) - flow.run.live:
                 _spread(incoming, channels.neuron, channels.labels[node], flow.connections[constant, node])
-    end = flow.graph.output_node()
-    outputs = [source for source in end.all_input_nodes if source in flow.live]
+    end = flow.run.graph.output_node()
+    outputs = [source for source in end.all_input_nodes if source in flow.run.live]
     for source in outputs:
         _spread(outgoing, channels.neuron, channels.labels[source], flow.connections[source, end])
     reads[end] = channels.neuron[torch.cat([_flat(channels.labels[source]).unique() for source in outputs])]
@@ -102,13 +102,13 @@ def cut_sums(flow: MeasuredFlow) -> list[Cut]:
     One cut before each layer, in the order of the graph: between all that ran earlier and all that did not. Where it
     passes beside a shortcut or a branch that waits to be joined, that connection is cut too.
     """
-    when = {node: position for position, node in enumerate(flow.graph.nodes)}
-    bias = {node: flow.bias(node) for node in flow.live}
+    when = {node: position for position, node in enumerate(flow.run.graph.nodes)}
+    bias = {node: flow.bias(node) for node in flow.run.live}
     through = {
         (source, node): flow.between(source, node)
-        for node in flow.live
+        for node in flow.run.live
         for source in node.all_input_nodes
-        if source in flow.live and (node in flow.layers or flow.connections[source, node])
+        if source in flow.run.live and (node in flow.layers or flow.connections[source, node])
     }
     cuts = []
     for layer in flow.layers:
@@ -121,7 +121,7 @@ def cut_sums(flow: MeasuredFlow) -> list[Cut]:
                 shortcuts=tuple(place(node) for node in readers if node not in flow.layers),
                 weights=sum(through[edge] for edge in crossed),
                 biases=sum(b for node, b in bias.items() if when[node] >= when[layer]),
-                output=flow.entering(flow.graph.output_node()),
+                output=flow.entering(flow.run.graph.output_node()),
             )
         )
     return cuts

@@ -6,9 +6,8 @@ shape. "Layer ratios only" is `shuffle`: random positions, the same counts.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.sample import Batch
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.wrapped import Wrapped
 
 
 def shuffle(
@@ -81,14 +81,8 @@ def invert(
     return prune(model, scorer=Inverted(prune.keywords["scorer"]), data=data)
 
 
-@dataclass(frozen=True)
-class Inverted:
-    """A scorer with the opposite order; everything else of its protocol is the original's."""
-
-    scorer: Callable[[ScoredNet], Tensors]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.scorer, name)
+class Inverted(Wrapped):
+    """A scorer with the opposite order."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """Negated scores: unlike reciprocals, they exist for scores of zero."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_init.allowed import ITERATIONS, MODE, SCOPE, SPARSITY
-from prune_init.errors import InputError
+from prune_init.errors import InputError, one_of
 from prune_init.pruning.masks import Tensors, count
 from prune_init.pruning.sample import check_inputs
 from prune_init.pruning.schedule import Schedule
@@ -18,9 +18,8 @@ from prune_init.pruning.weights import has_computed_weight, plainly_named
 
 def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float) -> Tensors:
     """Masks to begin with: everything is kept, or what was kept before, which must not be less than is to stay."""
-    check_masks(masks or {}, weights)
     start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
-    for name, mask in plainly_named(masks or {}, weights).items():
+    for name, mask in named_masks(masks or {}, weights).items():
         start[name].copy_(mask)
     left, size = count(start), sum(mask.numel() for mask in start.values())
     if sparsity and left < round((1 - sparsity) * size):
@@ -28,14 +27,23 @@ def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: f
     return start
 
 
-def check_masks(masks: Any, weights: Mapping[str, Tensor]) -> None:
-    """Refuse what are no masks of some of these weights."""
+def named_masks(masks: Any, weights: Mapping[str, Tensor], what: str = "prunable weight") -> Tensors:
+    """The masks by the names in `weights`, which are the net's own.
+
+    Raises:
+        InputError: a mask has no weight of its name and shape, or is not boolean.
+    """
     if not isinstance(masks, Mapping):
         raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
-    for name, mask in plainly_named(masks, weights).items():
-        fits = isinstance(mask, Tensor) and name in weights and mask.shape == weights[name].shape
-        if not fits or mask.dtype != torch.bool:
-            raise InputError("masks", name, "allowed: one boolean tensor per prunable weight, of the same shape")
+    named = plainly_named(masks, weights)
+    for name, mask in named.items():
+        if name not in weights:
+            raise InputError("masks", name, f"is no {what} of the net; {one_of(name, weights)}")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != weights[name].shape:
+            given = f"{tuple(mask.shape)}, {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+            allowed = f"allowed: a boolean tensor of shape {tuple(weights[name].shape)}"
+            raise InputError("masks", name, f"is {given}; {allowed}")
+    return named
 
 
 def shape_of(input_shape: Sequence[int] | None, model: nn.Module) -> tuple[int, ...] | None:

@@ -89,7 +89,7 @@ def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None 
     if masks is None:
         masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
     else:
-        masks = upkeep.named_masks(model, masks)
+        masks = upkeep.fitting(model, masks)
     shapes = [list(tensor.shape) for tensor in tensors]
     with fits(model, "example_input", shapes[0] if len(shapes) == 1 else shapes):
         return census(masks, effective_weights(model, masks, example_input))

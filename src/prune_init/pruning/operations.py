@@ -223,9 +223,9 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.CUMULATIVE_EXTREME, parameters=("dim",)), "cummax cummin"),
     # Windows.
     (Operation(P.AVERAGE_POOL, C.PASSES, None, WINDOW, _AVG_POOL), "avg_pool2d"),
-    (Operation(P.AVERAGE_POOL, C.PASSES), "avg_pool1d avg_pool3d"),
+    (Operation(P.AVERAGE_POOL, C.PASSES, parameters=_AVG_POOL), "avg_pool1d avg_pool3d"),
     (Operation(P.MAX_POOL, C.PASSES, None, WINDOW, _MAX_POOL), "max_pool2d"),
-    (Operation(P.MAX_POOL, C.PASSES), "max_pool1d max_pool3d"),
+    (Operation(P.MAX_POOL, C.PASSES, parameters=_MAX_POOL), "max_pool1d max_pool3d"),
     (Operation(P.ADAPTIVE_POOL, C.PASSES), """
         adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
         adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"""),

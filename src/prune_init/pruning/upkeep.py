@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 from torch.utils.hooks import RemovableHandle
 
-from prune_init.errors import InputError, one_of
+from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
+from prune_init.pruning.checks import named_masks
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.weights import inside, plainly_named
+from prune_init.pruning.weights import inside
 
 
 def apply_masks(model: nn.Module, masks: Tensors) -> None:
@@ -23,7 +24,7 @@ def apply_masks(model: nn.Module, masks: Tensors) -> None:
     Raises:
         InputError: a mask has no parameter of its name and shape, or is not boolean.
     """
-    known = named_masks(model, masks)
+    known = fitting(model, masks)
     masking.apply(known, _weights_of(model, known))
 
 
@@ -44,7 +45,7 @@ def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> 
     Raises:
         InputError: a mask that does not fit, or an optimiser of another net.
     """
-    known = named_masks(model, masks)
+    known = fitting(model, masks)
     weights = _weights_of(model, known)
     handles = hold(weights, known, optimizer)
     masking.apply(known, weights)
@@ -106,21 +107,10 @@ def _weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
     return {name: p for name, p in inside(model).named_parameters() if name in masks}
 
 
-def named_masks(model: nn.Module, masks: Tensors) -> Tensors:
+def fitting(model: nn.Module, masks: Tensors) -> Tensors:
     """The masks by the names of the model's own parameters.
 
     Raises:
         InputError: a mask has no parameter of its name and shape, or is not boolean.
     """
-    if not isinstance(masks, Mapping):
-        raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
-    parameters = dict(inside(model).named_parameters())
-    named = plainly_named(masks, parameters)
-    for name, mask in named.items():
-        if name not in parameters:
-            raise InputError("masks", name, f"is no parameter of the net; {one_of(name, parameters)}")
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != parameters[name].shape:
-            given = f"{tuple(mask.shape)}, {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
-            allowed = f"allowed: a boolean tensor of shape {tuple(parameters[name].shape)}"
-            raise InputError("masks", name, f"is {given}; {allowed}")
-    return named
+    return named_masks(masks, dict(inside(model).named_parameters()), "parameter")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from matplotlib.lines import Line2D
@@ -11,6 +11,7 @@ from prune_init.architectures.named import named
 from prune_init.loop import prune
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.wrapped import Wrapped
 from prune_init.report import published
 from prune_init.report.drawing import Drawing, canvas, compression_axis, legend
 from prune_init.report.palette import BLUE, FAINT, ORANGE, SKY
@@ -64,16 +65,12 @@ def _largest_cut(schedule: str, exponent: float, iterations: int) -> float:
 
 
 @dataclass(frozen=True)
-class Watched:
+class Watched(Wrapped):
     """A scorer whose scores, and the masks they were computed under, are kept."""
 
     shrinks: ClassVar = False  # what is watched has the shapes of the model's weights
 
-    scorer: SynFlow
     seen: list[tuple[Tensors, Tensors]] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.scorer, name)
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """The scorer's own scores."""

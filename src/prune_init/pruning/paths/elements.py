@@ -53,25 +53,27 @@ def _quotient(kinds: Kinds, func: Any, first: Any, second: Any, **_: Any) -> Ten
 
 def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """Statistics carry no paths. Scale and shift stand at the axis of channels, or else fit the last axes."""
-    given = _named(func, args, kwargs)
+    given = named(func, args, kwargs)
     input, weight, bias = given["input"], given.get("weight"), given.get("bias")
 
     def placed(x: Tensor) -> Tensor:
         return x if "normalized_shape" in given else x.view(-1, *[1] * (input.ndim - 2))
 
     scaled = input.clone() if weight is None else multiplication(kinds, None, input, placed(weight))
-    shifted = bias is not None and kinds.of(input) is Kind.WEIGHT
-    return reached(scaled.float() + kinds.factor(placed(bias))) if shifted else scaled
+    if bias is None or kinds.of(input) is not Kind.WEIGHT:
+        return scaled
+    return reached(scaled.float() + kinds.factor(placed(bias)))
 
 
-def _named(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def named(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the names that the table of operations knows."""
     operation = lookup(func)
     return operation.bound(args, kwargs) if operation else kwargs
 
 
 def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
     """The dimensions that a reduction names, None for all, and whether it keeps them."""
-    given = _named(func, args, kwargs)
+    given = named(func, args, kwargs)
     dim = given.get("dim", given.get("axis"))
     if isinstance(dim, (Tensor, bool)):
         raise UnsupportedOperationError(f"this form of {plain(name_of(func))} has no rule for paths")

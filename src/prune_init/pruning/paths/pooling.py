@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prune_init.pruning.operations import Paths, name_of
+from prune_init.pruning.paths.elements import named
 from prune_init.pruning.paths.kinds import Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule
 
@@ -16,38 +17,15 @@ def _axes(func: Any) -> int:
     return int(name_of(func)[-2])
 
 
-def _average_pool(
-    kinds: Kinds,
-    func: Any,
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    *_: Any,
-    **__: Any,
-) -> Tensor:
-    axes = _axes(func)
-    size = math.prod(kernel_size) if isinstance(kernel_size, (tuple, list)) else kernel_size**axes
-    average = getattr(F, f"avg_pool{axes}d")
-    return reached(size * average(input.float(), kernel_size, stride or None, padding, ceil_mode))
-
-
-def _max_pool(
-    kinds: Kinds,
-    func: Any,
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor:
-    axes = _axes(func)
-    if dilation not in (1, (1,) * axes, [1] * axes) or return_indices:
+def _window_pool(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """An average of zeros and ones that is not 0."""
+    given, axes = named(func, args, kwargs), _axes(func)
+    if given.get("dilation", 1) not in (1, (1,) * axes, [1] * axes) or given.get("return_indices"):
         raise UnsupportedOperationError("max pooling with dilation or indices has no rule for paths")
-    return _average_pool(kinds, func, input, kernel_size, stride, padding, ceil_mode)
+    kernel = given["kernel_size"]
+    size = math.prod(kernel) if isinstance(kernel, (tuple, list)) else kernel**axes
+    where = (kernel, given.get("stride") or None, given.get("padding", 0), given.get("ceil_mode", False))
+    return reached(size * getattr(F, f"avg_pool{axes}d")(given["input"].float(), *where))
 
 
 def _adaptive_pool(kinds: Kinds, func: Any, input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
@@ -60,7 +38,7 @@ def _adaptive_pool(kinds: Kinds, func: Any, input: Tensor, output_size: Any, ret
 
 
 RULES: dict[Paths, Rule] = {
-    Paths.AVERAGE_POOL: _average_pool,
-    Paths.MAX_POOL: _max_pool,
+    Paths.AVERAGE_POOL: _window_pool,
+    Paths.MAX_POOL: _window_pool,
     Paths.ADAPTIVE_POOL: _adaptive_pool,
 }
