@@ -283,9 +283,9 @@ def assert_foreign(model):
     assert_same(model, small, x, masks, mode=False)
 
 
-def two_layers(bias=True):
+def two_layers():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 3, bias=bias), nn.ReLU(), nn.Linear(3, 2))
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     with torch.no_grad():
         model[0].weight[1] = 0
     return model

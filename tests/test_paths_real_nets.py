@@ -125,25 +125,24 @@ def test_paths_lead_through_what_is_computed_without_gradients():
     assert [row.effective for row in prune_init.connectivity(Net(lambda n, y: y.detach()), X).layers] == [30, 18]
 
 
+NORMED = {
+    "weight_norm": nn.utils.weight_norm,
+    "parametrised weight_norm": parametrizations.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "parametrised spectral_norm": parametrizations.spectral_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "cayley": lambda layer: parametrizations.orthogonal(layer, orthogonal_map="cayley"),
+}
+
+
 def normed(name):
-    make = {
-        "weight_norm": nn.utils.weight_norm,
-        "parametrised weight_norm": parametrizations.weight_norm,
-        "spectral_norm": nn.utils.spectral_norm,
-        "parametrised spectral_norm": parametrizations.spectral_norm,
-        "orthogonal": parametrizations.orthogonal,
-        "cayley": lambda layer: parametrizations.orthogonal(layer, orthogonal_map="cayley"),
-    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), make[name](nn.Linear(6, 6)), nn.ReLU(), nn.Linear(6, 4))
+        return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), NORMED[name](nn.Linear(6, 6)), nn.ReLU(), nn.Linear(6, 4))
 
 
 @pytest.mark.parametrize("mode", [True, False])
-@pytest.mark.parametrize(
-    "name",
-    ["weight_norm", "parametrised weight_norm", "spectral_norm", "parametrised spectral_norm", "orthogonal", "cayley"],
-)
+@pytest.mark.parametrize("name", NORMED)
 def test_weights_made_of_other_parameters_carry_paths_and_are_left_as_they_are(name, mode):
     torch.manual_seed(0)
     model = normed(name).train(mode)

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from prune_init.compaction.rules import Channelwise, Rule, WeightFacts
-from prune_init.pruning.masks import Tensors
 from prune_init.pruning.operations import Channels
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -23,14 +21,6 @@ class LayerRule(Rule):
         self.reads = self.axis = -1 if isinstance(module, nn.Linear) else 1 - module.weight.ndim
         self.wide_out, wide = module.weight.shape[:2]
         self.widths = [wide * self.groups]
-
-    def constants(self, tensors: Tensors, name: str) -> Tensor:
-        """The output channels that are other than 0 when the input is 0."""
-        return _nonzero(self, tensors, f"{name}.bias")
-
-    def connects(self, mask: Tensor) -> Tensor:
-        """Whether any weight is left between an output channel and an input channel of its group."""
-        return mask.flatten(2).any(2).cpu() if mask.ndim > 2 else mask.cpu()
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """Channels with a weight from a live input channel, or a bias."""
@@ -53,14 +43,6 @@ class NormRule(Channelwise):
         super().__init__(node, source, (axis, axis), module.num_features, Channels.PASSES)
         self.module = module
 
-    def constants(self, tensors: Tensors, name: str) -> Tensor:
-        """The channels that are other than 0 when the input is 0, in train mode or in eval mode."""
-        return _nonzero(self, tensors, f"{name}.bias") | _nonzero(self, tensors, f"{name}.running_mean")
-
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
         """Those of the input, and those that have a constant of their own."""
         return inputs[0] | facts.emits[self.node]
-
-
-def _nonzero(rule: Rule, tensors: Tensors, name: str) -> Tensor:
-    return tensors[name].cpu() != 0 if name in tensors else torch.zeros(rule.wide_out, dtype=torch.bool)

@@ -74,7 +74,7 @@ def permanent_liveness(
 def facts_now(rules: Rules, masks: Tensors, tensors: Tensors) -> WeightFacts:
     """What the rules need to know, as the weights are now."""
     layers = {node: rule for node, rule in rules.items() if isinstance(rule, (LayerRule, NormRule))}
-    emits = {node: rule.constants(tensors, str(node.target)) for node, rule in layers.items()}
+    emits = {node: _constants(rule, tensors) for node, rule in layers.items()}
     return WeightFacts(_connections(rules, masks), emits)
 
 
@@ -85,12 +85,21 @@ def reached(net: ChannelGraph, rules: Rules, facts: WeightFacts, found: Liveness
     return Liveness(net, rules, WeightFacts(facts.connects, silent, constants=False), zero)
 
 
+def _constants(rule: Rule, tensors: Tensors) -> Tensor:
+    """The output channels of a layer that are other than 0 when its input is 0, in train mode or in eval mode."""
+    found = torch.zeros(rule.wide_out, dtype=torch.bool)
+    for name in (f"{rule.node.target}.bias", f"{rule.node.target}.running_mean"):
+        if name in tensors:
+            found |= tensors[name].cpu() != 0
+    return found
+
+
 def _connections(rules: Rules, masks: Tensors) -> dict[fx.Node, Tensor]:
-    """For each layer the pairs of channels with a weight between them."""
+    """For each layer the pairs of channels, output and input of a group, with a weight between them."""
     found = {}
     for node, rule in rules.items():
         if isinstance(rule, LayerRule):
-            weight = rule.module.weight
             mask = masks.get(f"{node.target}.weight")
-            found[node] = rule.connects(torch.ones_like(weight, dtype=torch.bool) if mask is None else mask)
+            mask = torch.ones_like(rule.module.weight, dtype=torch.bool) if mask is None else mask
+            found[node] = (mask.flatten(2).any(2) if mask.ndim > 2 else mask).cpu()
     return found
