@@ -25,7 +25,7 @@ from prune_init import InputError, load_masks
 from prune_init.benchmark.status import progress
 from prune_init.data import torchvision_sets
 from prune_init.data.fetch import unpack
-from prune_init.data.files import read_image
+from prune_init.data.folder import read_image
 from prune_init.launching import plan, plan_file
 from prune_init.pruning import masks as mask_files
 from prune_init.record import results

@@ -19,7 +19,7 @@ from torchvision import datasets
 from prune_init.data import Dataset, download, sources, tiny_imagenet, torchvision_sets
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
-from prune_init.data.fetch import fetch, unpack
+from prune_init.data.fetch import unpack
 from prune_init.data.folder import folder, imagenet
 from prune_init.errors import InputError, MissingDataError
 
@@ -177,7 +177,7 @@ def check_tiny(data: Dataset) -> None:
 
 
 @pytest.mark.usefixtures("tiny_md5")
-def test_tiny_imagenet_is_fetched_and_its_validation_images_sorted(
+def test_tiny_imagenet_is_fetched_and_read_in_either_layout(
     tiny_site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "data"
@@ -185,16 +185,16 @@ def test_tiny_imagenet_is_fetched_and_its_validation_images_sorted(
     download.main(command)
     base = root / "tiny-imagenet-200"
     assert capsys.readouterr().out == f"{base}\n"
-    assert sorted(path.name for path in (base / "val").iterdir()) == [*WNIDS, "val_annotations.txt"]
     assert sorted(path.name for path in root.iterdir()) == ["tiny-imagenet-200"]
     check_tiny(load_tiny(root))
     with pytest.raises(SystemExit, match="is there already"):
         download.main(command)
-
-
-def test_tiny_imagenet_is_read_in_the_raw_layout(tiny_site: str, tmp_path: Path) -> None:
-    assert tiny_site
-    check_tiny(load_tiny(tmp_path / "raw"))
+    for line in (base / "val/val_annotations.txt").read_text().splitlines():  # as other programs want them
+        name, wnid, *_ = line.split()
+        (base / "val" / wnid).mkdir(exist_ok=True)
+        (base / "val/images" / name).rename(base / "val" / wnid / name)
+    (base / "val/images").rmdir()
+    check_tiny(load_tiny(root))
 
 
 def test_tiny_imagenet_names_a_broken_image(tiny_site: str, tmp_path: Path) -> None:
@@ -288,12 +288,12 @@ def test_what_is_wrong_with_a_folder_is_told(pictures: Path) -> None:
     (pictures / f"val/{WNIDS[0]}").rename(pictures / "val/other")
     with pytest.raises(InputError, match="val has a class folder that train has not: other"):
         load_folder(pictures)
-    (pictures / "val").rename(pictures / "test")
-    with pytest.raises(MissingDataError, match=r"has no folder val; expected .*/val/<class>"):
-        load_folder(pictures)
     (pictures / "train/empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         load_folder(pictures, num_classes=3)
+    (pictures / "val").rename(pictures / "test")
+    with pytest.raises(MissingDataError, match=r"has no folder val; expected .*/val/<class>"):
+        load_folder(pictures)
 
 
 # --- missing data and failing downloads
@@ -342,24 +342,14 @@ def test_without_a_network_one_line_and_no_traceback(tmp_path: Path, caplog: pyt
     assert line.startswith(f"url={url}cifar-10-python.tar.gz: cannot be fetched: ")
 
 
-def test_an_interrupted_transfer_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
-        fetch((tmp_path / "nothing").as_uri(), "0", tmp_path / "target")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("kind", ["zip", "tar.gz", "link"])
-def test_members_that_leave_the_folder_are_refused(tmp_path: Path, kind: str) -> None:
-    archive, inside = tmp_path / f"bad.{'zip' if kind == 'zip' else 'tar.gz'}", tmp_path / "inside"
+@pytest.mark.parametrize("link", [False, True])
+def test_members_that_leave_the_folder_are_refused(tmp_path: Path, link: bool) -> None:
+    archive, inside = tmp_path / "bad.tar.gz", tmp_path / "inside"
     inside.mkdir()
-    if kind == "zip":
-        with zipfile.ZipFile(archive, "w") as packed:
-            packed.writestr("../outside.txt", "x")
-    else:
-        with tarfile.open(archive, "w:gz") as tar:
-            member = tarfile.TarInfo("link" if kind == "link" else "../outside.txt")
-            member.type, member.linkname = (tarfile.SYMTYPE, "../..") if kind == "link" else (b"0", "")
-            tar.addfile(member)
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo("link" if link else "../outside.txt")
+        member.type, member.linkname = (tarfile.SYMTYPE, "../..") if link else (b"0", "")
+        tar.addfile(member)
     with pytest.raises(InputError, match=r"bad\."):
         unpack(archive, inside)
     assert list(inside.iterdir()) == [] and not (tmp_path / "outside.txt").exists()

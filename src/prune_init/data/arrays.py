@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prune_init.data.augmentation import CropFlip
-from prune_init.data.images import Batch, Images, Loader, normalised
+from prune_init.data.images import Batch, Channels, Images, Loader, normalisation
 from prune_init.data.sampler import Sampler
 from prune_init.data.seeding import generator
 
@@ -27,8 +27,8 @@ class ArrayImages(Images):
 
     pixels: Tensor
     labels: Tensor
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Channels
+    std: Channels
     augmentation: CropFlip | None = None
 
     @property
@@ -59,8 +59,7 @@ class ArrayLoader(Loader):
         super().__init__(sampler)
         self._pixels = images.pixels.to(device)
         self._labels = images.labels.to(device)
-        self._mean = torch.tensor(images.mean, device=device).view(-1, 1, 1)
-        self._std = torch.tensor(images.std, device=device).view(-1, 1, 1)
+        self._normalise = normalisation(images.mean, images.std, device)
         self._augmentation = images.augmentation
         self._seed = augment
 
@@ -70,7 +69,7 @@ class ArrayLoader(Loader):
             pixels = self._pixels[batch]
             if self._augmentation is not None and draws is not None:
                 pixels = self._augmentation(pixels, draws[batch])
-            yield normalised(pixels.float(), self._mean, self._std), self._labels[batch]
+            yield self._normalise(pixels), self._labels[batch]
 
     def _draws(self) -> Tensor | None:
         """This epoch's augmentation of every image."""

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from prune_init.arguments import Parser
 from prune_init.data.folder import IMAGENET
-from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST
-from prune_init.data.tiny_imagenet import TINY_IMAGENET
+from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, TINY_IMAGENET
 
 SOURCES = {source.name: source for source in (CIFAR10, CIFAR100, MNIST, FASHION_MNIST, TINY_IMAGENET)}
 

@@ -20,27 +20,20 @@ def fetch(url: str, md5: str, target: Path) -> None:
     Args:
         url: http, https or file.
         md5: checksum the file must have, as hexadecimal digits.
-        target: where to write it. After an error nothing is there.
+        target: where to write it.
 
     Raises:
         InputError: if it cannot be fetched, or is not the file with this checksum.
     """
-    partial = target.with_name(target.name + ".partial")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, target.open("wb") as file:
             shutil.copyfileobj(response, file, length=1 << 20)
-        found = md5_of(partial)
-        if found != md5:
-            raise InputError("url", url, f"what came is not the official file: md5 {found} instead of {md5}")
-        partial.rename(target)
-    except InputError:
-        raise
     except (OSError, HTTPException, ValueError) as error:
         # A URLError wraps the reason, and its own text is harder to read.
         reason = getattr(error, "reason", error)
         raise InputError("url", url, f"cannot be fetched: {reason}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    if (found := md5_of(target)) != md5:
+        raise InputError("url", url, f"what came is not the official file: md5 {found} instead of {md5}")
 
 
 def md5_of(path: Path) -> str:
@@ -52,31 +45,21 @@ def md5_of(path: Path) -> str:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpacks a .zip or .tar.gz into `folder`, or a single .gz as the file of the same name without it.
 
+    Nothing is written outside the folder: from a .zip, such members come inside.
+
     Raises:
-        InputError: if a member would land outside the folder, or the archive is damaged.
+        InputError: if a member of a .tar.gz would land outside the folder, or the archive is damaged.
     """
     try:
         if archive.suffix == ".zip":
-            _unzip(archive, folder)
+            with ZipFile(archive) as packed:
+                packed.extractall(folder)
         elif archive.name.endswith(".tar.gz"):
             with tarfile.open(archive, "r:gz") as tar:
                 tar.extractall(folder, filter="data")  # refuses links and paths that lead outside
         else:
-            with gzip.open(archive) as packed, (folder / archive.stem).open("wb") as file:
-                shutil.copyfileobj(packed, file)
-    except InputError:
-        raise
+            with gzip.open(archive) as unpacked, (folder / archive.stem).open("wb") as file:
+                shutil.copyfileobj(unpacked, file)
     except Exception as error:  # a damaged archive can make its readers fail in any way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError("archive", archive.name, f"cannot be unpacked: {reason}") from error
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    """Unpacks a .zip none of whose members leaves the folder."""
-    inside = folder.resolve()
-    with ZipFile(archive) as packed:
-        for member in packed.namelist():
-            # `extractall` would quietly put such a member somewhere else.
-            if not (inside / member).resolve().is_relative_to(inside):
-                raise InputError("archive", archive.name, f"its member {member} leads out of the folder")
-        packed.extractall(folder)

@@ -1,23 +1,29 @@
 """ImageNet, and any images in one folder per class."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from prune_init.data.dataset import Dataset
-from prune_init.data.files import FileImages
+from prune_init.data.examples import Examples
 from prune_init.data.source import looked_for
 from prune_init.errors import InputError, MissingDataError
 
-if TYPE_CHECKING:
-    from torchvision.datasets import ImageFolder  # seconds to import: only when there is a folder to look into
+if TYPE_CHECKING:  # seconds to import: only when there is a folder to look into
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
 
 LAYOUT = "{root}/train/<class>/* and {root}/val/<class>/*"
 IMAGENET = (
     "needs an account at https://image-net.org and cannot be fetched from here; put the images of"
     " ILSVRC2012 by hand into " + LAYOUT
 )
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, of pixels scaled to 0..1, as published."""
 
 Shape = tuple[int, int, int]
 Samples = list[tuple[str, int]]
@@ -26,7 +32,9 @@ Samples = list[tuple[str, int]]
 def look(*, root: str, **_: object) -> None:
     """Raise the MissingDataError of `folder` without listing images."""
     for part in ("train", "val"):
-        _look_for_part(Path(root), part)
+        if not (Path(root) / part).is_dir():
+            layout = LAYOUT.format(root=root)
+            raise MissingDataError("dataset.root", root, f"has no folder {part}; expected {layout}")
 
 
 def look_for_imagenet(*, root: str, **_: object) -> None:
@@ -58,20 +66,62 @@ def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> 
         MissingDataError: if the folders are not there.
         InputError: if `train` does not hold `num_classes` classes with an image in each, or `val` other ones.
     """
-    size = input_shape[1]
+    testing, training = transforms(input_shape[1])
     train, test = (
-        FileImages([path for path, _ in part], torch.tensor([label for _, label in part]), size, workers)
+        Examples(
+            plain=partial(_read, part, testing),
+            augmented=partial(_read, part, training),
+            indices=torch.arange(len(part)),
+            labels=torch.tensor([label for _, label in part]),
+            workers=workers,
+            statistics=(MEAN, STD),
+        )
         for part in scan_both(Path(root), num_classes)
     )
     return Dataset(train, test, num_classes, input_shape)
 
 
+def transforms(size: int) -> "tuple[v2.Compose, v2.Compose]":
+    """The published preparation for ImageNet, of tests and of training.
+
+    Tests see the central 224 pixels of an image whose shorter side has 256, or another size in that ratio.
+    """
+    from torchvision.transforms import v2
+
+    testing = [v2.Resize(size * 256 // 224), v2.CenterCrop(size)]
+    training = [
+        v2.RandomResizedCrop(size, scale=(0.2, 1.0)),
+        v2.RandomGrayscale(0.2),
+        v2.ColorJitter(0.4, 0.4, 0.4, 0.4),
+        v2.RandomHorizontalFlip(),
+    ]
+    return v2.Compose([*testing, v2.PILToTensor()]), v2.Compose([*training, v2.PILToTensor()])
+
+
+def _read(samples: Samples, transform: "v2.Compose", index: int) -> Tensor:
+    image: Tensor = transform(read_image(samples[index][0]))
+    return image
+
+
+def read_image(path: str) -> Image.Image:
+    """An image file as RGB.
+
+    Raises:
+        InputError: if it cannot be decoded; the message names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise InputError("dataset.root", path, f"cannot be read as an image: {error}") from error
+
+
 def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
     """Lists the images of `train` and of `val`, with the number of their class; errors as for `folder`."""
+    look(root=str(root))
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-    train, val = scan(root, "train", num_classes), root / "val"
-    _look_for_part(root, "val")
+    train, val = scan(root, num_classes), root / "val"
     unknown = {path.name for path in val.iterdir() if path.is_dir()} - train.class_to_idx.keys()
     if unknown:
         raise InputError("dataset.root", root, f"val has a class folder that train has not: {min(unknown)}")
@@ -81,22 +131,15 @@ def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
     return train.samples, test
 
 
-def scan(root: Path, part: str, num_classes: int) -> "ImageFolder":
-    """Lists the images of one part; errors as for `folder`."""
-    _look_for_part(root, part)
+def scan(root: Path, num_classes: int) -> "ImageFolder":
+    """Lists the images of `train`; errors as for `folder`."""
     from torchvision.datasets import ImageFolder
 
     try:
-        found = ImageFolder(str(root / part))
+        found = ImageFolder(str(root / "train"))
     except FileNotFoundError as error:  # no class folder, or one without an image
         raise InputError("dataset.root", root, str(error).splitlines()[0]) from error
     if len(found.classes) != num_classes:
-        folders = f"{root / part} has {len(found.classes)} class folders"
+        folders = f"{root / 'train'} has {len(found.classes)} class folders"
         raise InputError("dataset.num_classes", num_classes, folders)
     return found
-
-
-def _look_for_part(root: Path, part: str) -> None:
-    if not (root / part).is_dir():
-        layout = LAYOUT.format(root=root)
-        raise MissingDataError("dataset.root", root, f"has no folder {part}; expected {layout}")

@@ -1,7 +1,7 @@
 """What a data set asks of its images, wherever they are kept."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import torch
@@ -12,14 +12,17 @@ from prune_init.data.sampler import Sampler
 Batch = tuple[Tensor, Tensor]
 """Normalised float32 images [B, C, H, W] and int64 labels [B], on one device."""
 
+Channels = tuple[float, ...]
 
-def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Pixels of 0 to 255, as floating-point numbers, scaled to 0..1 and normalised by channel; in place.
+
+def normalisation(mean: Channels, std: Channels, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """A function that normalises bytes [B, C, H, W] on `device` by channel; statistics are of pixels scaled to 0..1.
 
     The operations of torchvision's ToTensor and Normalize in their order, equal to the last bit on every device: a GPU
     multiplies by the reciprocal of a number from the processor, which rounds differently; so 255 is put on the device.
     """
-    return pixels.div_(pixels.new_full((), 255)).sub_(mean).div_(std)
+    white, centre, scale = (torch.tensor(values, device=device).view(-1, 1, 1) for values in ((255.0,), mean, std))
+    return lambda pixels: pixels.float().div_(white).sub_(centre).div_(scale)
 
 
 class Loader(ABC):

@@ -15,7 +15,6 @@ from prune_init.subcommands import to_type
 
 log = logging.getLogger(__name__)
 
-
 Make = TypeVar("Make", bound=Callable[..., object])
 
 
@@ -42,7 +41,6 @@ class Download:
         folder: where its files lie, under the root of all data sets.
         url: of the official site's folder, with the slash at its end.
         archives: file names under `url`, and the md5 of each.
-        arrange: puts the unpacked files into the layout wanted, given their folder.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Download:
     folder: str
     url: str
     archives: Mapping[str, str]
-    arrange: Callable[[Path], None] | None = None
 
     def command(self, root: Path | str) -> str:
         """The command line that fetches the data set."""
@@ -129,5 +126,3 @@ class Download:
             fetch(self.url + name, md5, archive)
             # Archives hold the folder itself; a single packed file belongs into it.
             unpack(archive, staging if name.endswith((".zip", ".tar.gz")) else folder)
-        if self.arrange is not None:
-            self.arrange(folder)

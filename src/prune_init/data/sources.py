@@ -1,7 +1,7 @@
-"""The data sets that can be fetched, except Tiny-ImageNet, whose files want rearranging.
+"""The data sets that can be fetched.
 
-Names, addresses and md5 are those of torchvision (a test compares them), written out here because importing it takes
-seconds, which nobody should wait for to hear that files are missing.
+Names, addresses and md5 are those of torchvision where it has the data set (a test compares them), written out here
+because importing it takes seconds, which nobody should wait for to hear that files are missing.
 """
 
 from prune_init.data.source import Download
@@ -54,4 +54,11 @@ CIFAR100 = Download(
     folder="cifar-100-python",
     url="https://www.cs.toronto.edu/~kriz/",
     archives={"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
+)
+TINY_IMAGENET = Download(
+    name="tiny_imagenet",
+    title="Tiny-ImageNet",
+    folder="tiny-imagenet-200",
+    url="http://cs231n.stanford.edu/",
+    archives={"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"},
 )

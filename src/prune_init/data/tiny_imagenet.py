@@ -9,45 +9,12 @@ import torch
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
-from prune_init.data.files import read_image
-from prune_init.data.folder import scan, scan_both
-from prune_init.data.source import Download, looked_for
+from prune_init.data.folder import read_image, scan, scan_both
+from prune_init.data.source import looked_for
+from prune_init.data.sources import TINY_IMAGENET
 from prune_init.errors import InputError
 
 MEAN, STD = (0.480, 0.448, 0.397), (0.276, 0.269, 0.282)
-
-
-def read_annotations(val: Path) -> list[tuple[Path, str]]:
-    """The validation images in `val/images`, each with the name of its class.
-
-    Raises:
-        InputError: if the list of their classes is missing.
-    """
-    notes = val / "val_annotations.txt"
-    if not notes.is_file():
-        raise InputError("dataset.root", notes, "is missing: it names the classes of the images in val/images")
-    # File name, class and bounding box, parted by tabs.
-    fields = [line.split("\t") for line in notes.read_text().splitlines()]
-    return [(val / "images" / name, wnid) for name, wnid, *_ in fields]
-
-
-def sort_validation(folder: Path) -> None:
-    """Moves the validation images into one folder per class: val/images/x.JPEG to val/<class>/x.JPEG."""
-    val = folder / "val"
-    for path, wnid in read_annotations(val):
-        (val / wnid).mkdir(exist_ok=True)
-        path.rename(val / wnid / path.name)
-    (val / "images").rmdir()
-
-
-TINY_IMAGENET = Download(
-    name="tiny_imagenet",
-    title="Tiny-ImageNet",
-    folder="tiny-imagenet-200",
-    url="http://cs231n.stanford.edu/",
-    archives={"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"},
-    arrange=sort_validation,
-)
 
 
 @looked_for(TINY_IMAGENET.look)
@@ -69,19 +36,24 @@ def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: t
     """
     folder = TINY_IMAGENET.locate(root, download=download)
     if (folder / "val/images").is_dir():
-        found = scan(folder, "train", num_classes)
-        train, test = found.samples, _labelled(read_annotations(folder / "val"), found.class_to_idx)
+        found = scan(folder, num_classes)
+        train, test = found.samples, _annotated(folder / "val", found.class_to_idx)
     else:
         train, test = scan_both(folder, num_classes)
     return Dataset(_decode(train, input_shape), _decode(test, input_shape), num_classes, input_shape)
 
 
-def _labelled(annotated: list[tuple[Path, str]], classes: dict[str, int]) -> list[tuple[str, int]]:
-    """Numbers the classes as the training images do."""
-    unknown = {wnid for _, wnid in annotated} - classes.keys()
+def _annotated(val: Path, classes: dict[str, int]) -> list[tuple[str, int]]:
+    """The validation images in `val/images`, each with its class, numbered as the training images have it."""
+    notes = val / "val_annotations.txt"
+    if not notes.is_file():
+        raise InputError("dataset.root", notes, "is missing: it names the classes of the images in val/images")
+    # File name, class and bounding box, parted by tabs.
+    fields = [line.split("\t") for line in notes.read_text().splitlines()]
+    unknown = {wnid for _, wnid, *_ in fields} - classes.keys()
     if unknown:
-        raise InputError("dataset.root", annotated[0][0].parent, f"has images of classes not in train: {min(unknown)}")
-    return [(str(path), classes[wnid]) for path, wnid in annotated]
+        raise InputError("dataset.root", val / "images", f"has images of classes not in train: {min(unknown)}")
+    return [(str(val / "images" / name), classes[wnid]) for name, wnid, *_ in fields]
 
 
 def _decode(samples: list[tuple[str, int]], shape: tuple[int, int, int]) -> ArrayImages:

@@ -1,9 +1,9 @@
 """Any pair of `torch.utils.data` data sets as a data set of ours."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +11,7 @@ from torch.utils.data import IterableDataset
 
 from prune_init.allowed import whole
 from prune_init.data.dataset import Dataset
-from prune_init.data.files import Seeded, read_by, seeded
-from prune_init.data.images import Batch, Images, Loader
-from prune_init.data.sampler import Sampler
+from prune_init.data.examples import Examples
 from prune_init.errors import InputError
 
 Augment = Callable[[Tensor], Tensor]
@@ -50,94 +48,19 @@ def from_torch(
     whole(0).check("workers", workers)
     if augment is not None and not callable(augment):
         raise InputError("augment", augment, "allowed: a function of one tensor, or None")
-    parts = {"train": train, "test": test}
-    for name, part in parts.items():
-        _check(name, part)
-    found = {
-        name: TorchExamples(part, torch.arange(len(part)), _labels(name, part), None, workers)
-        for name, part in parts.items()
-    }
-    shape = found["train"].shape
-    if found["test"].shape != shape:
-        raise InputError(
-            "test", list(found["test"].shape), f"its examples must have the shape of those of train, {list(shape)}"
-        )
+    learnt, tested = (_examples(name, part, augment, workers) for name, part in (("train", train), ("test", test)))
+    if learnt.shape != tested.shape:
+        why = f"its examples must have the shape of those of train, {list(learnt.shape)}"
+        raise InputError("test", list(tested.shape), why)
     if num_classes is None:
-        num_classes = 1 + max(int(part.labels.max()) for part in found.values())
+        num_classes = 1 + int(max(learnt.labels.max(), tested.labels.max()))
         if num_classes > len(train) + len(test):  # a net would get that many outputs
             why = "is larger than the number of examples; allowed: classes counted from 0, or so many by num_classes="
             raise InputError("dataset", f"label {num_classes - 1}", why)
-    augmented = replace(found["train"], augment=augment)
-    return Dataset(augmented, found["test"], num_classes, shape if input_shape is None else tuple(input_shape))
+    return Dataset(learnt, tested, num_classes, learnt.shape if input_shape is None else tuple(input_shape))
 
 
-@dataclass(frozen=True, eq=False)
-class TorchExamples(Images):
-    """Examples of a map-style data set.
-
-    Attributes:
-        source: the data set.
-        indices: int64 [N], which of its examples.
-        labels: int64 [N].
-        augment: for training; None if there is none.
-        workers: processes that read; 0 reads in the main process.
-    """
-
-    source: Any
-    indices: Tensor
-    labels: Tensor
-    augment: Augment | None
-    workers: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the first example."""
-        return tuple(self.source[int(self.indices[0])][0].shape)
-
-    def select(self, indices: Tensor) -> Self:
-        """The examples at `indices`."""
-        return replace(self, indices=self.indices[indices], labels=self.labels[indices])
-
-    def loader(self, sampler: Sampler, *, device: torch.device | str, augment: int | None) -> Loader:
-        """See `Images.loader`."""
-        return TorchLoader(self, sampler, device=torch.device(device), augment=augment)
-
-
-class TorchLoader(Loader):
-    """Batches of examples; each is read, and augmented, with a seed of its own."""
-
-    def __init__(self, examples: TorchExamples, sampler: Sampler, *, device: torch.device, augment: int | None) -> None:
-        super().__init__(sampler)
-        self._device = device
-        read = _Read(examples, augment is not None)
-        self._batches = read_by(read, Seeded(sampler, augment), examples.workers, device, _together)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for inputs, labels in self._batches:
-            yield inputs.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
-
-
-class _Read:
-    def __init__(self, examples: TorchExamples, augment: bool) -> None:
-        self._examples, self._augment = examples, examples.augment if augment else None
-
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        number, seed = item
-        with seeded(seed):
-            x = self._examples.source[int(self._examples.indices[number])][0]
-            return x if self._augment is None else self._augment(x), self._examples.labels[number]
-
-
-def _together(examples: list[tuple[Tensor, Tensor]]) -> Batch:
-    shapes = {tuple(x.shape) for x, _ in examples}
-    if len(shapes) > 1:
-        given = " and ".join(map(str, sorted(shapes)))
-        raise InputError("dataset", given, "allowed: examples of one shape; pad or cut them in the data set")
-    inputs, labels = zip(*examples, strict=True)
-    return torch.stack(inputs), torch.stack(labels)
-
-
-def _check(name: str, part: Any) -> None:
+def _examples(name: str, part: Any, augment: Augment | None, workers: int) -> Examples:
     mapped = hasattr(part, "__len__") and hasattr(part, "__getitem__")  # which torch's iterable ones inherit
     if not mapped or isinstance(part, IterableDataset):
         raise InputError(name, type(part).__name__, "allowed: a map-style data set, with __len__ and __getitem__")
@@ -149,6 +72,13 @@ def _check(name: str, part: Any) -> None:
     if not isinstance(example[0], Tensor):
         why = "allowed: examples as tensors; give the data set a transform, such as torchvision's ToTensor()"
         raise InputError(name, type(example[0]).__name__, why)
+    plain, augmented = (partial(_input, part, change) for change in (None, augment))
+    return Examples(plain, augmented, torch.arange(len(part)), _labels(name, part), workers)
+
+
+def _input(part: Any, augment: Augment | None, index: int) -> Tensor:
+    x: Tensor = part[index][0]
+    return x if augment is None else augment(x)
 
 
 def _labels(name: str, part: Any) -> Tensor:

@@ -11,6 +11,7 @@ from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
 from prune_init.data.fashion_small import MEAN, STD
+from prune_init.data.images import Channels
 from prune_init.data.source import Download, looked_for
 from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, of_idx
 
@@ -29,7 +30,6 @@ FASHION_MNIST_MD5 = of_idx(
 )
 
 Shape = tuple[int, int, int]
-Channels = tuple[float, ...]
 
 
 @looked_for(MNIST.look)
