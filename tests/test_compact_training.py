@@ -1,10 +1,8 @@
 """Training the compact net in place of the masked one: the same losses, resumable, and back in full shapes."""
 
-import csv
-import json
-
 import pytest
 import torch
+from finished import assert_same, finished, metrics
 from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 
@@ -24,53 +22,21 @@ def watched(outputs, labels, **options):
     return cross_entropy(outputs, labels, **options)
 
 
-def rows(folder):
-    (metrics,) = folder.rglob("metrics.csv")
-    with metrics.open() as file:
-        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def record(folder):
-    (result,) = folder.rglob("result.json")
-    return json.loads(result.read_text())
-
-
 def test_the_compact_net_has_the_masked_nets_losses(command, tmp_path):
     """In float64, where two epochs cannot blow up rounding."""
     for compact in ("false", "true"):
         arguments = ("sparsity=0.98", "precision=64-true", f"compact={compact}", f"results={tmp_path / compact}")
         assert command(*SMALL, *arguments).code == 0
-    whole, small = rows(tmp_path / "false"), rows(tmp_path / "true")
-    for one, other in zip(whole, small, strict=True):
-        assert one == pytest.approx(other, rel=1e-6)
-    saved = record(tmp_path / "true")["compaction"]
-    assert record(tmp_path / "false")["compaction"] is None
+    (whole, plain), (small, row) = (finished(tmp_path / name) for name in ("false", "true"))
+    for one, other in zip(metrics(whole), metrics(small), strict=True):
+        assert {key: float(value) for key, value in one.items()} == pytest.approx(
+            {key: float(value) for key, value in other.items()}, rel=1e-6
+        )
+    saved = row["compaction"]
+    assert plain["compaction"] is None
     assert saved["parameters"]["compact"] < 0.5 * saved["parameters"]["dense"]
     assert saved["multiply_adds"]["compact"] < saved["multiply_adds"]["dense"]
-    masks = [load_file(next((tmp_path / name).rglob("masks.safetensors"))) for name in ("false", "true")]
-    assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
-
-
-@pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_an_interrupted_compact_run_goes_on_to_the_same_end(command, tmp_path, precision):
-    arguments = (*SMALL, "compact=true", "checkpoint=true", "weights=true", f"precision={precision}")
-
-    def stop(self, trainer, module):
-        if trainer.current_epoch == 1:
-            raise RuntimeError("stopped")
-
-    assert command(*arguments, f"results={tmp_path / 'whole'}").code == 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prune_init.command.experiment.ProgressBars.on_train_epoch_start", stop, raising=False)
-        with pytest.raises(RuntimeError, match="stopped"):
-            command(*arguments, f"results={tmp_path / 'parts'}")
-    assert command(*arguments, f"results={tmp_path / 'parts'}").code == 0
-    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
-    weights = [load_file(next((tmp_path / name).rglob("weights.safetensors"))) for name in ("whole", "parts")]
-    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
-    assert (
-        record(tmp_path / "parts")["compaction"]["parameters"] == record(tmp_path / "whole")["compaction"]["parameters"]
-    )
+    assert_same(whole, small, "masks")
 
 
 def test_weights_come_back_in_their_full_shapes(tmp_path):
@@ -102,7 +68,7 @@ def test_weights_come_back_in_the_precision_of_training(command, tmp_path, preci
     arguments = ("compact=true", "weights=true", "sparsity=0.98", "channels_last=true", f"precision={precision}")
     loss = "loss._target_=test_compact_training.watched"
     assert command(*SMALL, "recipe.epochs=1", *arguments, loss, f"results={tmp_path}").code == 0
-    (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
+    folder, _ = finished(tmp_path)
     weights = load_file(folder / "weights.safetensors")
     assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {dtype}
     assert weights["classifier.weight"].abs().sum() > 0
@@ -115,7 +81,7 @@ def test_the_trained_compact_net_is_exported(command, tmp_path, kind):
         pytest.importorskip("onnxruntime")
     arguments = (*SMALL, "recipe.epochs=1", "compact=true", "weights=true", f"export={kind}", f"results={tmp_path}")
     assert command(*arguments).code == 0
-    (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
+    folder, _ = finished(tmp_path)
     assert {path.name for path in folder.iterdir()} == {
         ".hydra", "masks.safetensors", "metrics.csv", f"net.{kind}", "result.json", "status.json",
         "weights.safetensors",

@@ -20,7 +20,7 @@ from prune_init.architectures.resnet import thin_resnet
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.sampler import Sampler
 from prune_init.training.module import PruneThenTrain
-from prune_init.training.resume import RandomState
+from prune_init.training.resume import Resumable
 
 
 def network() -> nn.Module:
@@ -148,7 +148,7 @@ def trained(device: torch.device, folder: Path, kind: str, epochs: int) -> tuple
         max_epochs=epochs,
         strategy=SingleDeviceStrategy(device, accelerator=Accelerator()),
         devices=1,
-        callbacks=[watch, RandomState(), saved],
+        callbacks=[watch, Resumable("this run"), saved],
         num_sanity_val_steps=0,
         **dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False),
     )

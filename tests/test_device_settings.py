@@ -15,7 +15,7 @@ from prune_init.command.building import on_processor
 from prune_init.pruning.cost import Ledger
 from prune_init.record.schema import check
 from prune_init.scorers.magnitude import Magnitude
-from prune_init.training.resume import RandomState
+from prune_init.training.resume import Resumable
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -140,7 +140,7 @@ def test_peak_statistics_of_a_gpu_stay():
 
 
 def test_random_states_go_on_where_they_were_and_else_a_line_says_so():
-    trainer, states = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), RandomState()
+    trainer, states = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), Resumable("this run")
     module, checkpoint = pl.LightningModule(), {}
     states.on_save_checkpoint(trainer, module, checkpoint)
     wanted = torch.rand(3)

@@ -1,12 +1,11 @@
 """`masks=FILE`: a net is trained under masks that are there already, and nothing is scored."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from finished import finished
 from safetensors.torch import load_file, save_file
 
 from prune_init import load_masks
@@ -25,11 +24,6 @@ def masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     net = conv(num_classes=10, input_shape=(1, 28, 28), widths=(4, 8))
     prune(net, "magnitude", 0.8).save(tmp_path / "mine.safetensors")
     return tmp_path / "mine.safetensors"
-
-
-def finished(folder: Path) -> tuple[Path, dict[str, Any]]:
-    (path,) = folder.rglob("result.json")
-    return path.parent, json.loads(path.read_text())
 
 
 def test_a_net_is_trained_under_given_masks(command, tmp_path, masks):

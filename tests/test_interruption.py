@@ -1,6 +1,5 @@
 """Runs that end early, in real processes: told apart from success, resumed bit for bit, and folders of others."""
 
-import csv
 import json
 import signal
 import subprocess
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from finished import assert_same, metrics
 from torch import nn
 
-from prune_init import load_masks
 from prune_init.architectures.conv import conv
 
 RUN = (
@@ -85,11 +83,6 @@ def record(folder: Path) -> Path:
     return status.parent
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open() as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-
-
 def ended_early(folder: Path) -> None:
     """No trace of success, nothing half-written."""
     assert json.loads((folder / "status.json").read_text())["status"] == "failed"
@@ -114,12 +107,10 @@ def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_like_one_that_is_not
         assert torch.load(broken / "last.ckpt", weights_only=True)["epoch"] >= epoch - 2
     finish(tmp_path, *RUN, "results=broken")
     straight = record(tmp_path / "straight")
-    assert [row["epoch"] for row in rows(straight)] == list("123456")
+    assert [row["epoch"] for row in metrics(straight)] == list("123456")
     for other in (record(tmp_path / "again"), broken):
-        assert rows(other) == rows(straight)
-        for load, file in ((load_masks, "masks.safetensors"), (load_file, "weights.safetensors")):
-            one, two = load(straight / file), load(other / file)
-            assert one.keys() == two.keys() and all(torch.equal(tensor, two[key]) for key, tensor in one.items())
+        assert metrics(other) == metrics(straight)
+        assert_same(straight, other, "masks", "weights")
         results = [json.loads((folder / "result.json").read_text()) for folder in (straight, other)]
         for key in ("identity", "top1", "top5", "layers", "effective_sparsity", "config"):
             assert results[0][key] == results[1][key], key

@@ -1,11 +1,8 @@
 """Train - prune - rewind cycles: what is rewound, what is pruned, and that any epoch can be resumed."""
 
-import csv
-
 import pytest
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -100,30 +97,3 @@ def test_each_level_prunes_the_weights_that_the_last_one_trained():
         assert magnitudes[kept].min() >= magnitudes[~kept].max()
         assert all((masks[name] <= previous[name]).all() for name in masks)
         previous = masks
-
-
-def test_an_interrupted_ticket_goes_on_to_the_same_end(command, tmp_path):
-    """Stopped in the middle of level 2, then typed again."""
-    arguments = ("architecture=mlp", "architecture.hidden=[20]", "lifecycle=lottery_ticket", "lifecycle.levels=3")
-    arguments += ("lifecycle.rewind_epoch=1", "scorer=magnitude", "sparsity=0.9", "recipe.epochs=2", "checkpoint=true")
-
-    class Stop(pl.Callback):
-        def on_train_epoch_start(self, trainer, module):
-            if trainer.current_epoch == 3:
-                raise RuntimeError("stopped")
-
-    assert command(*arguments, f"results={tmp_path / 'whole'}").code == 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prune_init.command.experiment.ProgressBars.on_train_epoch_start", Stop().on_train_epoch_start)
-        with pytest.raises(RuntimeError, match="stopped"):
-            command(*arguments, f"results={tmp_path / 'parts'}")
-    assert command(*arguments, f"results={tmp_path / 'parts'}").code == 0
-
-    def outcome(folder):
-        (metrics,) = folder.rglob("metrics.csv")
-        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(metrics.open())]
-        return rows, load_file(metrics.parent / "masks.safetensors")
-
-    whole, parts = outcome(tmp_path / "whole"), outcome(tmp_path / "parts")
-    assert whole[0] == parts[0] and [row["level"] for row in whole[0]] == ["0.0", "0.0", "1.0", "2.0", "3.0"]
-    assert all(torch.equal(mask, parts[1][name]) for name, mask in whole[1].items())

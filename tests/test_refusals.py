@@ -101,6 +101,7 @@ exclude=[classifier.weight,3]
 include=[]
 recipe.epochs=0
 recipe.drop_last=maybe
+recipe.batch_size=5001 recipe.drop_last=true
 recipe.scheduler=foo
 recipe.scheduler.T_max=0
 recipe.optimizer=null
@@ -111,6 +112,7 @@ lifecycle=lottery_ticket lifecycle.rewind_epoch=6
 lifecycle=lottery_ticket callbacks=ema
 lifecycle=lottery_ticket +trainer.max_steps=9
 +trainer.max_steps=many
++trainer.max_steps=0
 +trainer.limit_train_batches=0
 +trainer.accumulate_grad_batches=0
 +trainer.nonsense=3

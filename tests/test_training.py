@@ -1,7 +1,5 @@
 """Training a pruned net: masks hold, nothing else changes, and an interrupted run ends as an uninterrupted one."""
 
-import csv
-import json
 from collections.abc import Callable
 from functools import partial, partialmethod
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from finished import assert_same, finished, metrics
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 from safetensors.torch import load_file
@@ -24,7 +23,6 @@ from prune_init import load_masks
 from prune_init.command.building import build
 from prune_init.pruning.weights import prunable
 from prune_init.record.run_record import Accuracies
-from prune_init.scorers.random import Random
 from prune_init.training.history import History, write_csv
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.tally import Tally
@@ -304,7 +302,6 @@ SMALL = (
     "architecture=conv",
     "architecture.widths=[4,8]",
     "scorer=random",
-    "scorer._target_=test_training.Counted",
     "sparsity=0.8",
     "validation=100",
     "recipe.epochs=4",
@@ -312,15 +309,15 @@ SMALL = (
     "+trainer.limit_train_batches=5",
     "+trainer.limit_val_batches=1",
 )
-CALLS: list[str] = []
-
-
-class Counted(Random):
-    """Random scores; counts how often it is asked for them."""
-
-    def __call__(self, net: Any) -> dict[str, Tensor]:
-        CALLS.append("scored")
-        return super().__call__(net)
+COMPACT = ("compact=true", "architecture.widths=[8,12,16,16]", "scorer=synflow", "iterations=20", "sparsity=0.98")
+TICKET = ("lifecycle=lottery_ticket", "lifecycle.levels=3", "lifecycle.rewind_epoch=1", "recipe.epochs=2")
+KINDS = {
+    "float32": (),
+    "float64": ("precision=64-true",),
+    "compact": COMPACT,
+    "compact in float64": (*COMPACT, "precision=64-true"),
+    "lottery ticket": (*TICKET, "scorer=magnitude"),
+}
 
 
 class PowerCutError(RuntimeError):
@@ -343,7 +340,7 @@ class Dashboard(Logger):
         return 0
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        assert params["sparsity"] == 0.8
+        assert params["seed"] == 0
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self._seen += "test/top1" in metrics
@@ -351,52 +348,45 @@ class Dashboard(Logger):
             raise PowerCutError
 
 
-def only_run(folder: Path) -> Path:
-    (record,) = folder.rglob("metrics.csv")
-    return record.parent
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open() as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-
-
 def checkpoint(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "last.ckpt", weights_only=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(precision, command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow if "64" in k else ()) for k in KINDS])
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(kind, command, tmp_path, monkeypatch):
     """Two runs of one configuration; the second breaks down in epoch 3, whose row is written, and is started again."""
     monkeypatch.chdir(tmp_path)
-    CALLS.clear()
-    run = (*SMALL, "checkpoint=true", f"precision={precision}")
+    run = (*SMALL, *KINDS[kind], "checkpoint=true", "weights=true")
     assert command(*run, "results=straight").code == 0
-    assert len(CALLS) == 1
     with pytest.raises(PowerCutError):
         command(*run, "results=broken", "+logger._target_=test_training.Dashboard")
-    assert len(CALLS) == 2
-    straight, broken = only_run(tmp_path / "straight"), only_run(tmp_path / "broken")
-    assert checkpoint(broken)["epoch"] == 1 and len(rows(broken)) == 3 and not (broken / "result.json").exists()
-    assert command(*run, "results=broken").code == 0
-    assert len(CALLS) == 2, "a resumed run must not prune again"
-    assert rows(broken) == rows(straight) and [row["epoch"] for row in rows(straight)] == ["1", "2", "3", "4"]
+    (last,) = Path("broken").rglob("last.ckpt")
+    assert checkpoint(last.parent)["epoch"] == 1 and len(metrics(last.parent)) == 3
+    assert not list(Path("broken").rglob("result.json"))
+    again = command(*run, "results=broken")
+    assert again.code == 0
+    levels = kind == "lottery ticket"  # two more of which are to come
+    assert ("scoring 1/1\n" in again.out) == levels, "a resumed run must not prune again"
+    (straight, wanted), (broken, found) = (finished(Path(name)) for name in ("straight", "broken"))
+    assert metrics(broken) == metrics(straight)
+    assert [row["epoch"] for row in metrics(broken)] == ["1", "2", "3", "4", "5"][: 4 + levels]
+    assert not levels or [row["level"] for row in metrics(broken)] == ["0.0", "0.0", "1.0", "2.0", "3.0"]
+    assert_same(straight, broken, "masks", "weights")
     states = [checkpoint(folder)["state_dict"] for folder in (straight, broken)]
     assert_close(states[1], states[0], rtol=0, atol=0)
-    records = [json.loads((folder / "result.json").read_text()) for folder in (straight, broken)]
     for key in ("identity", "top1", "top5", "layers", "effective_sparsity", "connected", "sparsity", "config"):
-        assert records[0][key] == records[1][key], key
-    for seconds in (record["seconds"] for record in records):
+        assert wanted[key] == found[key], key
+    for seconds in (wanted["seconds"], found["seconds"]):
         assert seconds["total"] >= seconds["setup"] + seconds["training"], "an epoch counts in whichever attempt"
-    masks = [load_masks(folder / "masks.safetensors") for folder in (straight, broken)]
-    assert_close(masks[1], masks[0], rtol=0, atol=0)
+    if "compact" in kind:
+        assert wanted["compaction"]["parameters"] == found["compaction"]["parameters"]
+        assert found["compaction"]["parameters"]["compact"] < found["compaction"]["parameters"]["dense"]
 
 
 def test_a_checkpoint_holds_the_masks_and_no_code(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command(*SMALL, "checkpoint=true").code == 0
-    folder = only_run(tmp_path)
+    folder, _ = finished(tmp_path)
     saved, masks = checkpoint(folder), load_masks(folder / "masks.safetensors")
     assert saved["epoch"] == 3 and saved["pruning"]["sparsity"] == pytest.approx(0.8, abs=1e-3)
     held = {key: tensor for key, tensor in saved["state_dict"].items() if key.startswith("masks.")}
@@ -407,10 +397,10 @@ def test_a_checkpoint_holds_the_masks_and_no_code(command, tmp_path, monkeypatch
         assert (saved["state_dict"]["net." + name] != 0).logical_not().logical_or(mask).all()
 
 
-def sparse_start(folder: Path) -> tuple[nn.Module, dict[str, Tensor]]:
+def sparse_start(results: Path) -> tuple[nn.Module, dict[str, Tensor]]:
     """The network that a run with train=false left behind, loaded as anybody would."""
-    config = OmegaConf.create(json.loads((folder / "result.json").read_text())["config"])
-    net = build(config.architecture)
+    folder, row = finished(results)
+    net = build(OmegaConf.create(row["config"]).architecture)
     net.load_state_dict(load_file(folder / "weights.safetensors"))
     return net, load_masks(folder / "masks.safetensors")
 
@@ -420,8 +410,7 @@ def test_train_false_leaves_a_sparse_start(command, tmp_path, monkeypatch):
     starts = {}
     for scorer in ("random", "magnitude"):
         assert command("architecture=mlp", f"scorer={scorer}", "train=false", f"results={scorer}").code == 0
-        (record,) = (tmp_path / scorer).rglob("result.json")
-        starts[scorer] = sparse_start(record.parent)
+        starts[scorer] = sparse_start(tmp_path / scorer)
     for net, masks in starts.values():
         weights = prunable(net)
         assert sum(int((weight != 0).sum()) for weight in weights.values()) == round(0.02 * 119_400)

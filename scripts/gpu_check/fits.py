@@ -20,8 +20,7 @@ from prune_init.pruning.masks import Tensors
 from prune_init.training.datamodule import DataModule
 from prune_init.training.history import History
 from prune_init.training.module import PruneThenTrain
-from prune_init.training.resume import RandomState
-from prune_init.training.whole_checkpoints import WholeCheckpoints
+from prune_init.training.resume import Resumable, WholeCheckpoints
 
 TESTS = 512
 """Images of the test after each epoch."""
@@ -91,7 +90,7 @@ def fit(
         callbacks=[
             history,
             *callbacks,
-            RandomState(),
+            Resumable("the same run"),
             ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
         ],
         plugins=[WholeCheckpoints()],

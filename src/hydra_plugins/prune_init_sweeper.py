@@ -33,14 +33,14 @@ class OnePassSweeper(BasicSweeper):
 
     def _not_finished(self, folder: Path) -> list[list[str]]:
         """The jobs without a result, after all were planned, checked and written down."""
-        from rich.console import Console
         from rich.progress import track
 
+        from prune_init import host
         from prune_init.launching import plan, plan_file
         from prune_init.record.status import state
 
         assert self.config is not None and self.hydra_context is not None
-        console = Console(highlight=False)
+        console = host.console()
         loader, shown = self.hydra_context.config_loader, partial(track, description="planning", console=console)
         jobs = plan.all_jobs(loader, self.config)
         planned = plan.plan(loader, self.config, jobs, progress=shown)

@@ -3,6 +3,8 @@
 import os
 import platform
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,25 @@ def console(*, stderr: bool = False) -> "Console":
 
     known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
     return Console(stderr=stderr, highlight=False, width=None if known else ENDLESS)
+
+
+@contextmanager
+def environment(change: Mapping[str, str | None]) -> Iterator[None]:
+    """Inside, these environment variables have other values, None for none; afterwards they are as they were."""
+
+    def put(values: Mapping[str, str | None]) -> None:
+        for name, value in values.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    before = {name: os.environ.get(name) for name in change}
+    put(change)
+    try:
+        yield
+    finally:
+        put(before)
 
 
 def cores() -> int:

@@ -18,12 +18,8 @@ def conv(num_classes: int, input_shape: Sequence[int], widths: Sequence[int] = (
     feature map is flattened instead of averaged, which was slightly better in runs of five epochs.
 
     Args:
-        num_classes: Outputs.
         input_shape: (C, H, W), H and W at least 2 to the power of (number of convolutions - 1): 8.
         widths: Output channels of each convolution, at least one.
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: An image too small for the pools, or a width or number of classes that is not positive.

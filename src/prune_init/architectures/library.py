@@ -26,9 +26,6 @@ def torchvision_model(
         pretrained: Download torchvision's default weights; otherwise nothing is downloaded.
         options: Further arguments of the model, such as `image_size` of vit_b_16 or `aux_logits` of googlenet.
 
-    Returns:
-        A network from (N, 3, H, W) to (N, num_classes).
-
     Raises:
         InputError: No such model, another number of channels, an image the model cannot take, or pretrained
             weights for another number of classes.
@@ -61,9 +58,6 @@ def timm_model(
         input_shape: (C, H, W) with any C.
         pretrained: Download timm's weights; otherwise nothing is downloaded.
         options: Further arguments of the model, such as `img_size` of a vision transformer.
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: timm is not installed, there is no such model or weight tag, or an image the model

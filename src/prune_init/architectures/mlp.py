@@ -17,12 +17,7 @@ def mlp(num_classes: int, input_shape: Sequence[int], hidden: Sequence[int] = (1
     theorem 3 (maximal critical compression) assumes.
 
     Args:
-        num_classes: Outputs.
-        input_shape: (C, H, W).
         hidden: Widths of the hidden layers; an empty list is a linear classifier.
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: A shape, width or number of classes that is not positive.

@@ -64,11 +64,6 @@ def resnet(depth: int, num_classes: int, input_shape: Sequence[int]) -> nn.Modul
 
     Args:
         depth: 18, 34 or 50.
-        num_classes: Outputs.
-        input_shape: (C, H, W).
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: Another depth, or a shape or number of classes that is not positive.
@@ -84,12 +79,7 @@ def wide_resnet(depth: int, num_classes: int, input_shape: Sequence[int], width_
 
     Args:
         depth: 18, 34 or 50.
-        num_classes: Outputs.
-        input_shape: (C, H, W).
         width_factor: Multiplies the stage widths 64, 128, 256, 512.
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: Another depth, or a shape, factor or number of classes that is not positive.
@@ -112,12 +102,7 @@ def thin_resnet(depth: int, num_classes: int, input_shape: Sequence[int], width:
 
     Args:
         depth: 6 n + 2, with n blocks in each stage: 20, 32, 44, 56, 110.
-        num_classes: Outputs.
-        input_shape: (C, H, W).
         width: Channels of the stem and the first stage; each further stage is twice as wide.
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: Another depth, or a shape, width or number of classes that is not positive.

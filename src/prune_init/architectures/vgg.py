@@ -26,11 +26,7 @@ def vgg(depth: int, num_classes: int, input_shape: Sequence[int]) -> nn.Module:
 
     Args:
         depth: 11, 13, 16 or 19.
-        num_classes: Outputs.
         input_shape: (C, H, W), H and W at least 16.
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: Another depth, an image below 16x16, or no classes.
@@ -58,11 +54,7 @@ def vgg_tiny(depth: int, num_classes: int, input_shape: Sequence[int]) -> nn.Mod
 
     Args:
         depth: 11, 13, 16 or 19.
-        num_classes: Outputs.
         input_shape: (C, H, W), H and W at least 32.
-
-    Returns:
-        A network from (N, C, H, W) to (N, num_classes).
 
     Raises:
         InputError: Another depth, an image below 32x32, or no classes.

@@ -25,13 +25,12 @@ from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.result import PruneResult
 from prune_init.record import given_masks
 from prune_init.record.settings import identity
+from prune_init.training.callbacks import PruneFirst
 from prune_init.training.datamodule import DataModule
 from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
-from prune_init.training.prune_first import PruneFirst
-from prune_init.training.resume import BeforeTheEnd, RandomState, Signed, last_checkpoint
-from prune_init.training.whole_checkpoints import WholeCheckpoints
+from prune_init.training.resume import BeforeTheEnd, Resumable, WholeCheckpoints, last_checkpoint
 
 
 def make_data(cfg: DictConfig, dataset: Dataset) -> DataModule:
@@ -94,7 +93,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     callbacks = [*first, *([] if cycles is None else [cycles]), *chosen_ones, *callbacks]
     last = last_checkpoint(folder, identity(cfg))
     if cfg.checkpoint:
-        callbacks += [Signed(identity(cfg)), RandomState()]
+        callbacks += [Resumable(identity(cfg))]
         kind = BeforeTheEnd if chosen_ones else ModelCheckpoint
         callbacks.append(kind(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs

@@ -10,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf, read_write
 
+from prune_init.host import environment
+
 VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -21,7 +23,7 @@ def of_this_run_alone() -> Iterator[None]:
     once more, in folders of its own; and the variables that it leaves behind would tell the sweep's next run that its
     ranks are there already.
     """
-    arguments, before = list(sys.argv), {name: os.environ.get(name) for name in VARIABLES}
+    arguments = list(sys.argv)
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         given = OmegaConf.to_container(hydra.overrides.task)
@@ -30,13 +32,9 @@ def of_this_run_alone() -> Iterator[None]:
         with read_write(hydra):  # type: ignore[arg-type]
             hydra.run.dir = hydra.runtime.output_dir  # Lightning passes it on
     try:
-        yield
+        with environment({name: os.environ.get(name) for name in VARIABLES}):
+            yield
     finally:
         sys.argv = arguments
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -7,12 +7,13 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
+from rich.progress import Progress
 
 from prune_init.errors import InputError
 from prune_init.launching.lock import locked
 from prune_init.launching.plan import Planned, plan
 from prune_init.launching.queue import active, job_name
-from prune_init.launching.report import Bar, returns, to_do
+from prune_init.launching.report import bar, returns, show, to_do
 from prune_init.launching.submission import Job, submit
 from prune_init.record import status as run_status
 
@@ -49,12 +50,12 @@ def launch(
         runs = plan(loader, config, overrides, first)
         left = to_do(runs)
         work = jobs(left)
-        with Bar("runs", len(runs), len(runs) - len(left)) as bar:
-            bar.line(f"{len(left)} runs to do, in {len(work)} SLURM jobs")
+        with bar(len(runs), len(runs) - len(left)) as progress:
+            progress.print(f"{len(left)} runs to do, in {len(work)} SLURM jobs")
             if work:
                 said = _submitted(Path(params["submitit_folder"]).absolute(), params, work)
             try:
-                _wait(params["name"], left, len(runs) - len(left), bar)
+                _wait(params["name"], runs, progress)
             except KeyboardInterrupt:
                 raise SystemExit(f"the jobs go on; to end them: scancel --name={params['name']}") from None
     for run in left:
@@ -90,19 +91,17 @@ def _submitted(folder: Path, params: Mapping[str, Any], work: list[Job]) -> dict
     return said
 
 
-def _wait(name: str, left: list[Planned], done: int, bar: Bar) -> None:
+def _wait(name: str, runs: list[Planned], progress: Progress) -> None:
     """Until no job is active. A controller that does not answer is away, not a sign that jobs have ended."""
-    unfinished = left
+    unfinished = runs
     while True:
         jobs = active(name)
         unfinished = [run for run in unfinished if not (run.folder / "result.json").exists()]
-        done_now = done + len(left) - len(unfinished)
-        if jobs is None:
-            bar.show(done_now, "SLURM does not answer")
-        elif not jobs:
-            bar.show(done_now, "")
-            return
-        else:
+        note = "SLURM does not answer"
+        if jobs is not None:
             running = sum(job.endswith("RUNNING") for job in jobs)
-            bar.show(done_now, f"{running} jobs running, {len(jobs) - running} waiting")
+            note = f"{running} jobs running, {len(jobs) - running} waiting" if jobs else ""
+        show(progress, len(runs) - len(unfinished), note)
+        if jobs == []:
+            return
         time.sleep(POLL)

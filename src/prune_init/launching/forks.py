@@ -8,17 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
-
-
-class Child(Protocol):
-    """What is needed of a process; `subprocess.Popen` is one."""
-
-    pid: int
-    returncode: int | None
-
-    def poll(self) -> int | None:
-        """The exit code, negative after a signal; None while it lives."""
+from typing import Any
 
 
 class ForkServer:
@@ -35,7 +25,7 @@ class ForkServer:
         self.environment, self.inherit = environment, inherit
         self._connection: _Connection | None = None
 
-    def fork(self, arguments: Sequence[str], log: str, more: Mapping[str, str]) -> Child:
+    def fork(self, arguments: Sequence[str], log: str, more: Mapping[str, str]) -> "Forked":
         """Start `python -m prune_init ARGUMENTS`, its output in `log`.
 
         Raises:
@@ -47,7 +37,7 @@ class ForkServer:
         answer = self._connection.ask([log, more, arguments])
         if isinstance(answer, str):
             raise OSError(answer)
-        return _Forked(self._connection, answer)
+        return Forked(self._connection, answer)
 
     def close(self) -> None:
         """End the server, and the runs that it still has."""
@@ -94,14 +84,15 @@ class _Connection:
             self._stream.close()
 
 
-class _Forked:
-    """A run whose parent is the server."""
+class Forked:
+    """A run whose parent is the server; used as a `subprocess.Popen`."""
 
     def __init__(self, connection: _Connection, pid: int) -> None:
         self._connection, self.pid = connection, pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
+        """The exit code, negative after a signal; None while it lives."""
         if self.returncode is None:
             if not self._connection.lost:
                 with suppress(ConnectionError):

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from prune_init.host import cores
 from prune_init.launching.lock import locked
 from prune_init.launching.plan import Planned, plan
-from prune_init.launching.report import Bar, outcome, returns, summary, to_do
+from prune_init.launching.report import bar, outcome, returns, show, summary, to_do
 from prune_init.launching.workers import ended, visible_gpus
 
 
@@ -30,15 +30,15 @@ def launch(
         runs = plan(loader, config, jobs, first)
         left = runs if config.force else to_do(runs)
         workers = workers or len(visible_gpus()) or max(1, cores() // 2)
-        with Bar("runs", len(runs), len(runs) - len(left)) as bar:
-            bar.line(f"{len(left)} runs to do, {min(workers, len(left))} at a time")
+        with bar(len(runs), done := len(runs) - len(left)) as progress:
+            progress.print(f"{len(left)} runs to do, {min(workers, len(left))} at a time")
             try:
                 with closing(ended(left, workers, inherit=[lock])) as ends:
-                    for run, error in ends:
+                    for number, (run, error) in enumerate(ends, done + 1):
                         said.update({} if error is None else {run: error})
-                        bar.advance()
-                        bar.line(f"{run}: {error or outcome(run)}")
+                        show(progress, number)
+                        progress.print(f"{run}: {error or outcome(run)}", markup=False, soft_wrap=True)
             except KeyboardInterrupt:
                 raise SystemExit("interrupted; the same command goes on with what is missing") from None
-            bar.line(summary(runs, time.monotonic() - start))
+            progress.print(summary(runs, time.monotonic() - start))
     return returns(runs, said)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_init.errors import InputError
-from prune_init.launching.forks import Child, ForkServer
+from prune_init.launching.forks import Forked, ForkServer
 from prune_init.launching.plan import Planned
 from prune_init.record import status as run_status
 
@@ -23,7 +23,7 @@ class Process:
 
     run: Planned
     slot: int
-    child: Child
+    child: subprocess.Popen[bytes] | Forked
 
     def error(self) -> str | None:
         """Why the run ended without a result, recorded in its status.json; None if its result is there.

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import TracebackType
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from prune_init import host
 from prune_init.launching.plan import Planned
 from prune_init.launching.process import LOG
 from prune_init.record import results
@@ -19,40 +18,26 @@ class RunFailedError(HydraException):
     """A run of the sweep has no result."""
 
 
-class Bar:
-    """One bar over runs; without a terminal, a line a run."""
+def bar(total: int, done: int) -> Progress:
+    """One bar over runs; without a terminal, only what is printed on it."""
+    console = host.console()
+    progress = Progress(
+        TextColumn("{task.description:<8}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    progress.add_task("runs", total=total, completed=done, note="")
+    return progress
 
-    def __init__(self, what: str, total: int, completed: int = 0) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self._task = self._bar.add_task(what, total=total, completed=completed, note="")
 
-    def __enter__(self) -> "Bar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
-
-    def advance(self, note: str = "") -> None:
-        """One more."""
-        self._bar.update(self._task, advance=1, note=note)
-
-    def show(self, completed: int, note: str) -> None:
-        """So many by now."""
-        self._bar.update(self._task, completed=completed, note=note)
-
-    def line(self, text: str) -> None:
-        """A line above the bar."""
-        self.console.print(text, markup=False)
+def show(progress: Progress, completed: int, note: str = "") -> None:
+    """So many runs are done by now."""
+    (task,) = progress.tasks
+    progress.update(task.id, completed=completed, note=note)
 
 
 def to_do(runs: Iterable[Planned]) -> list[Planned]:
@@ -89,18 +74,17 @@ def returns(runs: Sequence[Planned], said: Mapping[Planned, str]) -> list[JobRet
         runs: in the sweeper's order.
         said: what is known of runs that left no word themselves.
     """
-    console, back = Console(stderr=True, highlight=False, soft_wrap=True), []
+    back = []
     for run in runs:
         record = results.read(run.folder, run.identity)
         job = JobReturn(overrides=run.overrides, working_dir=str(run.folder))
         job.status = JobStatus.FAILED if record is None else JobStatus.COMPLETED
         job.return_value = RunFailedError(f"{run}: {_why(run, said)}") if record is None else record.top1.last
         back.append(job)
-    failures = [job._return_value for job in back if job.status is JobStatus.FAILED]
+    failures = [str(job._return_value) for job in back if job.status is JobStatus.FAILED]
     if failures:
-        console.print(f"{len(failures)} of {len(runs)} runs have no result; the same command tries them again:")
-    for failure in failures:
-        console.print(f"  {failure}", markup=False)
+        first = f"{len(failures)} of {len(runs)} runs have no result; the same command tries them again:"
+        host.console(stderr=True).print("\n  ".join([first, *failures]), markup=False, soft_wrap=True)
     return back
 
 

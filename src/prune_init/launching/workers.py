@@ -39,7 +39,8 @@ def ended(
         halt: asked at every look: true ends the work at once, without judging runs that are not finished.
     """
     waiting, slots, busy = list(reversed(runs)), list(reversed(range(workers))), list[Process]()
-    common = {"OMP_NUM_THREADS": str(max(1, cores() // workers))} | _variables() | (environment or {})
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(CLUSTER)}
+    common = {"OMP_NUM_THREADS": str(max(1, cores() // workers))} | variables | (environment or {})
     gpus = visible_gpus()
     server = ForkServer(common, inherit)
     try:
@@ -78,10 +79,6 @@ def visible_gpus() -> list[str]:
     import torch  # a second, which those who are told their GPUs are spared
 
     return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _variables() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith(CLUSTER)}
 
 
 def _end(busy: list[Process]) -> None:

@@ -1,4 +1,4 @@
-"""Which of Lightning's callbacks, and with which arguments, a run can take."""
+"""Which of Lightning's callbacks, and with which arguments, a run can take; and what comes before them."""
 
 import inspect
 
@@ -49,3 +49,11 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
         if first < 2:  # what is averaged is the net before each epoch
             why = "averages the untrained weights too"
             raise InputError(f"{key}.swa_epoch_start", start, f"{why}; allowed: 2 to recipe.epochs, {epochs}")
+
+
+class PruneFirst(pl.Callback):
+    """Prunes before callbacks of the user see the net: what averages weights copies it when it is set up."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Do now what the module would do after all callbacks."""
+        pl_module.setup(stage)

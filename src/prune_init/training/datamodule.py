@@ -1,5 +1,7 @@
 """Batches for Lightning, made by a data set of `prune_init.data`."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 
@@ -27,27 +29,21 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented, a pure function of seed and epoch; each rank its own part."""
-        device, rank, world = self._place()
-        return self.dataset.train_loader(
-            max(1, self._batch_size // world),
-            seed=self._seed,
-            device=device,
-            rank=rank,
-            world=world,
-            drop_last=self._drop_last,
-        )
+        place = self._place()
+        batch_size = max(1, self._batch_size // place["world"])
+        return self.dataset.train_loader(batch_size, seed=self._seed, drop_last=self._drop_last, **place)
 
     def val_dataloader(self) -> list[Loader]:
         """The test set and, if images were held back, the validation set."""
-        device, rank, world = self._place()
-        test = self.dataset.test_loader(TEST_BATCH, device=device, rank=rank, world=world)
-        held_back = self.dataset.validation_loader(TEST_BATCH, device=device, rank=rank, world=world)
+        test = self.dataset.test_loader(TEST_BATCH, **self._place())
+        held_back = self.dataset.validation_loader(TEST_BATCH, **self._place())
         return [test] if held_back is None else [test, held_back]
 
     def sample(self, per_class: int, device: torch.device, *, augment: bool, batch_size: int) -> list[Batch]:
         """The pruning sample: training images, the same on every rank."""
         return self.dataset.sample(per_class, seed=self._seed, augment=augment, batch_size=batch_size, device=device)
 
-    def _place(self) -> tuple[torch.device, int, int]:
-        assert self.trainer is not None
-        return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size
+    def _place(self) -> dict[str, Any]:
+        trainer = self.trainer
+        assert trainer is not None
+        return {"device": trainer.strategy.root_device, "rank": trainer.global_rank, "world": trainer.world_size}

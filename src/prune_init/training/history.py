@@ -50,7 +50,7 @@ class History(pl.Callback):
         assert isinstance(pl_module, PruneThenTrain)
         self.broken_off = not trainer.is_last_batch
         if self.broken_off:
-            pl_module.finish_epoch()
+            pl_module.report("train")
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if not _is_test(name)}
         seconds = time.perf_counter() - self._start
         row = {"epoch": trainer.current_epoch + 1, "lr": self._rate} | metrics | self._tests | {"seconds": seconds}

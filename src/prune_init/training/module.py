@@ -15,7 +15,7 @@ from prune_init.pruning.loss import Loss
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.sample import Batch
 from prune_init.pruning.weights import Patterns, prunable
-from prune_init.training.compacted import compacted, savings_of
+from prune_init.training.compacted import compacted, savings
 from prune_init.training.mask_buffers import MaskBuffers
 from prune_init.training.masked_training import MaskedTraining
 from prune_init.training.tally import Tally, means
@@ -88,7 +88,7 @@ class PruneThenTrain(MaskedTraining):
         if self._compact_for is not None and self.pruning:  # a run that goes on has its savings in the checkpoint
             x, y = next(iter(cast(Any, self.trainer).datamodule.train_dataloader()))
             batch = (self._formed(x), y)
-            self.pruning["compaction"] = savings_of(self.whole[0], self.net, batch, self._loss, self.trainer)
+            self.pruning["compaction"] = savings(self.whole[0], self.net, batch, self._loss, self.trainer)
         if self._compiled:
             self.net.compile()
 
@@ -126,12 +126,8 @@ class PruneThenTrain(MaskedTraining):
         """Loss of one training batch."""
         loss = self._step("train", batch)
         if self.trainer.is_last_batch:
-            self._report("train")
+            self.report("train")
         return loss
-
-    def finish_epoch(self) -> None:
-        """Report an epoch of training that was stopped before its last batch."""
-        self._report("train")
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Test set (loader 0) and, if one is held back, validation set (loader 1), every epoch."""
@@ -140,7 +136,7 @@ class PruneThenTrain(MaskedTraining):
     def on_validation_epoch_end(self) -> None:
         """Say how the tests went."""
         for stage in STAGES[: len(self.trainer.num_val_batches)]:
-            self._report(stage)
+            self.report(stage)
 
     def _step(self, stage: str, batch: Batch) -> Tensor:
         x, y = batch
@@ -149,7 +145,7 @@ class PruneThenTrain(MaskedTraining):
         self._tallies[stage].add(loss.detach(), logits.detach(), y)
         return loss
 
-    def _report(self, stage: str) -> None:
+    def report(self, stage: str) -> None:
         """Log the epoch's means over all ranks: once, since logging takes longer than many a step."""
         values = means(self._tallies[stage], stage, self.trainer.strategy)
         # The same on all ranks already; Lightning warns unless it may synchronise them too.

@@ -1,4 +1,4 @@
-"""last.ckpt of an interrupted run: whose it is, and whether it is whole."""
+"""last.ckpt of an interrupted run: written whole, known to be this run's, and gone on from."""
 
 import warnings
 from pathlib import Path
@@ -7,22 +7,24 @@ from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from prune_init.errors import InputError
+from prune_init.files import whole
 
 
-class Signed(pl.Callback):
-    """Writes the identity of the run's configuration into its checkpoints."""
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside the checkpoint and renames.
 
-    def __init__(self, identity: str) -> None:
-        self._identity = identity
+    Lightning itself writes to the system's temporary folder and moves: between two disks that is a copy, which a
+    kill can leave half done, and then the run could not be resumed.
+    """
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Sign it."""
-        checkpoint["identity"] = self._identity
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save at `path`."""
+        with whole(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
 class BeforeTheEnd(ModelCheckpoint):
@@ -44,24 +46,29 @@ def ends_here(trainer: pl.Trainer) -> bool:
     return last_epoch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
 
 
-class RandomState(pl.Callback):
-    """Dropout and the like go on, after an interruption, with the numbers that they would have drawn.
+class Resumable(pl.Callback):
+    """Checkpoints tell whose they are, and where the random numbers were.
 
-    Each process has a state of its own, of the processor and of the one device that it trains on.
+    Dropout and the like go on, after an interruption, with the numbers that they would have drawn. Each process has a
+    state of its own, of the processor and of the one device that it trains on.
+
+    Args:
+        identity: of the run's configuration.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, identity: str) -> None:
+        self._identity = identity
         self._saved: list[dict[str, Any]] | None = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Those of all processes; the first one writes them."""
+        """States are those of all processes; the first one writes them."""
         states: list[Any] = [_random_state(trainer.strategy.root_device)]
         if trainer.world_size > 1:
             states *= trainer.world_size
             torch.distributed.all_gather_object(states, states[trainer.global_rank])
-        checkpoint["random_states"] = states
+        checkpoint |= {"identity": self._identity, "random_states": states}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

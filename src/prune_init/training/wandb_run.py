@@ -2,8 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from prune_init.errors import InputError, first_line
 from prune_init.explain import refused
+from prune_init.host import environment
 from prune_init.record import results
 from prune_init.record.run_record import RunRecord
 from prune_init.training.dashboards import Plain, counted, outcome
@@ -60,7 +60,9 @@ class WandbRun(WandbLogger):
     def experiment(self) -> Any:
         """The W&B run, started when first asked for."""
         if self._experiment is None and not hasattr(self, "_attach_id"):  # a spawned process attaches to its parent's
-            with _told_already():
+            # The configuration has read the tags; and W&B fails at an empty mode or tag.
+            empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]
+            with environment(dict.fromkeys(["WANDB_TAGS", *empty])):
                 self._experiment = _start({**self._wandb_init, "resume": "allow" if self._goes_on else None})
         return super().experiment
 
@@ -82,7 +84,8 @@ class WandbRun(WandbLogger):
 
         columns: list[str | int] = ["layer", "size", "kept", "density", "effective"]
         layers = [[layer.name, layer.size, layer.kept, layer.density, layer.effective] for layer in record.layers]
-        with _staging(Path(self.save_dir or folder) / "wandb"):
+        staging = Path(self.save_dir or folder).absolute() / "wandb"  # W&B's own does not travel with an offline run
+        with environment({"WANDB_DATA_DIR": str(staging)}):
             self.experiment.log(outcome(record) | {"layers": wandb.Table(columns=columns, data=layers)})
             if self._with_masks:
                 known = {key: getattr(record, key) for key in ("scorer", "sparsity", "seed", "identity")}
@@ -133,37 +136,3 @@ def _start(options: Plain) -> Any:
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return run
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[None]:
-    """Where W&B keeps tables until their upload: in the home directory, they would not travel with an offline run."""
-    with _environment({"WANDB_DATA_DIR": str(folder.absolute())}):
-        yield
-
-
-@contextmanager
-def _told_already() -> Iterator[None]:
-    """Without variables that the configuration has read, or that are empty: W&B fails at an empty mode or tag."""
-    empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]
-    with _environment(dict.fromkeys(["WANDB_TAGS", *empty])):
-        yield
-
-
-@contextmanager
-def _environment(change: dict[str, str | None]) -> Iterator[None]:
-    """The environment with other values, None for none, and as it was afterwards."""
-    before = {name: os.environ.get(name) for name in change}
-    try:
-        _set(change)
-        yield
-    finally:
-        _set(before)
-
-
-def _set(variables: dict[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
