@@ -10,7 +10,14 @@ from prune_init.command.assembly import make_data, make_module, make_trainer
 from prune_init.command.building import dataset
 from prune_init.training.losses import cross_entropy
 
-SMALL = ("architecture.widths=[8,12,16,16]", "recipe.epochs=2", "recipe.batch_size=250", "scorer.iterations=20")
+SMALL = (
+    "architecture.widths=[8,12,16,16]",
+    "recipe.epochs=2",
+    "recipe.batch_size=250",
+    "scorer.iterations=20",
+    "+trainer.limit_train_batches=6",
+    "+trainer.limit_val_batches=1",
+)
 
 SEEN = []
 

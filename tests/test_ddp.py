@@ -1,6 +1,5 @@
 """Two processes on one machine, really: one record, and the masks of a single process."""
 
-import csv
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from finished import assert_same, finished, metrics
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,11 +21,13 @@ HERE = Path(__file__).parent
 ARGUMENTS = ("architecture=mlp", "scorer=snip", "sparsity=0.9", "recipe.epochs=1", "trainer.accelerator=cpu")
 
 
-def rows(folder: Path) -> dict[str, float]:
-    """The only row of metrics.csv, but for the clock."""
-    with (folder / "metrics.csv").open() as file:
-        (row,) = csv.DictReader(file)
-    return {key: float(value) for key, value in row.items() if key != "seconds"}
+def run(folder: Path, *arguments: str, **environment: str) -> str:
+    """What a command that ends well says."""
+    command = [sys.executable, "-m", "prune_init", *arguments, f"results={folder}"]
+    home = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=home, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class OfItsOwn(Random):
@@ -55,13 +57,10 @@ class Watch(pl.Callback):
 @pytest.mark.parametrize("compact", [False, True])
 def test_the_masks_of_the_first_process_are_those_of_all(tmp_path, compact):
     chosen = ("scorer=random", "scorer._target_=test_ddp.OfItsOwn", "+callbacks.watch._target_=test_ddp.Watch")
-    run = ("architecture.widths=[4,8]", "sparsity=0.8", "recipe.epochs=2", "trainer=ddp", "trainer.accelerator=cpu")
-    run = (*run, "checkpoint=true", "weights=true", f"compact={compact}", "+trainer.limit_train_batches=4")
-    command = [sys.executable, "-m", "prune_init", *run, *chosen, f"results={tmp_path}"]
-    home = {**os.environ, "PYTHONPATH": str(HERE)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=home)
-    assert done.returncode == 0, done.stderr
-    (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
+    small = ("architecture.widths=[4,8]", "sparsity=0.8", "recipe.epochs=2", "trainer=ddp", "trainer.accelerator=cpu")
+    kept = ("checkpoint=true", "weights=true", f"compact={compact}", "+trainer.limit_train_batches=4")
+    run(tmp_path, *small, *kept, *chosen, PYTHONPATH=str(HERE))
+    folder, _ = finished(tmp_path)
     masks, weights = load_file(folder / "masks.safetensors"), load_file(folder / "weights.safetensors")
     assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
     states = torch.load(folder / "last.ckpt", weights_only=True)["random_states"]
@@ -81,29 +80,23 @@ def test_checksums_tell_masks_apart():
 def test_two_processes_keep_the_masks_of_one(tmp_path):
     """And report its numbers: in float64, halves of equal batches have the gradients of the whole."""
     for devices in ("1", "2"):
+        (tmp_path / devices).mkdir()
         more = ("trainer=ddp", "logger=wandb") if devices == "2" else ()
-        folder = f"results={tmp_path / devices}"
         same = ("precision=64-true", "recipe.batch_size=50", f"trainer.devices={devices}")
-        command = [sys.executable, "-m", "prune_init", *ARGUMENTS, *same, *more, folder]
-        home = {**os.environ, "HOME": str(tmp_path / "home")}  # W&B keeps logs there
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=home)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("epoch 1/1") == 1 and "warning" not in done.stdout
-    one, two = (next((tmp_path / devices).rglob("result.json")) for devices in ("1", "2"))
-    masks = [load_file(path.parent / "masks.safetensors") for path in (one, two)]
-    assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
-    metrics = [rows(path.parent) for path in (one, two)]
-    assert len(metrics[0]) == 8 and metrics[1] == pytest.approx(metrics[0], rel=1e-6)
-    assert json.loads(two.read_text())["cost"]["passes"] == 100
-    assert len(list((tmp_path / "2").rglob("result.json"))) == 1
+        said = run(tmp_path / devices, *ARGUMENTS, *same, *more, HOME=str(tmp_path / "home"))  # W&B keeps logs there
+        assert said.count("epoch 1/1") == 1 and "warning" not in said
+    (one, _), (two, row) = (finished(tmp_path / devices) for devices in ("1", "2"))
+    assert_same(one, two, "masks")
+    (first,), (second,) = metrics(one), metrics(two)
+    assert len(first) == 8 and first.keys() == second.keys()
+    assert [float(second[key]) for key in first] == pytest.approx([*map(float, first.values())], rel=1e-6)
+    assert row["cost"]["passes"] == 100
     assert len(list((tmp_path / "2").rglob("*.wandb"))) == 1
 
 
 @pytest.mark.slow
 def test_in_a_sweep_the_second_rank_runs_its_run_alone(tmp_path):
-    command = [sys.executable, "-m", "prune_init", "-m", *ARGUMENTS, "trainer=ddp", "seed=0,1", f"results={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    run(tmp_path, "-m", *ARGUMENTS, "trainer=ddp", "seed=0,1")
     rows = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
     assert sorted(row["seed"] for row in rows) == [0, 1]
     assert len(list(tmp_path.rglob("multirun.yaml"))) == 1  # the second rank has not begun the sweep anew

@@ -48,16 +48,16 @@ def from_torch(
     whole(0).check("workers", workers)
     if augment is not None and not callable(augment):
         raise InputError("augment", augment, "allowed: a function of one tensor, or None")
-    learnt, tested = (_examples(name, part, augment, workers) for name, part in (("train", train), ("test", test)))
-    if learnt.shape != tested.shape:
-        why = f"its examples must have the shape of those of train, {list(learnt.shape)}"
-        raise InputError("test", list(tested.shape), why)
+    training, testing = (_examples(name, part, augment, workers) for name, part in (("train", train), ("test", test)))
+    if training.shape != testing.shape:
+        why = f"its examples must have the shape of those of train, {list(training.shape)}"
+        raise InputError("test", list(testing.shape), why)
     if num_classes is None:
-        num_classes = 1 + int(max(learnt.labels.max(), tested.labels.max()))
+        num_classes = 1 + int(max(training.labels.max(), testing.labels.max()))
         if num_classes > len(train) + len(test):  # a net would get that many outputs
             why = "is larger than the number of examples; allowed: classes counted from 0, or so many by num_classes="
             raise InputError("dataset", f"label {num_classes - 1}", why)
-    return Dataset(learnt, tested, num_classes, learnt.shape if input_shape is None else tuple(input_shape))
+    return Dataset(training, testing, num_classes, training.shape if input_shape is None else tuple(input_shape))
 
 
 def _examples(name: str, part: Any, augment: Augment | None, workers: int) -> Examples:
