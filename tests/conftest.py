@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from runpy import run_module
 
 import pytest
@@ -42,11 +43,12 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
-    """`command("scorer=snip", ...)` does what `python -m prune_init scorer=snip ...` does, on the processor.
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
+    """`command("scorer=snip", ...)` does what `python -m prune_init scorer=snip ...` does, in the test's own folder.
 
     With `module=` it is `python -m MODULE`.
     """
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # Lightning sets these two: remembered here, restored afterwards
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 

@@ -55,11 +55,6 @@ class Lasting(pl.Callback):
             parameter.data.neg_()
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def accuracy(folder: Path, row: dict[str, Any]) -> float:
     """Of the weights that were left, in a net that anybody would build."""
     net = build(OmegaConf.create(row["config"]).architecture)
@@ -167,39 +162,6 @@ def test_callbacks_are_in_the_name(command, tmp_path):
             "early_stopping",
         }
     )
-
-
-REFUSED = {
-    "callbacks=ema callbacks.ema.decay=2": "callbacks.ema.decay=2: Invalid decay value 2",
-    "callbacks=[ema,swaa]": "callbacks=swaa: did you mean swa? allowed: early_stopping, ema, lr_monitor, none, swa",
-    "callbacks=5": "callbacks=5: allowed: KEY=VALUE, or GROUP=NAME with a name that prune-init --help lists",
-    "callbacks.ema.decay=0.5": "callbacks.ema.decay=0.5: unknown key; allowed: nothing; see callbacks=NAME",
-    "callbacks=ema callbacks.ema.deca=0.5": "callbacks.ema.deca=0.5: unknown key; did you mean decay? allowed: ",
-    "callbacks=ema +callbacks.ema.deca=0.5": "callbacks.ema=EMAWeightAveraging: got an unexpected keyword",
-    "+callbacks.mine=3": "callbacks.mine=3: allowed: keys below it, of which one is _target_",
-    "+callbacks.mine._target_=torch.nn.ReLU": "callbacks.mine=ReLU: is no callback of pytorch_lightning",
-    "+callbacks.a._target_=pytorch_lightning.callbacks.ModelCheckpoint": (
-        "callbacks.a=ModelCheckpoint: is set by checkp"
-    ),
-    "callbacks=lr_monitor": "callbacks.lr_monitor=LearningRateMonitor: needs a dashboard: logger=tensorboard or",
-    "callbacks=early_stopping": "callbacks.early_stopping.monitor=validation/loss: needs validation=N",
-    "callbacks=early_stopping callbacks.early_stopping.monitor=test/los": (
-        "callbacks.early_stopping.monitor=test/los: did you mean test/loss? allowed: test/loss, "
-    ),
-    "callbacks=swa callbacks.swa.swa_epoch_start=7": "callbacks.swa.swa_epoch_start=7: allowed: up to recipe.epochs, 6",
-    "callbacks=swa recipe.epochs=2": "callbacks.swa.swa_epoch_start=0.8: averages the untrained weights too; allowed:",
-    "loss.label_smoothing=2": "loss.label_smoothing=2: cannot take 10 outputs and a label (label_smoothing must be",
-    "loss=class_weights": "loss.weights=???: has no default; must be given",
-    "loss=class_weights loss.weights=[1,2]": "loss=class_weights loss.weights=[1,2]: cannot take 10 outputs and a labe",
-    "loss._target_=torch.nn.functional.softmax": "loss._target_=torch.nn.functional.softmax: ",
-}
-
-
-@pytest.mark.parametrize("arguments", REFUSED)
-def test_a_mistake_costs_one_line(command, tmp_path, arguments):
-    outcome = command("architecture=mlp", *arguments.split())
-    assert outcome.code == 1 and outcome.err.startswith(REFUSED[arguments]) and outcome.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- losses

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,27 +42,13 @@ def runs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("result.json"))
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every command starts in an empty folder, far from the source tree."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_folder_below_a_file_is_refused(command, tmp_path):
+@pytest.mark.parametrize("place", ["file/below", "/proc/nowhere"])
+def test_a_folder_that_cannot_be_made_is_refused(command, tmp_path, place):
     (tmp_path / "file").write_text("mine")
-    outcome = command(f"results={tmp_path}/file/below")
-    assert outcome.code == 1
-    assert f"{tmp_path}/file/below" in outcome.err and "results=FOLDER" in outcome.err
-    assert outcome.err.count("\n") == 1
-    assert contents(tmp_path) == {"file": hashlib.sha256(b"mine").hexdigest()}
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that refuses folders, also to root")
-def test_a_folder_that_cannot_be_made_is_refused(command):
-    outcome = command("results=/proc/nowhere")
-    assert outcome.code == 1
-    assert "/proc/nowhere" in outcome.err and outcome.err.count("\n") == 1
+    outcome = command(f"results={place}")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1
+    assert place in outcome.err and "results=FOLDER" in outcome.err
+    assert inside(tmp_path) == {"file"}
 
 
 def test_fewer_weights_than_layers_is_a_warning(command, tmp_path):
@@ -165,18 +150,6 @@ def test_a_folder_belongs_to_one_configuration(command, tmp_path, force):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("left", ["", '{"schema": 1, "sta', "[]", '{"schema": 999}'])
-def test_a_torn_record_is_named_and_left_alone(command, tmp_path, left):
-    record = tmp_path / "mine/result.json"
-    record.parent.mkdir()
-    record.write_text(left)
-    outcome = command(*QUICK, "hydra.run.dir=mine")
-    assert outcome.code == 1
-    assert outcome.err.startswith("results=") and "mine/result.json: " in outcome.err
-    assert outcome.err.count("\n") == 1
-    assert inside(tmp_path) == {"mine/result.json"} and record.read_text() == left
-
-
 def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
     assert command("-m", *QUICK, "scorer=random,magnitude").code == 0
     folders = runs(tmp_path)
@@ -186,15 +159,6 @@ def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
     again = command("-m", *QUICK, "scorer=random,magnitude")
     assert again.code == 0 and again.out.endswith("2 runs, 2 of them finished\n")
     assert contents(tmp_path) == before
-
-
-def test_a_sweep_goes_on_after_a_job_without_data(command, tmp_path):
-    outcome = command("-m", *QUICK, "dataset=mnist,fashion_small")
-    assert outcome.code == 1
-    assert outcome.err.splitlines()[-1].startswith("dataset.root=data: MNIST is not in ")
-    assert [result(folder)["dataset"] for folder in runs(tmp_path)] == ["fashion_small"]
-    (record,) = tmp_path.glob("runs/mnist/**/status.json")
-    assert json.loads(record.read_text())["error"] == outcome.err.splitlines()[-1]
 
 
 def test_without_training_the_sparse_weights_are_left(command, tmp_path):
@@ -243,7 +207,7 @@ def test_a_full_disk_is_one_line_that_names_the_key(command, tmp_path):
 def test_a_name_too_long_for_a_file_is_one_line_that_names_the_key(command, key):
     outcome = command("train=false", f"{key}={'x' * 300}")
     assert outcome.code == 1 and outcome.err.count("\n") == 1
-    assert outcome.err.startswith(f"{key}=xxx") and re.search(r"of 30\d bytes", outcome.err)
+    assert outcome.err.startswith(f"{key}=xxx") and "File name too long" in outcome.err
 
 
 def test_a_log_is_not_cut_at_80_columns(command, tmp_path):
@@ -261,12 +225,6 @@ def test_training_that_diverges_is_told_once(command, tmp_path):
 
 def test_version(command):
     assert command("--version").out == f"prune_init {__version__}\n"
-
-
-def test_help_names_the_groups(command):
-    outcome = command("--help")
-    assert outcome.code == 0
-    assert "scorer: " in outcome.out and "synflow" in outcome.out
 
 
 @pytest.mark.slow

@@ -114,14 +114,6 @@ def test_checkpoints(checkpoint: Path) -> None:
     assert survive(checkpoint, read, cases=150) > 75
 
 
-def test_a_checkpoint_of_another_run_or_of_nobody_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="of a run of another configuration"):
-        last_checkpoint(tmp_path, "f" * 64)
-    torch.save({"epoch": 1}, checkpoint)
-    with pytest.raises(InputError, match="of a run of another configuration"):
-        last_checkpoint(tmp_path, IDENTITY)
-
-
 @pytest.mark.parametrize("form", ["pickle", "zip", "old"])
 def test_a_checkpoint_runs_no_code(tmp_path: Path, form: str) -> None:
     path, trap = tmp_path / "last.ckpt", tmp_path / "trapped"
@@ -168,13 +160,6 @@ def test_what_is_said_of_a_sweep(tmp_path: Path) -> None:
 
     assert survive(planned, read, cases=120, exact=False) > 60
     assert survive(tmp_path / "a/status.json", read, cases=120, exact=False) == 0
-
-
-@pytest.mark.parametrize("row", [{"schema": 1}, {"schema": 1, "identity": 3}, {"schema": 1, "identity": None}])
-def test_results_without_an_identity(tmp_path: Path, row: dict[str, Any]) -> None:
-    (tmp_path / "result.json").write_text(json.dumps(row))
-    with pytest.raises(InputError, match="is no result of prune_init"):
-        results.read(tmp_path, IDENTITY)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "gz"])

@@ -124,8 +124,7 @@ def test_while_scoring_too(tmp_path: Path, number: int, code: int) -> None:
     ended_early(record(tmp_path))
 
 
-def test_a_foreign_checkpoint_is_not_resumed(command, tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
-    monkeypatch.chdir(tmp_path)
+def test_a_foreign_checkpoint_is_not_resumed(command, tmp_path):  # type: ignore[no-untyped-def]
     quick = ("architecture=mlp", "scorer=random", "recipe.epochs=1", "trainer=cpu", "hydra.run.dir=mine")
     (tmp_path / "mine").mkdir()
     torch.save({"identity": "somebody else's", "state_dict": {}}, tmp_path / "mine/last.ckpt")

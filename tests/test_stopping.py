@@ -1,7 +1,5 @@
 """Runs that end before their last epoch, and batches that a net cannot take."""
 
-from pathlib import Path
-
 import pytest
 from finished import finished, metrics
 from torch import nn
@@ -10,11 +8,6 @@ from prune_init.errors import InputError
 from prune_init.training.last_batch import check_last_batch, takes_one_image
 
 QUICK = ("architecture=mlp", "scorer=random", "recipe.epochs=3", "recipe.batch_size=500", "trainer=cpu")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -62,22 +55,6 @@ def test_without_tests_there_is_no_accuracy(command, tmp_path):
 # -------------------------------------------------------------------------------------------------- one image left over
 
 NARROW = ("architecture=vgg11", "scorer=random", "trainer=cpu", "recipe.epochs=1", "+trainer.limit_val_batches=1")
-LEFT = "the last batch of 5,000 images has one image"
-
-
-ONE_LEFT = {
-    "recipe.batch_size=4999": f"recipe.batch_size=4999: {LEFT}, which batch norm cannot take; allowed: recipe.drop",
-    "scorer=grasp sample.batch_size=99": "sample.batch_size=99: the last batch of 100 images has one image, which",
-    "scorer=snip mode=train sample.batch_size=1": "sample.batch_size=1: the last batch of 100 images has one image",
-    "recipe.batch_size=1": "recipe.batch_size=1: batches have one image, which batch norm cannot take; allowed: lar",
-}
-
-
-@pytest.mark.parametrize("given", ONE_LEFT)
-def test_one_image_left_over_is_seen_before_anything_is_scored(command, tmp_path, given):
-    outcome = command(*NARROW, *given.split())
-    assert outcome.code == 1 and outcome.err.startswith(ONE_LEFT[given]) and outcome.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

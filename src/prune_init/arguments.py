@@ -39,16 +39,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line."""
-        if message.startswith("unrecognized arguments: "):
-            unknown = message.split()[2]
-            kind = "option" if unknown.startswith("-") else "argument"
-            message = f"{unknown}: unknown {kind}; {one_of(unknown, self._option_string_actions)}"
-        self.exit(2, f"{message}\n")
+        self.exit(2, f"{refusal(self, message)}\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             name = "/".join(action.option_strings) or action.dest
             self.error(f"{name}={value}: {one_of(value, map(str, action.choices))}")
+
+
+def refusal(parser: argparse.ArgumentParser, message: str) -> str:
+    """What a parser says of an error, with the nearest name where it does not know one."""
+    if not message.startswith("unrecognized arguments: "):
+        return message
+    unknown = message.split()[2]
+    kind = "option" if unknown.startswith("-") else "argument"
+    return f"{unknown}: unknown {kind}; {one_of(unknown, parser._option_string_actions)}"
 
 
 def whole(least: int) -> Callable[[str], int]:

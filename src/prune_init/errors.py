@@ -12,13 +12,6 @@ class InputError(ValueError):
         super().__init__(f"{key}={value}: {allowed}")
 
 
-class MissingKeyError(InputError):
-    """A key without which nothing goes was taken away."""
-
-    def __init__(self, key: str) -> None:
-        ValueError.__init__(self, f"{key}: is missing; must be given")
-
-
 class MissingDataError(InputError):
     """A data set's files are not where they were looked for."""
 

@@ -12,18 +12,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
+MULTIRUN = ("-m", "--multirun")
 CHOSEN_BY = {"pair": ("dataset", "architecture", "recipe"), "method": ("scorer",)}
 """Groups whose choices choose of other groups."""
 
 
 def deferred(arguments: Sequence[str]) -> list[str]:
-    """The command's arguments, with plain values of keys of swept groups as sweeps over one value."""
-    if not {"-m", "--multirun"} & set(arguments):
-        return list(arguments)
+    """The command's arguments, -m first, with plain values of keys of swept groups as sweeps over one value."""
+    arguments = sorted(arguments, key=lambda argument: argument not in MULTIRUN)
+    if not set(MULTIRUN) & set(arguments):
+        return arguments
     parsed = {argument: _parsed(argument) for argument in arguments}
     swept = {o.key_or_group for o in parsed.values() if o is not None and o.is_sweep_override()}
     swept |= {group for chooser in swept for group in CHOSEN_BY.get(chooser, ())}
-    return [_deferred(argument) if _is_below(parsed[argument], swept) else argument for argument in arguments]
+    return [re.sub("=(.*)", r"=choice(\1)", a, count=1) if _is_below(parsed[a], swept) else a for a in arguments]
 
 
 def as_typed(argument: str) -> str:
@@ -43,8 +45,3 @@ def _is_below(override: Override | None, groups: set[str]) -> bool:
         return False
     group, dot, _ = override.key_or_group.partition(".")
     return bool(dot) and group in groups
-
-
-def _deferred(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    return f"{key}=choice({value})"

@@ -43,11 +43,11 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
     Raises:
         InputError: a job cannot work.
     """
-    planner, known = Planner.of(loader, config), kinds.Known()
+    planner = Planner.of(loader, config)
     found: dict[str, Cell] = {}
     for number, run in enumerate(plan(loader, config, jobs)):
         cfg = planner.compose(run.overrides, number)
-        kinds.check(cfg, loader, known)
+        kinds.check(cfg)
         if cfg.trainer.devices not in (1, "auto"):
             raise InputError("trainer.devices", cfg.trainer.devices, "allowed: 1; what a run takes on one is estimated")
         name = settings.name(cfg, run.identity).rpartition("-")[0].replace(f"-s{cfg.seed}", "", 1)

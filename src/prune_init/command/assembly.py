@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -18,7 +17,6 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from prune_init.command import building
 from prune_init.command.building import build, check_devices, chosen
 from prune_init.data.dataset import Dataset
-from prune_init.explain import refusal, refused
 from prune_init.loop import prune
 from prune_init.pruning.bar import Progress
 from prune_init.pruning.effective import to_effective_sparsity
@@ -100,25 +98,19 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     _quiet()
     _let_round(tf32=cfg.tf32)
     benchmark = cfg.trainer.benchmark
-    try:
-        trainer: pl.Trainer = instantiate(
-            cfg.trainer,
-            max_epochs=epochs,
-            benchmark=not cfg.trainer.deterministic if benchmark is None else benchmark,
-            callbacks=callbacks,
-            logger=instantiate(cfg.logger, save_dir=folder) if cfg.logger else False,
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=cfg.checkpoint,
-            num_sanity_val_steps=0,
-            plugins=_plugins(),
-        )
-    except InstantiationException as error:
-        why = refusal(error)
-        if why is None:
-            raise
-        raise refused("trainer", cfg.trainer._target_, why) from error
+    trainer: pl.Trainer = build(
+        cfg.trainer,
+        max_epochs=epochs,
+        benchmark=not cfg.trainer.deterministic if benchmark is None else benchmark,
+        callbacks=callbacks,
+        logger=instantiate(cfg.logger, save_dir=folder) if cfg.logger else False,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=cfg.checkpoint,
+        num_sanity_val_steps=0,
+        plugins=_plugins(),
+    )
     # Lightning took it from SLURM, where a task need not be a rank of this run.
     rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
     if cfg.checkpoint and not cfg.force:

@@ -24,8 +24,9 @@ def build(choice: DictConfig, *, labels: tuple[str, ...] = ("name",), **more: An
     try:
         return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key not in labels}, **more)
     except InstantiationException as error:
-        why = refusal(error)
-        if why is None or isinstance(error.__cause__, InputError):
+        if isinstance(cause := error.__cause__, InputError):
+            raise cause from cause.__cause__
+        if (why := refusal(error)) is None:
             raise
         name = choice.get("name", choice.get("_target_"))
         raise refused(str(choice._get_full_key(None)), name, why) from error

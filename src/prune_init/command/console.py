@@ -28,8 +28,7 @@ class Console:
         scorer = {key: value for key, value in cfg.scorer.items() if key not in ("name", "_target_", "dtype")}
         iterations = scorer.pop("iterations", 1) if cfg.iterations is None else cfg.iterations
         mode = scorer.pop("mode", "eval") if cfg.mode is None else cfg.mode
-        grid = Table.grid(padding=(0, 2))
-        for key, value in {
+        lines = {
             "data set": f"{cfg.dataset.name}, {cfg.dataset.num_classes} classes of {_shape(cfg.dataset.input_shape)}",
             "architecture": cfg.architecture.name,
             "scorer": None
@@ -46,10 +45,8 @@ class Console:
             else f"{cfg.lifecycle.name}, {_count(cfg.lifecycle.levels, 'level')}",
             "seed": cfg.seed,
             "folder": _short(folder),
-        }.items():
-            if value is not None:
-                grid.add_row(f"[bold]{key}[/]", str(value))
-        self.rich.print(grid)
+        }
+        self.rich.print(_grid(lines))
         self.rich.print()
 
     def exporting(self, kind: str) -> None:
@@ -77,15 +74,20 @@ class Console:
             "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in record.seconds),
             "results": _short(folder),
         }
-        grid = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2))
-        for key, value in lines.items():
-            if value is not None:
-                grid.add_row(f"[bold]{key}[/]", value)
-        self.rich.print(grid)
+        self.rich.print(_grid(lines))
         for where in filter(None, dashboards):  # to be copied: in one line
             self.rich.print(f"[bold]see[/]      {where.replace(f'{Path.cwd()}/', '')}", soft_wrap=True)
         if record.collapsed:
             self.rich.print("\n[bold red]layer collapse: no path leads from input to output[/]")
+
+
+def _grid(lines: dict[str, Any]) -> Table:
+    """A line for each that is not None."""
+    grid = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2))
+    for key, value in lines.items():
+        if value is not None:
+            grid.add_row(f"[bold]{key}[/]", str(value))
+    return grid
 
 
 def _layer_table(record: RunRecord) -> Table:

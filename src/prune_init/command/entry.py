@@ -7,7 +7,6 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -16,9 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from prune_init import __version__, explain
+from prune_init.arguments import refusal
 from prune_init.command.console import Console
 from prune_init.command.interruption import Stopped, stoppable
-from prune_init.errors import one_of
 from prune_init.explain import one_line, shown
 from prune_init.record import results
 from prune_init.record import status as run_status
@@ -96,19 +95,9 @@ def _remove_if_empty(folder: Path, top: Path) -> None:
 
 
 def _check_options() -> None:
-    """Hydra would print its usage as well; parse its options first, to say in one line what is wrong with them."""
+    """Parse Hydra's options first: of a mistake Hydra would print its usage as well."""
     parser = get_args_parser()
-    known = [option for action in parser._actions for option in action.option_strings]
-
-    def refuse(message: str) -> NoReturn:
-        odd = next((a for a in sys.argv[1:] if a.startswith("-") and a.split("=")[0] not in known), None)
-        if odd is not None:
-            sys.exit(f"{odd}: unknown option; {one_of(odd, known)}")
-        if message.startswith("unrecognized arguments: "):  # argparse takes those of one piece only
-            sys.exit(f"{message.split()[2]}: stands apart from the other KEY=VALUEs; allowed: -m before or after all")
-        sys.exit(message)
-
-    parser.error = refuse  # type: ignore[method-assign]
+    parser.error = lambda message: sys.exit(refusal(parser, message))  # type: ignore[method-assign]
     parser.parse_args()
 
 
@@ -124,8 +113,8 @@ def main() -> None:
         print(f"prune_init {__version__}")
         return
     try:
-        _check_options()
         sys.argv = [typed[0], *deferred(typed[1:])]
+        _check_options()
         run()
     except Exception as error:
         line = shown(error)

@@ -82,16 +82,11 @@ def _test_what_is_left(trainer: pl.Trainer, module: PruneThenTrain, data: DataMo
     history.amend(trainer)
 
 
-def _trained(trainer: pl.Trainer, history: History) -> TrainingEnd:
-    epochs = len(history.rows)
-    short = epochs < (trainer.max_epochs or 0) or history.broken_off
-    return TrainingEnd(epochs=epochs, steps=trainer.global_step, stopped=short)
-
-
 def _record(
     cfg: DictConfig, trainer: pl.Trainer, module: PruneThenTrain, history: History, seconds: PhaseSeconds
 ) -> RunRecord:
-    found = module.pruning
+    found, epochs = module.pruning, len(history.rows)
+    stopped = epochs < (trainer.max_epochs or 0) or history.broken_off
     return RunRecord(
         identity=identity(cfg),
         config=resolved(cfg),
@@ -110,7 +105,7 @@ def _record(
         top1=history.accuracy("top1"),
         top5=history.accuracy("top5"),
         seconds=seconds,
-        trained=_trained(trainer, history),
+        trained=TrainingEnd(epochs=epochs, steps=trainer.global_step, stopped=stopped),
         device=described(trainer.strategy.root_device, trainer.world_size),
         versions=results.versions(),
         commit=results.commit(),

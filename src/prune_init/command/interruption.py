@@ -29,14 +29,11 @@ def stoppable() -> Iterator[None]:
     Lightning alone would end with exit code 1 on the one, and with 0, like a success, on the other. Handlers that are
     there already, such as those of a cluster's launcher, are left alone. Outside of the main thread nothing happens.
     """
-    ours = [n for n, default in HANDLED.items() if signal.getsignal(n) == default] if _may() else []
+    may = current_thread() is main_thread()
+    ours = [number for number, default in HANDLED.items() if may and signal.getsignal(number) == default]
     before = {number: signal.signal(number, _stop) for number in ours}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _may() -> bool:
-    return current_thread() is main_thread()

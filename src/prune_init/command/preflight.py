@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from prune_init.command.building import check_devices
-from prune_init.command.trials import TRIALS
+from prune_init.command.trials import try_all
 from prune_init.errors import InputError, MissingDataError
 from prune_init.explain import shown
 from prune_init.launching import plan
@@ -27,7 +27,7 @@ class Preflight(Callback):
         """Check the one configuration, and that its network takes its images."""
         with _refusing():
             given_masks.check_alone(kinds.typed(config, "task"))
-            kinds.check(config, _loader(), {})
+            kinds.check(config)
             schema.check(config)
             folder = Path(config.hydra.run.dir)
             _check_writable(folder)
@@ -36,19 +36,18 @@ class Preflight(Callback):
                 check_devices(config.trainer)
                 if (missing := _missing_data(config)) is not None:
                     raise missing
-                for trial in TRIALS:
-                    trial(config)
+                try_all(config, set())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value of every swept key, each once rather than in all combinations."""
         with _refusing():
             given_masks.check_alone(plan.overrides(config))
-            planner, known = plan.Planner.of(_loader(), config), kinds.Known()
+            planner = plan.Planner.of(GlobalHydra.instance().config_loader(), config)
             launcher = config.hydra.runtime.choices["hydra/launcher"]
             here = launcher in ("basic", "packed_local")  # a cluster's nodes have devices and disks of their own
             missing = {}
             for job in planner.samples():
-                kinds.check(job, _loader(), known)
+                kinds.check(job)
                 schema.check(job)
                 if here:
                     check_devices(job.trainer)
@@ -59,18 +58,9 @@ class Preflight(Callback):
             if config.hydra.launcher._target_.endswith("SlurmLauncher") and config.force:
                 why = f"with hydra/launcher={launcher} a requeued run would begin anew each time; choose results=FOLDER"
                 raise InputError("force", "true", why)
-            tried = set()
+            tried: set[str] = set()
             for job in planner.samples():
-                values = settings.resolved(job)
-                for trial, keys in TRIALS.items():
-                    what = (trial, str([values[key] for key in keys]))
-                    if what not in tried:
-                        trial(job)
-                        tried.add(what)
-
-
-def _loader() -> Any:
-    return GlobalHydra.instance().config_loader()
+                try_all(job, tried)
 
 
 @contextmanager
@@ -84,8 +74,8 @@ def _refusing() -> Iterator[None]:
 
 def _check_writable(folder: Path) -> None:
     """Try the nearest folder that exists: permissions alone do not tell."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, Node, OmegaConf, open_dict
 
 from prune_init.errors import InputError
+from prune_init.explain import key_of
 from prune_init.record import schema, settings
 from prune_init.record.kinds import typed
 
@@ -170,7 +171,7 @@ class Planner:
             identity = settings.identity(cfg)
             results = Path(self._config.hydra.sweep.dir)
             folder = settings.folder(results, cfg, identity) if _in_own_place(cfg) else str(cfg.hydra.sweep.subdir)
-            more = () if any(_key(override) == "checkpoint" for override in job) else ("checkpoint=true",)
+            more = () if any(key_of(override) == "checkpoint" for override in job) else ("checkpoint=true",)
             self._runs[job] = Planned(
                 folder=(results / folder).absolute(),
                 identity=identity,
@@ -193,7 +194,7 @@ class Planner:
         for option, provider in {"--config-path": "main", "--config-dir": "command-line"}.items():
             if provider in sources and sources[provider].schema == "file":
                 found += [option, str(Path(sources[provider].path).absolute())]
-        return found + [option for option in typed(self._config, "hydra") if not _key(option).startswith(OURS)]
+        return found + [option for option in typed(self._config, "hydra") if not key_of(option).startswith(OURS)]
 
     def _is_plain_value(self, override: str) -> bool:
         """Whether `override` is `key=value`, where the key is no group and the value has no parts."""
@@ -210,7 +211,3 @@ def _in_own_place(cfg: DictConfig) -> bool:
     """Whether a run's folder is the one that `settings.folder` gives."""
     node = cfg.hydra.sweep._get_node("subdir")
     return isinstance(node, Node) and node._value() == "${run_name:}"
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]

@@ -86,13 +86,13 @@ def check_tools(loss: Any, generator: Any, dtype: Any, progress: Any) -> None:
         raise InputError("loss", loss, "allowed: a function (output, target) -> mean loss")
     if not isinstance(generator, torch.Generator | None):
         raise InputError("generator", generator, "allowed: a torch.Generator, seeded by its manual_seed(SEED)")
-    check_dtype(dtype)
+    check_dtype("dtype", dtype)
 
 
-def check_dtype(dtype: Any) -> None:
+def check_dtype(key: str, dtype: Any) -> None:
     """Refuse what scores cannot be computed in; None leaves it to the model."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise InputError("dtype", dtype, "allowed: a floating-point type, such as torch.float64")
+        raise InputError(key, dtype, "allowed: a floating-point type, such as torch.float64")
 
 
 def settings_of(

@@ -39,6 +39,11 @@ def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield key, value
 
 
+def refers(value: object) -> bool:
+    """Whether a value that is not resolved stands for others."""
+    return isinstance(value, str) and "${" in value
+
+
 def differing(flat: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys whose values tell the configurations, each made by `leaves`, apart.
 

@@ -4,7 +4,7 @@ Keys that are not listed are of the kind that their defaults have: `kinds`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,8 +20,9 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and all(part.strip(".") for part in value.split("/"))
 
 
-def _are_patterns(value: object) -> bool:
-    return isinstance(value, str) or (OmegaConf.is_list(value) and all(isinstance(one, str) for one in value))  # type: ignore[attr-defined]
+def _are_words(value: Any) -> bool:
+    """One or a list of them."""
+    return isinstance(value, Sequence) and all(isinstance(one, str) for one in value)
 
 
 def _are_devices(value: Any) -> bool:
@@ -32,7 +33,9 @@ def _are_devices(value: Any) -> bool:
 
 
 NAME = Allowed("text that can name a folder below results", _is_name)
-PATTERNS = Allowed("patterns of weight names, or null", _are_patterns, null=True)
+FOLDER = Allowed("a folder", lambda value: isinstance(value, str) and bool(value))
+TEXT = Allowed("text, or null", lambda value: isinstance(value, str), null=True)
+PATTERNS = Allowed("patterns of weight names, or null", _are_words, null=True)
 
 SCHEMA = {
     "masks": Allowed("a file of masks, or null", lambda value: isinstance(value, str) and bool(value), null=True),
@@ -49,15 +52,14 @@ SCHEMA = {
     "scorer.examples_per_class": whole(1),
     "sample.per_class": whole(0),
     "sample.batch_size": whole(1),
-    "sample.augment": SWITCH,
     "validation": whole(0),
     "seed": whole(0, 2**32 - 1),
     "precision": word("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
-    **dict.fromkeys(("tf32", "channels_last", "compile", "compact", "train", "checkpoint", "force"), SWITCH),
-    "results": Allowed("a folder", lambda value: isinstance(value, str) and bool(value)),
+    "results": FOLDER,
     "weights": SWITCH.or_null(),
     "export": word("pt2", "onnx").or_null(),
     "dataset.name": NAME,
+    "dataset.root": FOLDER,
     "architecture.name": NAME,
     "scorer.name": NAME,
     "schedule.counts": word("nearest", "published").or_null(),
@@ -70,7 +72,8 @@ SCHEMA = {
     "logger.mode": Allowed(
         "", {"online", "offline", "disabled", ""}.__contains__, True, ("online", "offline", "disabled")
     ),
-    "logger.masks": SWITCH,
+    "logger.tags": Allowed("a list of words", lambda value: not isinstance(value, str) and _are_words(value)),
+    **dict.fromkeys((f"logger.{key}" for key in ("entity", "project", "group", "job_type", "name", "id")), TEXT),
     "trainer.accelerator": word("auto", "cpu", "cuda", "gpu", "mps", "tpu"),
     "trainer.devices": Allowed("whole numbers from 1, -1 or auto for all, a list of devices", _are_devices),
     "trainer.deterministic": Allowed("false, true, warn", lambda value: isinstance(value, bool) or value == "warn"),

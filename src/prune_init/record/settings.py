@@ -7,8 +7,6 @@ import hashlib
 import json
 import math
 import os
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError
-from prune_init.record import given_masks
-from prune_init.record.keys import PLACES_WITHIN, label, leaves
+from prune_init.record import given_masks, shipped
+from prune_init.record.keys import PLACES_WITHIN, label, leaves, refers
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
 """Keys that say where and how a run happens, not what it computes; they are no part of its identity, nor is
@@ -39,23 +37,11 @@ LATER: dict[str, Any] = {
 LATER_WITHIN = (("recipe", "drop_last", False), ("schedule", "counts", "nearest"))
 """The same for keys of groups."""
 
-TOLD = {
-    "mode": None,
-    "iterations": None,
-    "schedule.name": "exponential",
-    "scope": "global",
-    "ablation.name": "none",
-    "target": "nominal",
-    "lifecycle.name": "prune_then_train",
-    "recipe.name": "quick",
-    "validation": 0,
-    "precision": "32-true",
-    "tf32": False,
-    "compact": False,
-    "train": True,
-    "loss.name": "cross_entropy",
-}
-"""Keys that are often swept, with their defaults: a run's name tells which of them differ ..."""
+TOLD = (
+    *("mode", "iterations", "schedule.name", "scope", "ablation.name", "target", "lifecycle.name", "recipe.name"),
+    *("validation", "precision", "tf32", "compact", "train", "loss.name"),
+)
+"""Keys that are often swept: a run's name tells which of them differ from the defaults ..."""
 
 GROUPS = ("dataset", "architecture", "scorer", "schedule", "recipe", "loss", "lifecycle", "ablation")
 """... and which of their keys differ from the file of the choice; its hash covers all keys."""
@@ -104,14 +90,19 @@ def folder(results: Path, cfg: DictConfig, identity: str) -> str:
 def name(cfg: DictConfig, identity: str) -> str:
     """What people look for and what differs from the defaults, then a hash of everything that defines the result."""
     what = [scorer_name(_root_=cfg), f"x{cfg.exponent:.2f}", f"s{cfg.seed}"]
-    often = {key: OmegaConf.select(cfg, key, default=default) for key, default in TOLD.items()}
-    special = {key: value for key, value in often.items() if value != TOLD[key]}
+    defaults = {key: _default(key) for key in TOLD}
+    often = {key: OmegaConf.select(cfg, key, default=default) for key, default in defaults.items()}
+    special = {key: value for key, value in often.items() if value != defaults[key]}
     for key, value in (special | _unusual(cfg)).items():
         if not (cfg.get("masks") and key.partition(".")[0] in given_masks.CHOOSERS):
             what.append(label(key, value))
     what += sorted(map(str, cfg.get("callbacks") or {}))
     told = "-".join(what)[:LONGEST].rstrip("-.")
     return f"{cfg.dataset.name}/{cfg.architecture.name}/{told}-{identity[:8]}"
+
+
+def _default(key: str) -> Any:
+    return shipped.groups().get(key.removesuffix(".name")) or shipped.content("config").get(key)
 
 
 def _unusual(cfg: DictConfig) -> dict[str, Any]:
@@ -122,42 +113,21 @@ def _unusual(cfg: DictConfig) -> dict[str, Any]:
     own = [str(key) for key in cfg if key not in (*PLACE, *TOLD, *GROUPS, *NAMED, "trainer")]
     root = OmegaConf.to_container(OmegaConf.masked_copy(cfg, own), resolve=False)
     assert isinstance(root, dict)
-    usual = dict(_usual("config"))
+    usual = leaves(shipped.content("config"))
     for group in given:
-        usual |= {} if _refers(given[group].get("name")) else _usual(f"{group}/{cfg[group].name}", group)
+        if not refers(given[group].get("name")):
+            usual |= leaves(shipped.content(f"{group}/{cfg[group].name}"), group)
     return {
         key: value
         for key, value in leaves({**given, **{str(key): value for key, value in root.items()}}).items()
-        if not ((key in usual and value == usual[key]) or key in TOLD or _refers(value) or _no_file(key, usual))
+        if not ((key in usual and value == usual[key]) or key in TOLD or refers(value) or _no_file(key, usual))
     }
-
-
-def _refers(value: object) -> bool:
-    return isinstance(value, str) and "${" in value
 
 
 def _no_file(key: str, usual: dict[str, Any]) -> bool:
     """Whether the group's choice is not one of ours, so that nothing is known of what is usual."""
     group = key.partition(".")[0]
     return group in GROUPS and f"{group}.name" not in usual
-
-
-@cache
-def _usual(name: str, group: str = "") -> dict[str, Any]:
-    """The values of a file of the configuration by dotted keys."""
-    return leaves(_file(name), group)
-
-
-def _file(name: str) -> dict[str, Any]:
-    """The content of a file of the configuration, with that of the files it begins with; empty if there is none."""
-    path = files("prune_init.conf").joinpath(f"{name}.yaml")
-    if not path.is_file():
-        return {}
-    content: Any = OmegaConf.to_container(OmegaConf.create(path.read_text()), resolve=False)
-    for other in content.pop("defaults", []):
-        if isinstance(other, str) and other != "_self_":
-            content = {**_file(f"{name.rpartition('/')[0]}/{other}"), **content}
-    return dict(content)
 
 
 def identity(cfg: DictConfig) -> str:
@@ -216,11 +186,10 @@ def env_list(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
 
 
-OmegaConf.register_new_resolver("env", env, replace=True)
-OmegaConf.register_new_resolver("env_list", env_list, replace=True)
-OmegaConf.register_new_resolver("sparsity", sparsity, replace=True)
-OmegaConf.register_new_resolver("exponent", exponent, replace=True)
-OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-OmegaConf.register_new_resolver("preset", preset, replace=True)
-OmegaConf.register_new_resolver("scorer_name", scorer_name, replace=True)
-OmegaConf.register_new_resolver("run_id", lambda *, _root_: identity(_root_)[:16], replace=True)
+def run_id(*, _root_: DictConfig) -> str:
+    """Of the run on a dashboard."""
+    return identity(_root_)[:16]
+
+
+for resolver in (env, env_list, sparsity, exponent, run_name, run_id, preset, scorer_name):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
