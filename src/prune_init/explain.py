@@ -28,14 +28,13 @@ def shown(error: BaseException) -> str | None:
 def one_line(error: BaseException) -> str | None:
     """`key=value: what is allowed`, if `error` or what caused it says so; what a library says of its settings."""
     chain = list(_causes(error))
-    for cause in chain:  # of the disk first, which every library tells in its own way
-        if FULL in str(cause):
-            return str(refused("results", "runs", f"{FULL}; make room, or choose another place by results=FOLDER"))
-        if TOO_LONG in str(cause):
-            return f"{max(_typed(), key=len)}: {_flat(cause)}"
+    if any(FULL in str(cause) for cause in chain):  # every library tells it in its own way
+        return str(refused("results", "runs", f"{FULL}; make room, or choose another place by results=FOLDER"))
     for cause in chain:
         if isinstance(cause, InputError):
             return str(cause)
+        if TOO_LONG in str(cause):
+            return f"{max(_typed(), key=len, default='a path')}: {_flat(cause)}"
         if isinstance(cause, MissingConfigException) and cause.options:
             group, _, name = str(cause.missing_cfg_file).rpartition("/")
             return f"{group}={name}: {one_of(name, cause.options)}"
