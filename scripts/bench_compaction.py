@@ -99,9 +99,9 @@ def training_step(subject: Subject, x: Tensor, labels: Tensor, memory_format: to
         net.train()
         optimizer.zero_grad()
         F.cross_entropy(net(x), labels).backward()
-        buffers.clear_gradients()
+        buffers.factors.clear_gradients()
         optimizer.step()
-        buffers.clear_weights()
+        buffers.factors.clear_weights()
 
     return step
 

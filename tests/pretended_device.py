@@ -21,6 +21,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 CUDA = torch.device("cuda", 0)
 WAITS: Counter[str] = Counter()
 """How often the host waited for the device, by what it waited for."""
+CALLS: Counter[str] = Counter()
+"""How often the device was given something to do, or a view to make, by operation."""
+
+REFUSED: set[torch.dtype] = set()
+"""Types of numbers that the device does not have, as MPS has no float64."""
 
 RESULT_IS_NEEDED = {
     *("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"),
@@ -43,6 +48,8 @@ class Pretended(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: torch.Tensor, requires_grad: bool = False) -> "Pretended":
+        if held.dtype in REFUSED:
+            raise TypeError(f"the device has no {held.dtype}")
         like = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
         made = torch.Tensor._make_wrapper_subclass(cls, held.shape, **like, device="cpu", requires_grad=requires_grad)
         made.held = held
@@ -91,6 +98,7 @@ class Pretended(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = dict(kwargs or {}), func._overloadpacket.__name__
+        CALLS[name] += 1
         if name == "_to_copy":
             kwargs.pop("device", None)
         elif name == "copy_":
@@ -195,9 +203,12 @@ def _synchronize(*_: Any) -> None:
 
 
 @contextmanager
-def pretended() -> Iterator[None]:
-    """Inside, there is a CUDA device; `WAITS` begin anew."""
+def pretended(*refused: torch.dtype) -> Iterator[None]:
+    """Inside, there is a CUDA device without the `refused` types of numbers; `WAITS` and `CALLS` begin anew."""
     WAITS.clear()
+    CALLS.clear()
+    REFUSED.clear()
+    REFUSED.update(refused)
     driver = {
         "synchronize": _synchronize,
         **dict.fromkeys(("memory_allocated", "max_memory_allocated"), lambda *_: 0),

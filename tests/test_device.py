@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pretended_device import CUDA, WAITS, Pretended, pretended
+from pretended_device import CALLS, CUDA, WAITS, Pretended, pretended
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.strategies import SingleDeviceStrategy
@@ -21,6 +21,7 @@ from prune_init.data.arrays import ArrayImages
 from prune_init.data.sampler import Sampler
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.resume import Resumable
+from prune_init.training.tally import Tally
 
 
 def network() -> nn.Module:
@@ -85,15 +86,33 @@ def test_masks_are_those_of_the_processor(scorer):
     assert found.effective_sparsity == wanted.effective_sparsity
 
 
-def test_an_iteration_of_synflow_waits_twice():
-    """For whether all scores are finite, and for the scores at the cut; not once for each layer."""
+def test_an_iteration_of_synflow_waits_twice_and_is_few_operations():
+    """For whether all scores are finite, and for the scores at the cut; of the operations half make views or memory."""
 
-    def waits(iterations: int) -> int:
+    def counts(iterations: int) -> tuple[int, int]:
         with pretended():
             prune_init.prune(network().to(CUDA), "synflow", **options("synflow") | {"iterations": iterations})
-        return WAITS.total()
+        return WAITS.total(), CALLS.total()
 
-    assert (waits(6) - waits(3)) / 3 <= 2
+    (waits, calls), (more_waits, more_calls) = counts(3), counts(6)
+    assert (more_waits - waits) / 3 <= 2
+    assert (more_calls - calls) / 3 <= 270
+
+
+def test_what_a_device_without_float64_holds_is_scored_on_the_processor():
+    """As by default for SynFlow, and for shares of layers; paths are followed there too."""
+    for scorer, scope in (("synflow", "global"), ("snip", "layer")):
+        wanted = prune_init.prune(network(), scorer, scope=scope, **options(scorer))
+        with pretended(torch.float64):
+            net = network().to(CUDA)
+            found = prune_init.prune(net, scorer, scope=scope, **options(scorer))
+            assert all((parameter.cpu() != 0).sum() > 0 for parameter in net.parameters() if parameter.dim() > 1)
+        assert found == wanted and found.effective_sparsity == wanted.effective_sparsity
+        assert all(mask.device.type == "cpu" for mask in found.masks.values())
+    with pretended(torch.float64):
+        tally = Tally((1, 5))
+        tally.add(torch.tensor(0.5).to(CUDA), torch.eye(3).to(CUDA), torch.tensor([0, 1, 0]).to(CUDA))
+        assert tally.take(CUDA).tolist() == [1.5, 2, 3, 3]
 
 
 class Accelerator(CPUAccelerator):

@@ -12,9 +12,13 @@ from torch import nn
 import prune_init
 from prune_init.command.assembly import make_trainer
 from prune_init.command.building import on_processor
+from prune_init.data.examples import Examples
+from prune_init.data.sampler import Sampler
 from prune_init.pruning.cost import Ledger
 from prune_init.record.schema import check
+from prune_init.record.settings import identity
 from prune_init.scorers.magnitude import Magnitude
+from prune_init.training.module import PruneThenTrain
 from prune_init.training.resume import Resumable
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -184,3 +188,26 @@ def test_only_a_processor_needs_a_cpp_compiler(monkeypatch):
     check(on_gpu)
     with pytest.raises(prune_init.InputError, match="compile=true: needs a C"):
         check(here)
+
+
+def test_a_mode_of_compiling_is_passed_on_and_another_run(monkeypatch):
+    plain, graphs = (composed(f"compile={how}", "trainer.accelerator=cuda") for how in ("true", "reduce-overhead"))
+    check(graphs)
+    assert identity(graphs) != identity(plain)
+    with pytest.raises(prune_init.InputError, match="compile=fast: allowed: true, false, reduce-overhead"):
+        check(composed("compile=fast"))
+    modes: list[Any] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda _, mode: modes.append(mode))
+    for cfg in (plain, graphs):
+        prune = partial(prune_init.prune, scorer="magnitude")
+        module = PruneThenTrain(network(), prune=prune, sample=list, optimizer=torch.optim.SGD, compiled=cfg.compile)
+        module.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        module.setup("fit")
+    assert modes == [None, "reduce-overhead"]
+
+
+def test_files_are_read_into_pinned_memory_for_a_gpu_alone():
+    read, numbers = torch.zeros, torch.arange(4)
+    examples = Examples(read, read, numbers, numbers, workers=0)
+    for kind, pinned in (("cuda", True), ("cpu", False)):
+        assert examples.loader(Sampler(4, 2), device=kind, augment=None)._batches.pin_memory == pinned  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 
 import torch
 
@@ -34,7 +35,7 @@ def env(report: Report, *, quick: bool) -> None:
 
 
 def rates(report: Report, *, quick: bool) -> None:
-    """Products of matrices in each number format, copies, and two ways to the k-th of as many scores as VGG-16 has."""
+    """Products of matrices in each number format, copies, and sorts of as many scores as VGG-16 has."""
     side = 256 if quick else 8192
     kinds: list[tuple[str, torch.dtype, bool, int]] = [
         ("bf16", torch.bfloat16, False, side),
@@ -51,9 +52,9 @@ def rates(report: Report, *, quick: bool) -> None:
     target = torch.empty_like(source)
     moved = 2 * 4 * source.numel()
     report.say(what="copy, read and written", gb_per_s=moved / seconds(lambda: target.copy_(source), 10, 2) / 1e9)
-    scores = torch.rand(10**5 if quick else VGG16, device=DEVICE)
-    report.say(what=f"kthvalue of {len(scores)}", ms=1e3 * seconds(lambda: scores.kthvalue(len(scores) // 2)))
-    report.say(what=f"sort of {len(scores)}", ms=1e3 * seconds(lambda: scores.sort()))
+    for dtype in (torch.float32, torch.float64):
+        scores = torch.rand(10**5 if quick else VGG16, device=DEVICE, dtype=dtype)
+        report.say(what=f"stable sort of {len(scores)}, {dtype}", ms=1e3 * seconds(partial(scores.sort, stable=True)))
 
 
 def bf16(*, quick: bool) -> float:

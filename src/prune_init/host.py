@@ -82,6 +82,16 @@ def processor() -> str:
     return next(iter(processors()), platform.processor())
 
 
+def with_float64(device: Any) -> Any:
+    """Where to score what is on `device`, a `torch.device`: there, or on the CPU if it has no float64, as MPS."""
+    import torch
+
+    try:
+        return torch.empty(0, dtype=torch.float64, device=device).device
+    except TypeError:
+        return torch.device("cpu")
+
+
 def on_processor(trainer: Any) -> bool:
     """Whether the run is to be computed without a GPU, as far as this machine can tell."""
     from torch import accelerator

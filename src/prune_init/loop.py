@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_init import scorers
+from prune_init.host import with_float64
 from prune_init.pruning import checks
 from prune_init.pruning import masks as masking
 from prune_init.pruning.bar import Progress, reporter
@@ -96,6 +97,7 @@ def prune(
     shape = None if example_input is not None else checks.shape_of(input_shape, model)
     checks.check_example(example_input, input_shape)
     first = next(iter(weights.values()))
+    device = with_float64(first.device)
     loss = F.cross_entropy if loss is None else loss
     densities = densities_of(schedule, 1 - settings["sparsity"], settings["iterations"])
     net = _scored_net(
@@ -103,11 +105,11 @@ def prune(
         weights,
         dtype,
         revives=getattr(scorer, "revives", False),
-        sample=Sample(data, loss, shape, example_input, first.device, dtype or first.dtype),
+        sample=Sample(data, loss, shape, example_input, device, dtype or first.dtype),
         generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
-        masks=checks.masks_from(masks, weights, settings["sparsity"]),
+        masks=checks.masks_from(masks, weights, settings["sparsity"], device),
     )
-    with net.passes.ledger.measure(first.device), undisturbed(model, settings["mode"], net.generator):
+    with net.passes.ledger.measure(first.device), undisturbed(model, settings["mode"], net.generator, device):
         keeps = [kept(counts, density, sum(w.numel() for w in weights.values())) for density in densities]
         with reporter(progress, len(densities)) as report:
             scores, ties = _iterate(net, scorer, densities, keeps, scope, report)
@@ -138,7 +140,8 @@ def _iterate(
     everything, revives = net.masks, getattr(scorer, "revives", False)
     checks.warn_if_starved(keeps[-1], len(net.weights))
     possible = getattr(scorer, "shrinks", False) and not revives and scope == "global" and not net.model.training
-    shrinking = Shrinking(net, possible=possible and len(densities) > 1)
+    # A GPU is slowed down by the number of operations rather than by their sizes.
+    shrinking = Shrinking(net, possible=possible and len(densities) > 1 and net.sample.device.type == "cpu")
     watch = TieWatch(net, shrinking.whole)
     scores: Tensors = {}
     flops, total = 0, masking.count(everything)
@@ -166,9 +169,12 @@ def _iterate(
 def _scored_net(
     model: nn.Module, weights: dict[str, Any], dtype: torch.dtype | None, masks: Tensors, revives: bool, **context: Any
 ) -> ScoredNet:
+    device = next(iter(masks.values())).device
+
     def copy(tensor: Tensor) -> Tensor:
         # Masks and counters are not arithmetic: only floating-point tensors change their dtype.
-        copied = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+        to = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+        copied = tensor.detach().to(device, to, copy=True)
         return copied.contiguous()  # masks and weights are read as flat vectors, whatever their memory format was
 
     every = dict(model.named_parameters()) | dict(model.named_buffers())

@@ -15,6 +15,7 @@ from prune_init.flow.connections import measure
 from prune_init.flow.lawbreakers import lawbreakers
 from prune_init.flow.run import run
 from prune_init.flow.theorems import Cut, Neurons, cut_sums, neuron_sums
+from prune_init.host import with_float64
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.undisturbed import undisturbed
 from prune_init.pruning.weights import inside
@@ -102,11 +103,13 @@ def conservation(
         raise InputError("model", name, "has no parameters")
     if any(is_lazy(t) for t in every.values()):
         raise InputError("model", name, "has parameters without a shape yet: run one batch through it first")
+    device = with_float64(next(iter(every.values())).device)
     tensors = {
-        key: t.detach().to(torch.float64 if t.is_floating_point() else None, copy=True) for key, t in every.items()
+        key: t.detach().to(device, torch.float64 if t.is_floating_point() else t.dtype, copy=True)
+        for key, t in every.items()
     }
-    x = input.detach().to(next(iter(every.values())).device, torch.float64, copy=True)
-    with undisturbed(model, mode, torch.Generator().manual_seed(torch.initial_seed())):
+    x = input.detach().to(device, torch.float64, copy=True)
+    with undisturbed(model, mode, torch.Generator().manual_seed(torch.initial_seed()), device):
         copied = copy.copy(model)
         graph = trace(copied)
         with fits(model, "input", list(input.shape)):

@@ -16,9 +16,9 @@ from prune_init.pruning.schedule import Schedule
 from prune_init.pruning.weights import has_computed_weight, plainly_named
 
 
-def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float) -> Tensors:
+def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float, device: torch.device) -> Tensors:
     """Masks to begin with: everything is kept, or what was kept before, which must not be less than is to stay."""
-    start = {name: torch.ones(w.shape, dtype=torch.bool, device=w.device) for name, w in weights.items()}
+    start = {name: torch.ones(w.shape, dtype=torch.bool, device=device) for name, w in weights.items()}
     for name, mask in named_masks(masks or {}, weights).items():
         start[name].copy_(mask)
     left, size = count(start), sum(mask.numel() for mask in start.values())
@@ -139,7 +139,7 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
         if score.shape != weights[name].shape:
             raise InputError("scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}")
     # A sum is finite only if all its terms are; where it overflows, look closer.
-    if not torch.stack([score.sum().isfinite() for score in scores.values()]).all():
+    if not torch.stack([score.sum() for score in scores.values()]).isfinite().all():
         for name, score in scores.items():
             if not score.isfinite().all():
                 how = "not finite; try dtype=torch.float64 or look at the net's initialisation"

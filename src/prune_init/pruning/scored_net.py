@@ -11,7 +11,7 @@ from prune_init.errors import InputError, fits
 from prune_init.pruning import plain_run
 from prune_init.pruning.cost import Passes
 from prune_init.pruning.loss import Loss, loss_of
-from prune_init.pruning.masks import Tensors, total
+from prune_init.pruning.masks import Tensors, copies, total
 from prune_init.pruning.read_only import weights_only_read
 from prune_init.pruning.sample import Batch, Sample, size
 from prune_init.pruning.structures import outputs
@@ -87,7 +87,7 @@ class ScoredNet:
         Raises:
             InputError: the model cannot be run on such an input, or writes to its weights.
         """
-        given = {name: t.clone() for name, t in self.others.items()} if others is None else others
+        given = copies(self.others) if others is None else others
         key, value = self.sample.origin(x)
         with (
             weights_only_read(self.model, weights, summed=self.passes.last is None),

@@ -8,6 +8,7 @@ operations would spend their time on fresh pages of memory.
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -49,26 +50,26 @@ def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep:
     if next(iter(scores.values())).device.type != "cpu":
         return _by_sorting(scores, candidates, total - keep)
     low, high = _bracket(scores, candidates, keep / total) if total > SMALL else (-math.inf, math.inf)
-    names, indices, values = _not_above(scores, candidates, high)
+    found, values = _not_above(scores, candidates, high)
     inside = indices_of(values >= low)
     go = total - keep - (len(values) - len(inside))
     if not 0 < go < len(inside):  # the sample was unlucky, or all candidates go
-        names, indices, values = _not_above(scores, candidates, math.inf)
-        inside, go = torch.arange(len(values), device=values.device), total - keep
-    smallest = _smallest(values[inside], go)
+        found, values = _not_above(scores, candidates, math.inf)
+        inside, go = torch.arange(len(values)), total - keep
+    near = values.index_select(0, inside)
+    smallest = _smallest(near, go)
     goes = torch.ones_like(values, dtype=torch.bool).index_copy_(0, inside, smallest)
-    parts = [part[chosen] for part, chosen in zip(indices, goes.split([len(p) for p in indices]), strict=True)]
-    pruned = {name: torch.cat([p for of, p in zip(names, parts, strict=True) if of == name]) for name in scores}
-    near = values[inside]
     kept, removed = near[~smallest], near[smallest]
+    pruned = _by_name(found.index_select(0, indices_of(goes)), scores)
     return Choice(pruned, float(kept.min()) if len(kept) else math.inf, float(removed.max()))
 
 
 def _by_sorting(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], count: int) -> Choice:
     """The `count` lowest in one sort of all, which a GPU does faster than `kthvalue`, and with one wait of the host."""
-    flat = torch.cat([s.masked_fill(~candidates[name], _most(s.dtype)).flatten() for name, s in scores.items()])
+    flat, live = (torch.cat([t.flatten() for t in tensors.values()]) for tensors in (scores, candidates))
+    flat.masked_fill_(~live, _most(flat.dtype))
     ordered, order = flat.flip(0).sort(stable=True)  # of equal scores the later weight comes first
-    goes = torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, flat.numel() - 1 - order[:count], True)
+    goes = torch.zeros_like(live).index_fill_(0, flat.numel() - 1 - order[:count], True)
     parts = goes.split([score.numel() for score in scores.values()])
     removed, *kept = ordered[count - 1 : count + 1].tolist()
     pruned = {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
@@ -92,18 +93,24 @@ def _smallest(values: Tensor, count: int) -> Tensor:
 
 def _not_above(
     scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], high: Tensor | float
-) -> tuple[list[str], list[Tensor], Tensor]:
-    """The candidates whose scores are at most `high`: by piece, the name of the tensor and the indices; all scores."""
-    names, indices, values = [], [], []
+) -> tuple[Tensor, Tensor]:
+    """The candidates whose scores are at most `high`: their indices, counted on over all tensors, and their scores."""
+    indices, values, before = [], [], 0
     for name, score in scores.items():
-        score, mask = score.flatten(), candidates[name].flatten()
-        for start in range(0, max(1, score.numel()), PIECE):
-            piece = score[start : start + PIECE]
-            found = indices_of((piece <= high).logical_and_(mask[start : start + PIECE]))
-            names.append(name)
+        pieces = zip(score.flatten().split(PIECE), candidates[name].flatten().split(PIECE), strict=True)
+        for piece, mask in pieces:
+            found = indices_of((piece <= high).logical_and_(mask))
             values.append(piece.index_select(0, found))
-            indices.append(found + start)
-    return names, indices, torch.cat(values)
+            indices.append(found.add_(before))
+            before += len(piece)
+    return torch.cat(indices), torch.cat(values)
+
+
+def _by_name(indices: Tensor, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Ascending indices over all tensors as indices in each of them."""
+    ends = list(accumulate((score.numel() for score in scores.values()), initial=0))
+    cuts = torch.searchsorted(indices, torch.tensor(ends)).tolist()
+    return {name: indices[cuts[k] : cuts[k + 1]] - ends[k] for k, name in enumerate(scores)}
 
 
 def _bracket(

@@ -12,9 +12,8 @@ from prune_init.pruning.read_only import only_read
 
 
 @contextmanager
-def undisturbed(model: nn.Module, mode: str, generator: torch.Generator) -> Iterator[None]:
-    """Score inside: `model` is in `mode`, gradients are on, global randomness is forked; all restored after."""
-    device = next(model.parameters()).device
+def undisturbed(model: nn.Module, mode: str, generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Score inside, on `device`: `model` is in `mode`, gradients are on, global randomness is forked; all restored."""
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     with only_read(model), plainly(model), forked(device, seed), torch.enable_grad():
         model.train(mode == "train")

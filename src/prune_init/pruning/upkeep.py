@@ -1,6 +1,6 @@
 """Masks on a net that is trained: weights that are pruned stay at exactly 0.0."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -63,17 +63,51 @@ def hold(
         why = "has none of the pruned net's weights; for another net use prune_init.keep(model, masks, optimizer)"
         raise InputError("optimizer", type(optimizer).__name__, why)
 
-    def clear(tensors: Mapping[str, Tensor]) -> None:
-        masking.apply({name: masks[name] for name in tensors}, tensors)
+    factors = Factors(weights, masks)
+    hooks = [w.register_hook(factors.hook(name)) for name, w in weights.items() if w.requires_grad]
+    before = optimizer.register_step_pre_hook(lambda *_: factors.clear_gradients())
+    return *hooks, before, optimizer.register_step_post_hook(lambda *_: factors.clear_weights())
 
-    def before(*_: object) -> None:
-        clear({name: w.grad for name, w in weights.items() if w.grad is not None})
 
-    def after(*_: object) -> None:
-        clear(weights)
+class Factors:
+    """Masks as numbers, where the weights are, of their type and in their order: booleans would be converted each time.
 
-    hooks = [weights[name].register_hook(_Masked(masks[name])) for name in masks if weights[name].requires_grad]
-    return (*hooks, optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after))
+    Args:
+        weights: parameters by name.
+        masks: boolean tensors, one for each of them.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], masks: Tensors) -> None:
+        self._weights, self._masks = weights, masks
+        self._first, self._made = next(iter(weights)), dict[str, Tensor]()
+
+    def tensors(self) -> Tensors:
+        """1 for weights that are kept, 0 for others, by name; made anew when the first weight has another form."""
+        if not self._made or _form(self._made[self._first]) != _form(self._weights[self._first]):
+            empty = {name: torch.empty_like(w, requires_grad=False) for name, w in self._weights.items()}
+            self._made = {name: factor.copy_(self._masks[name]) for name, factor in empty.items()}
+        return self._made
+
+    def hook(self, name: str) -> Callable[[Tensor], Tensor]:
+        """A hook of this weight: in its gradient, 0 for what is pruned."""
+        return lambda gradient: gradient * self.tensors()[name]
+
+    @torch.no_grad()
+    def clear_gradients(self) -> None:
+        """Zero the gradients of pruned weights: before clipping, so that they do not count in the norm."""
+        factors = self.tensors()
+        pairs = [(w.grad, factors[name]) for name, w in self._weights.items() if w.grad is not None]
+        if pairs:
+            torch._foreach_mul_([g for g, _ in pairs], [factor for _, factor in pairs])
+
+    @torch.no_grad()
+    def clear_weights(self) -> None:
+        """Set pruned weights to 0.0: after the step, whatever the optimiser did."""
+        torch._foreach_mul_(list(self._weights.values()), list(self.tensors().values()))
+
+
+def _form(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.device, tensor.dtype, tensor.stride()
 
 
 class _Owned:
@@ -88,18 +122,6 @@ class _Owned:
             if module._parameters.get(name) is not weight:
                 why = "is another tensor now (load_state_dict(assign=True)?); call prune_init.keep again"
                 raise InputError("model", f"{type(module).__name__}.{name}", why)
-
-
-class _Masked:
-    """A gradient hook: 0 for pruned weights."""
-
-    def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
-
-    def __call__(self, gradient: Tensor) -> Tensor:
-        if self.mask.device != gradient.device:
-            self.mask = self.mask.to(gradient.device)  # once, not at every step
-        return gradient.masked_fill(~self.mask, 0.0)
 
 
 def _weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:

@@ -55,6 +55,10 @@ SCHEMA = {
     "validation": whole(0),
     "seed": whole(0, 2**32 - 1),
     "precision": word("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
+    "compile": Allowed(
+        "true, false, reduce-overhead, max-autotune",
+        lambda value: isinstance(value, bool) or value in ("reduce-overhead", "max-autotune"),
+    ),
     "results": FOLDER,
     "weights": SWITCH.or_null(),
     "export": word("pt2", "onnx").or_null(),
@@ -143,7 +147,7 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
     if cfg.export == "onnx" and not (find_spec("onnxruntime") and find_spec("onnxscript")):
         yield "export", cfg.export, "needs: pip install 'prune_init[onnx]'"
     if cfg.compile and not compiler() and on_processor(trainer):
-        yield "compile", True, "needs a C++ compiler without a GPU: g++, or the one that CXX names"
+        yield "compile", cfg.compile, "needs a C++ compiler without a GPU: g++, or the one that CXX names"
 
     for key in SET_BY.keys() & trainer.keys():
         yield f"trainer.{key}", trainer[key], f"is set by {SET_BY[key]}"

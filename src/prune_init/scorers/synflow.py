@@ -33,7 +33,9 @@ class SynFlow:
         net.once(self.make_positive)
         weights = net.masked_weights()
         flow = net.summed(net(weights, net.ones))
-        return {name: g.mul_(net.weights[name]) for name, g in net.gradient(flow, weights, size(net.ones)).items()}
+        scores = net.gradient(flow, weights, size(net.ones))
+        torch._foreach_mul_(list(scores.values()), list(net.weights.values()))
+        return scores
 
     def make_positive(self, net: ScoredNet) -> None:
         """Absolute values in place: the tensors are the scorer's own copies."""

@@ -69,5 +69,5 @@ def _restore(trainer: pl.Trainer, module: PruneThenTrain, state: dict[str, Any])
         optimizer.load_state_dict(saved)
     for config, saved in zip(trainer.lr_scheduler_configs, state["schedulers"], strict=True):
         config.scheduler.load_state_dict(saved)
-    module.masks.clear_weights()
+    module.masks.factors.clear_weights()
     module.net.train()

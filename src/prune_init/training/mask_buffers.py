@@ -1,12 +1,13 @@
 """Masks as buffers outside the net, and the upkeep that makes training respect them."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.upkeep import Factors
 
 
 class MaskBuffers(nn.Module):
@@ -21,22 +22,17 @@ class MaskBuffers(nn.Module):
         self._weights = dict(weights)  # a plain dict: the parameters stay registered in the net alone
         for name, weight in weights.items():
             self.register_buffer(_key(name), torch.ones_like(weight, dtype=torch.bool), persistent=persistent)
-
-        self._factors: dict[str, Tensor] = {}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._factors = {}
-        return super()._apply(fn, recurse)
+        self._factors: Factors | None = None
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._factors = {}
+        self._factors = None
         super()._load_from_state_dict(*args, **kwargs)
 
     def fill(self, masks: Tensors) -> None:
         """Take over these masks."""
         for name, mask in masks.items():
             self.get_buffer(_key(name)).copy_(mask)
-        self._factors = {}
+        self._factors = None
 
     def fill_from(self, state: Tensors, prefix: str) -> None:
         """Take over the masks of a checkpoint's `state_dict`."""
@@ -58,27 +54,12 @@ class MaskBuffers(nn.Module):
         """One number per mask, int64: the sum of the indices of the weights that are kept."""
         return torch.stack([mask.flatten().nonzero().sum() for mask in self.tensors().values()])
 
-    @torch.no_grad()
-    def clear_gradients(self) -> None:
-        """Zero the gradients of pruned weights: before clipping, so that they do not count in the norm."""
-        pairs = [(w.grad, factor) for w, factor in self._pairs() if w.grad is not None]
-        if pairs:
-            torch._foreach_mul_([g for g, _ in pairs], [factor for _, factor in pairs])
-
-    @torch.no_grad()
-    def clear_weights(self) -> None:
-        """Set pruned weights to 0.0: after the step, whatever the optimiser did."""
-        weights, factors = zip(*self._pairs(), strict=True)
-        torch._foreach_mul_(weights, factors)
-
-    def _pairs(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Weights, and masks as numbers of their type and in their order: booleans would be converted at every step."""
-        if not self._factors:
-            self._factors = {
-                name: torch.empty_like(weight).copy_(self.get_buffer(_key(name)))
-                for name, weight in self._weights.items()
-            }
-        return [(weight, self._factors[name]) for name, weight in self._weights.items()]
+    @property
+    def factors(self) -> Factors:
+        """What sets pruned weights and their gradients to 0."""
+        if self._factors is None:
+            self._factors = Factors(self._weights, self.tensors())
+        return self._factors
 
 
 def _key(name: str) -> str:

@@ -37,20 +37,20 @@ class MaskedTraining(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Test a masked net, also where a callback has put other weights in place for the time of the test."""
-        self.upkeep.clear_weights()
+        self.upkeep.factors.clear_weights()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Mask gradients; Lightning clips after this."""
-        self.upkeep.clear_gradients()
+        self.upkeep.factors.clear_gradients()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then re-apply the masks."""
         super().optimizer_step(*args, **kwargs)
-        self.upkeep.clear_weights()
+        self.upkeep.factors.clear_weights()
 
     def on_train_end(self) -> None:
         """Leave a masked net, whatever weights a callback has put in place at the end."""
-        self.upkeep.clear_weights()
+        self.upkeep.factors.clear_weights()
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:

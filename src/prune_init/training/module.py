@@ -41,7 +41,7 @@ class PruneThenTrain(MaskedTraining):
         include, exclude: which weights `prune` prunes.
         compact_for: (C, H, W) of an image: train the compact net of that input in place of the masked one.
         channels_last: keep images and weights with their channels innermost while training.
-        compiled: train the net as `torch.compile` makes it, in place.
+        compiled: train the net as `torch.compile` makes it, in place; True, or a mode of it.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PruneThenTrain(MaskedTraining):
         exclude: Patterns = None,
         compact_for: Sequence[int] | None = None,
         channels_last: bool = False,
-        compiled: bool = False,
+        compiled: bool | str = False,
     ) -> None:
         super().__init__(net, MaskBuffers(prunable(net, include=include, exclude=exclude)))
         self.whole = [net]  # a list, so that the net is registered once: as `net`, until a compact one takes its place
@@ -80,7 +80,7 @@ class PruneThenTrain(MaskedTraining):
         elif self._compact_for is not None:
             state = torch.load(self.trainer.ckpt_path, map_location="cpu", weights_only=True)["state_dict"]
             self.masks.fill_from(state, "masks")
-            self.masks.clear_weights()
+            self.masks.factors.clear_weights()
         if self._compact_for is not None:
             self.net, self.upkeep = compacted(self.net, self.masks, self._compact_for, self.device)
         for part in (self, *self.whole):
@@ -90,7 +90,7 @@ class PruneThenTrain(MaskedTraining):
             batch = (self._formed(x), y)
             self.pruning["compaction"] = savings(self.whole[0], self.net, batch, self._loss, self.trainer)
         if self._compiled:
-            self.net.compile()
+            self.net.compile(mode=None if self._compiled is True else self._compiled)
 
     def _convert(self, part: nn.Module) -> None:
         """To the precision and memory format of training: before Lightning loads a checkpoint, which float32 rounds."""

@@ -90,14 +90,18 @@ class Resumable(pl.Callback):
         state = self._saved[trainer.global_rank]
         torch.set_rng_state(state["cpu"].cpu())
         if device.type != "cpu":
-            torch.get_device_module(device).set_rng_state(state["device"].cpu(), device)
+            torch.get_device_module(device).set_rng_state(state["device"].cpu(), *_which(device))
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:
     state: dict[str, Any] = {"kind": device.type, "cpu": torch.get_rng_state()}
     if device.type != "cpu":  # asking would start a device that is not used
-        state["device"] = torch.get_device_module(device).get_rng_state(device)
+        state["device"] = torch.get_device_module(device).get_rng_state(*_which(device))
     return state
+
+
+def _which(device: torch.device) -> list[torch.device]:
+    return [] if device.type == "mps" else [device]  # of which there is but one
 
 
 def last_checkpoint(folder: Path, identity: str) -> Path | None:

@@ -6,12 +6,15 @@ import torch
 from pytorch_lightning.strategies import Strategy
 from torch import Tensor
 
+from prune_init.host import with_float64
+
 
 class Tally:
     """Sums over the examples of an epoch, without waiting for the device at any step.
 
     No module and no buffers: those are converted to the precision of training, and DDP would replace each process's
-    sums by those of the first one before every forward pass. Integers up to 2^53 are exact in the sums' float64.
+    sums by those of the first one before every forward pass. Integers up to 2^53 are exact in the sums' float64, and up
+    to 2^24 on a device that has none.
 
     Args:
         top: for each k whether the label is among the k highest outputs; more outputs than there are count as all.
@@ -38,7 +41,8 @@ class Tally:
 
     def _on(self, device: torch.device) -> Tensor:
         if self._sums is None:
-            self._sums = torch.zeros(2 + len(self.top), dtype=torch.float64, device=device)
+            dtype = torch.float64 if with_float64(device).type == device.type else torch.float32
+            self._sums = torch.zeros(2 + len(self.top), dtype=dtype, device=device)
         return self._sums
 
 

@@ -1,1 +1,1 @@
-"""The fast way to score: the same numbers from what is left of the weights. Only the loop imports it."""
+"""The fast way to score: the same numbers from what is left of the weights, on a CPU. Only the loop imports it."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prune_init.pruning.masks import PIECE, fill, indices_of
+from prune_init.pruning.masks import PIECE, indices_of
 
 
 class LiveWeight:
@@ -86,11 +86,11 @@ class LiveWeight:
         return self._matrix
 
     def clear(self, entries: Tensor, pruned: Tensor) -> None:
-        """Set entries, of a mask or of indices, to 0; in the matrix, which only a CPU has, as well if it holds them."""
+        """Set the entries at these indices to 0; in the matrix as well if it holds them."""
         held = self._holds(entries)
-        fill(entries, pruned, 0)
+        entries.index_fill_(0, pruned, 0)
         if self._matrix is not None and self.indices is not None and held:
-            self._matrix.view(-1).index_fill_(0, self.indices[pruned], 0)
+            self._matrix.view(-1).index_fill_(0, self.indices.index_select(0, pruned), 0)
         self._held = (entries.detach(), entries._version) if held else None
 
     def _holds(self, entries: Tensor) -> bool:
@@ -159,12 +159,13 @@ class Product(torch.autograd.Function):
         products = torch.empty_like(ctx.matrix[: ctx.weight.pieces()[0][0].stop])
         for rows, some, indices in ctx.weight.pieces():
             part = gradient[rows]
+            count = rows.stop - rows.start
             if down is not None:
                 torch.addmm(down, part.t(), ctx.matrix[rows], out=down)
             if indices is None:
-                torch.mm(part, across, out=found[some].view(len(part), -1))
+                torch.mm(part, across, out=found[some].view(count, -1))
             else:
-                torch.mm(part, across, out=products[: len(part)])
+                torch.mm(part, across, out=products[:count])
                 torch.index_select(products.view(-1), 0, indices, out=found[some])
         return found, None if down is None else down.t(), None
 

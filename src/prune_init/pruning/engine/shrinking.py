@@ -52,10 +52,10 @@ class Shrinking:
         net = self._net
         for name, w in net.weights.items():
             masking.fill(masks[name], pruned[name], False)
-            if net.dense is not None:
-                w.copy_(net.dense[name]).masked_fill_(~masks[name], 0)
-            elif self._possible:
+            if self._possible:
                 self._live[name].clear(w, pruned[name])
+            elif net.dense is not None:
+                w.copy_(net.dense[name]).masked_fill_(~masks[name], 0)
             else:
                 masking.fill(w, pruned[name], 0)
         net.masks = masks

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prune_init.errors import first_line
+from prune_init.host import with_float64
 from prune_init.pruning.chance import forked
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError
@@ -32,15 +33,17 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
     model = inside(model)
     every = prunable(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
     kinds = Kinds()
-    device = next(iter(every.values())).device
+    device = with_float64(next(iter(every.values())).device)
     with torch.enable_grad(), only_read(model), plainly(model), forked(device, seed=0):
         leaves = {
-            name: (masks[name].to(w.device, w.dtype) if name in masks else torch.ones_like(w)).detach().requires_grad_()
+            name: (masks[name].to(device, w.dtype) if name in masks else torch.ones_like(w, device=device))
+            .detach()
+            .requires_grad_()
             for name, w in every.items()
         }
         # Copies that forward may write to; the weights are no leaves, for the same reason.
         given = {**_constants(model, leaves), **{name: leaf.clone() for name, leaf in leaves.items()}}
-        x = mapped(partial(_start, like=next(iter(every.values()))), example_input)
+        x = mapped(partial(_start, like=next(iter(leaves.values()))), example_input)
         kinds.mark(list(given.values()), Kind.CONSTANT)
         kinds.mark([given[name] for name in leaves], Kind.WEIGHT)
         for tensor in leaves_of(x):
@@ -61,12 +64,13 @@ def _start(x: Tensor, like: Tensor) -> Tensor:
 
 def _constants(model: nn.Module, leaves: Tensors) -> Tensors:
     """Copies of all that is not pruned. Training moves parameters that are 0 or cancel now: they do neither here."""
-    constants: Tensors = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    device = next(iter(leaves.values())).device
+    constants: Tensors = {name: buffer.detach().to(device, copy=True) for name, buffer in model.named_buffers()}
     draw = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if name in leaves:
             continue
-        value = parameter.detach().clone()
+        value = parameter.detach().to(device, copy=True)
         if parameter.requires_grad and parameter.is_floating_point():
             noise = torch.rand(value.shape, generator=draw, dtype=torch.float32, device="cpu").to(value)
             value = torch.where(value == 0, 0.1 + noise, value * (1 + 0.1 * noise))
