@@ -98,6 +98,16 @@ def test_gradients_of_pruned_weights_are_0_after_backward():
     assert any(p.grad[~masks[n]].any() for n, p in net.named_parameters() if n in masks)
 
 
+def test_masks_that_are_changed_and_nets_that_are_moved_are_followed():
+    net, masks = mlp(), found().masks
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    prune_init.keep(net, masks, optimizer)
+    steps(net, optimizer, 1)
+    masks["0.weight"][:16] = False
+    steps(net.double().float(), optimizer, 1)
+    assert leak(net, masks) == 0 and net[0].weight[:16].count_nonzero() == 0 < net[0].weight[16:].count_nonzero()
+
+
 def test_layers_that_are_thawed_later_are_kept_too():
     net, masks = mlp(), found().masks
     net[0].weight.requires_grad_(False)

@@ -77,15 +77,19 @@ class Factors:
         masks: boolean tensors, one for each of them.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], masks: Tensors) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         self._weights, self._masks = weights, masks
-        self._first, self._made = next(iter(weights)), dict[str, Tensor]()
+        self._made: Tensors = {}
+        self._of: list[object] = []  # what they were made of
 
     def tensors(self) -> Tensors:
-        """1 for weights that are kept, 0 for others, by name; made anew when the first weight has another form."""
-        if not self._made or _form(self._made[self._first]) != _form(self._weights[self._first]):
+        """1 for weights that are kept, 0 for others, by name; made anew when masks or the weights' form change."""
+        first = next(iter(self._weights.values()))
+        of = [first.device, first.dtype, first.stride(), *((id(m), m._version) for m in self._masks.values())]
+        if of != self._of:
             empty = {name: torch.empty_like(w, requires_grad=False) for name, w in self._weights.items()}
             self._made = {name: factor.copy_(self._masks[name]) for name, factor in empty.items()}
+            self._of = of
         return self._made
 
     def hook(self, name: str) -> Callable[[Tensor], Tensor]:
@@ -104,10 +108,6 @@ class Factors:
     def clear_weights(self) -> None:
         """Set pruned weights to 0.0: after the step, whatever the optimiser did."""
         torch._foreach_mul_(list(self._weights.values()), list(self.tensors().values()))
-
-
-def _form(tensor: Tensor) -> tuple[object, ...]:
-    return tensor.device, tensor.dtype, tensor.stride()
 
 
 class _Owned:

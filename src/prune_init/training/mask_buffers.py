@@ -1,7 +1,7 @@
 """Masks as buffers outside the net, and the upkeep that makes training respect them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ class MaskBuffers(nn.Module):
 
     Being buffers of the module that is checkpointed, masks travel in checkpoints; being outside the net, they leave
     its `state_dict` and `forward` as they are.
+
+    Attributes:
+        factors: what sets pruned weights and their gradients to 0.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], *, persistent: bool = True) -> None:
@@ -22,17 +25,12 @@ class MaskBuffers(nn.Module):
         self._weights = dict(weights)  # a plain dict: the parameters stay registered in the net alone
         for name, weight in weights.items():
             self.register_buffer(_key(name), torch.ones_like(weight, dtype=torch.bool), persistent=persistent)
-        self._factors: Factors | None = None
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._factors = None
-        super()._load_from_state_dict(*args, **kwargs)
+        self.factors = Factors({_key(name): weight for name, weight in weights.items()}, cast(Tensors, self._buffers))
 
     def fill(self, masks: Tensors) -> None:
         """Take over these masks."""
         for name, mask in masks.items():
             self.get_buffer(_key(name)).copy_(mask)
-        self._factors = None
 
     def fill_from(self, state: Tensors, prefix: str) -> None:
         """Take over the masks of a checkpoint's `state_dict`."""
@@ -53,13 +51,6 @@ class MaskBuffers(nn.Module):
     def checksum(self) -> Tensor:
         """One number per mask, int64: the sum of the indices of the weights that are kept."""
         return torch.stack([mask.flatten().nonzero().sum() for mask in self.tensors().values()])
-
-    @property
-    def factors(self) -> Factors:
-        """What sets pruned weights and their gradients to 0."""
-        if self._factors is None:
-            self._factors = Factors(self._weights, self.tensors())
-        return self._factors
 
 
 def _key(name: str) -> str:
