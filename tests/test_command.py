@@ -150,6 +150,18 @@ def test_a_folder_belongs_to_one_configuration(command, tmp_path, force):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("left", ['{"schema": 1, "sta', "[]"])
+def test_a_torn_record_is_named_and_left_alone(command, tmp_path, left):
+    record = tmp_path / "mine/result.json"
+    record.parent.mkdir()
+    record.write_text(left)
+    outcome = command(*QUICK, "hydra.run.dir=mine")
+    assert outcome.code == 1
+    assert outcome.err.startswith("results=") and "mine/result.json: " in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert inside(tmp_path) == {"mine/result.json"} and record.read_text() == left
+
+
 def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
     assert command("-m", *QUICK, "scorer=random,magnitude").code == 0
     folders = runs(tmp_path)
@@ -207,7 +219,7 @@ def test_a_full_disk_is_one_line_that_names_the_key(command, tmp_path):
 def test_a_name_too_long_for_a_file_is_one_line_that_names_the_key(command, key):
     outcome = command("train=false", f"{key}={'x' * 300}")
     assert outcome.code == 1 and outcome.err.count("\n") == 1
-    assert outcome.err.startswith(f"{key}=xxx") and "File name too long" in outcome.err
+    assert outcome.err.startswith(f"{key}=xxx") and "at most 255 bytes" in outcome.err
 
 
 def test_a_log_is_not_cut_at_80_columns(command, tmp_path):

@@ -184,6 +184,16 @@ def test_random_nets_train_the_same(seed, stats, adam):
         torch.testing.assert_close(whole.train(mode)(x), small.train(mode)(x), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["conv", "thin"])
+def test_our_nets_train_the_same(name):
+    model, masks, x = pruned(name, torch.float64)
+    small = prune_init.compact(model, x, masks=masks)
+    found, expected = (
+        train(net, x, kept, adam=True) for net, kept in ((small, small.compaction.masks), (model, masks))
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
 def train(model, x, masks, adam, steps=8):
     """Masked training as Lightning does it: gradients before clipping, weights after the step."""
     targets = torch.arange(len(x)) % 3
@@ -359,6 +369,27 @@ def test_a_disconnected_net_is_refused_where_its_last_path_ends():
     model[2].weight.data[:, 2] = 0  # the layers keep weights, but they do not meet
     with pytest.raises(prune_init.InputError, match=r"ends in 2$"):
         prune_init.compact(model, torch.empty(1, 4))
+
+
+def test_unknown_operations_are_listed_and_left_alone():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.three(F.relu(self.two(torch.linalg.inv(torch.diag_embed(self.one(x).exp())).sum(1))))
+
+    torch.manual_seed(0)
+    model = Odd()
+    model.two.weight.data[0] = 0
+    model.two.bias.data.zero_()
+    x = torch.randn(3, 4)
+    with pytest.warns(UserWarning, match="has no rule for: "):
+        small = prune_init.compact(model, x)
+    assert any("diag_embed" in reason for reason in small.compaction.left_alone.values())
+    assert small.get_submodule("one").out_features == 4 and small.get_submodule("two").out_features == 3
+    torch.testing.assert_close(small(x), model(x))
 
 
 def test_shared_weights_are_left_alone():

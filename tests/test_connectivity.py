@@ -117,10 +117,31 @@ def test_a_batch_norm_is_read_in_either_order_of_its_arguments():
             return self.last(self.function(self.first(x), *given, False, 0.1, 1e-5, False))
 
     statistics, own, x = ("running_mean", "running_var"), ("weight", "bias"), torch.rand(1, 1, 4, 4)
-    nets = [Normed(lambda *a: F.batch_norm(*a[:-1]), *statistics, *own), Normed(torch.batch_norm, *own, *statistics)]
+
+    def named(*args):
+        return torch.batch_norm(*args[:5], training=args[5], momentum=args[6], eps=args[7], cudnn_enabled=args[8])
+
+    nets = [Normed(lambda *a: F.batch_norm(*a[:-1]), *statistics, *own)]
+    nets += [Normed(function, *own, *statistics) for function in (torch.batch_norm, named)]
     sums = [prune_init.conservation(net, x).neurons for net in nets]
     for net in nets:
         assert [row.effective for row in prune_init.connectivity(net, x).layers] == [2, 2]
-    for one, other in zip(*sums, strict=True):
-        torch.testing.assert_close(one.incoming, other.incoming)
-        torch.testing.assert_close(one.outgoing, other.outgoing)
+    for one, *others in zip(*sums, strict=True):
+        for other in others:
+            torch.testing.assert_close(one.incoming, other.incoming)
+            torch.testing.assert_close(one.outgoing, other.outgoing)
+
+
+def test_eps_is_no_bias_of_a_norm_of_weights():
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.scale = nn.Parameter(torch.ones(2, 4)), nn.Parameter(torch.ones(4))
+            self.out = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.out(F.linear(x, torch.rms_norm(self.weight, (4,), self.scale, 1e-5)))
+
+    masks = {"weight": torch.zeros(2, 4, dtype=torch.bool), "out.weight": torch.ones(2, 2, dtype=torch.bool)}
+    found = effective_weights(Normed(), masks, torch.ones(1, 4))
+    assert not any(mask.any() for mask in found.values())

@@ -133,7 +133,7 @@ class Net(nn.Module):
         convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
         self.one, self.two = (convolution(2, 4, 3, padding=1, bias=bias).double() for _ in range(2))
         for layer in (self.one, self.two):
-            layer.weight.data.abs_()
+            layer.weight.data.abs_().div_(9)  # into the domain of asin
         y = self(self.x)
         self.several = isinstance(y, tuple | list)
         if head:
@@ -154,6 +154,9 @@ CALLED = [
     for name, row in TABLE.items()
     if row.paths not in (*NO_FUNCTION_OF_ELEMENTS, *IN_REAL_NETS) and name not in NOT_CALLED
 ]
+NO_BATCH = ("addmv", "diag", "dot", "mv", "ravel", "take")
+"""What makes no batch of features, which a linear layer could take."""
+BATCHES = [name for name in CALLED if name not in NO_BATCH]
 LAYERS = (Channels.LAYER, Channels.BATCH_NORM)
 
 
@@ -165,10 +168,8 @@ def test_a_name_stands_in_one_row():
 @pytest.mark.parametrize("name", CALLED)
 def test_paths_are_those_of_the_gradient(name):
     """Place by place: of the features, a few taps of each kernel; of the result, a few elements, if it is a batch."""
-    try:
-        head, net = True, Net(name, head=True, bias=True)
-    except (RuntimeError, IndexError, TypeError):
-        head, net = False, Net(name, bias=True)
+    head = name not in NO_BATCH
+    net = Net(name, head=head, bias=True)
     function = SAME_PATHS.get(TABLE[name].paths)
     judge = net if function is None else Net(name, function, head, bias=True)
     for density in (0.5, 0.25):
@@ -198,26 +199,20 @@ def test_compaction_understands_what_has_channels(name):
         assert small.get_parameter("one.weight").shape[0] == 3
 
 
-@pytest.mark.parametrize("name", ["sort", *(name for name in CALLED if TABLE[name].channels is None)])
+@pytest.mark.parametrize("name", ["sort", *(name for name in BATCHES if TABLE[name].channels is None)])
 def test_compaction_names_what_it_leaves_alone(name):
-    try:
-        net = Net(name, head=True).eval() if name in TABLE else Net("relu", lambda y, z: y.sort(1)[0], head=True)
-    except (RuntimeError, IndexError, TypeError):
-        return  # makes no batch of features
+    net = Net(name, head=True).eval() if name in TABLE else Net("relu", lambda y, z: y.sort(1)[0], head=True)
     net.one.weight.data[1] = 0
     with pytest.warns(UserWarning, match=f"no rule for: .*({name}|{name[1:]})"):
         small = prune_init.compact(net, net.x)
     torch.testing.assert_close(small(net.x), net(net.x), equal_nan=True)
 
 
-@pytest.mark.parametrize("name", [name for name in CALLED if TABLE[name].channels not in LAYERS])
+@pytest.mark.parametrize("name", [name for name in BATCHES if TABLE[name].channels not in LAYERS])
 def test_conservation_laws_hold_or_the_operation_is_named(name):
-    try:
-        net = Net(name, head=True).eval()
-    except (RuntimeError, IndexError, TypeError):
-        return
+    net = Net(name, head=True).eval()
     law, result = TABLE[name].law, prune_init.conservation(net, net.x)
-    assert result.holds() or result.broken
+    assert result.holds(1e-5 if TABLE[name].paths is Paths.CAST else 1e-9) or result.broken
     assert all((law or Law.CURVES).value in why for why in result.broken.values())
     if law is None and TABLE[name].channels is not None and TABLE[name].paths is not Paths.CAST:  # which round
         assert not result.broken

@@ -1,5 +1,6 @@
 """Nets and situations of people who prune, as small as they get; each with the value that is right."""
 
+import contextlib
 import dataclasses
 import warnings
 
@@ -84,6 +85,16 @@ def test_every_pass_sees_the_state_of_the_first(writes, scorer):
     model = Counts(writes)
     assert same(pruned(model, scorer, iterations=3), pruned(Counts(""), scorer, iterations=3))
     assert not model.seen.any() and not model.plain.any() and not model.calls and not model.history
+
+
+@pytest.mark.parametrize("writes", ["buffer", "data", "attributes"])
+def test_what_looks_at_a_net_leaves_its_state(writes):
+    for look in (prune_init.connectivity, prune_init.compact, prune_init.conservation):
+        model = Counts(writes)
+        with contextlib.suppress(InputError, NotImplementedError):
+            look(model, torch.ones(1, 8))
+        assert torch.equal(model.seen, torch.zeros(8)) and not model.plain.any() and not model.calls, look
+        model(ROWS)
 
 
 class Recomputes(torch.autograd.Function):

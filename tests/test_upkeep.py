@@ -102,10 +102,34 @@ def test_masks_that_are_changed_and_nets_that_are_moved_are_followed():
     net, masks = mlp(), found().masks
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     prune_init.keep(net, masks, optimizer)
-    steps(net, optimizer, 1)
+    step(net, optimizer, net(X))
     masks["0.weight"][:16] = False
-    steps(net.double().float(), optimizer, 1)
+    net[2].double().float()
+    step(net.double(), optimizer, net(X.double()))
+    net.float()
+    step(net, optimizer, net(X))
     assert leak(net, masks) == 0 and net[0].weight[:16].count_nonzero() == 0 < net[0].weight[16:].count_nonzero()
+
+
+def test_a_pruned_weight_stays_0_whatever_its_gradient_was():
+    net, masks = mlp(), found().masks
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    prune_init.keep(net, masks, optimizer)
+    (torch.where(masks["0.weight"], 1.0, torch.inf) * net[0].weight).sum().backward()
+    optimizer.step()
+    assert leak(net, masks) == 0 and net[0].weight.isfinite().all()
+
+
+def test_masks_of_inference_mode_and_layers_that_are_converted_alone():
+    net, masks = mlp(), found().masks
+    with torch.inference_mode():
+        masks = {name: mask.clone() for name, mask in masks.items()}
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    prune_init.keep(net, masks, optimizer)
+    step(net, optimizer, net(X))
+    net[2].to(torch.bfloat16)
+    step(net, optimizer, net[2](net[1](net[0](X)).bfloat16()).float())
+    assert leak(net, masks) == 0
 
 
 def test_layers_that_are_thawed_later_are_kept_too():

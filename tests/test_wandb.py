@@ -214,10 +214,12 @@ def test_online_runs_of_a_sweep_with_masks(command, server):
     assert len(uploads) == 2 and kept == {sum(layer["kept"] for layer in result(runs()[0])["layers"])}
 
 
-def test_a_disabled_mode_writes_nothing(command, monkeypatch):
+def test_a_disabled_mode_writes_nothing_and_an_empty_one_is_offline(command, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert command(*QUICK).code == 0
     assert len(runs()) == 1 and not list(Path("runs").rglob("wandb"))
+    monkeypatch.setenv("WANDB_MODE", "")
+    assert command(*QUICK, "seed=1").code == 0 and list(Path("runs").rglob("wandb"))
 
 
 def test_online_without_a_login_is_one_line(command):

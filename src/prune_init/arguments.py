@@ -52,6 +52,8 @@ def refusal(parser: argparse.ArgumentParser, message: str) -> str:
     if not message.startswith("unrecognized arguments: "):
         return message
     unknown = message.split()[2]
+    if "=" in unknown and not unknown.startswith("-"):
+        return f"{unknown}: stands apart from the other KEY=VALUEs; allowed: options before or after all of them"
     kind = "option" if unknown.startswith("-") else "argument"
     return f"{unknown}: unknown {kind}; {one_of(unknown, parser._option_string_actions)}"
 

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from importlib.resources import files
 from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
@@ -34,7 +35,7 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, InputError):
             return str(cause)
         if TOO_LONG in str(cause):
-            return f"{max(_typed(), key=len, default='a path')}: {_flat(cause)}"
+            return _too_long()
         if isinstance(cause, MissingConfigException) and cause.options:
             group, _, name = str(cause.missing_cfg_file).rpartition("/")
             return f"{group}={name}: {one_of(name, cause.options)}"
@@ -50,6 +51,17 @@ def one_line(error: BaseException) -> str | None:
     return _flat(error) if _of_lightning(error) else None
 
 
+def _too_long() -> str:
+    """Of a name that no file can have: the argument that it comes from."""
+
+    def longest(argument: str) -> int:
+        return max(len(os.fsencode(part)) for part in argument.partition("=")[2].split("/"))
+
+    given = max(_typed(), key=longest, default="results=runs")
+    shortened = given if len(given) < 80 else f"{given[:77]}..."
+    return f"{shortened}: makes the name of a file or folder too long; allowed: at most 255 bytes, shorten it"
+
+
 def _unknown(error: ConfigAttributeError | ConfigKeyError) -> str:
     """A key that nothing has: where the configuration has keys of that name, else the nearest one beside it."""
     full, name, beside = str(error.full_key), str(error.key), error.parent_node
@@ -57,9 +69,10 @@ def _unknown(error: ConfigAttributeError | ConfigKeyError) -> str:
     if beside is None:
         return f"{given}: unknown key"
     of = f" of {full.partition('.')[0]}={beside.get('name')}" if "." in full and "name" in beside else ""
-    places = [key for key in _keys(OmegaConf.to_container(beside._get_root())) if key.endswith(f".{name}")]
+    places = [key for key in _keys(OmegaConf.to_container(beside._get_root())) if f".{key}".endswith(f".{name}")]
     meant = f"did you mean {' or '.join(places)}?" if places else one_of(name, map(str, beside))
-    return f"{given}: unknown key{of}; {meant}"
+    first = "; choose it first: callbacks=NAME" if full.startswith("callbacks.") else ""
+    return f"{given}: unknown key{of}; {meant}{first}"
 
 
 def _keys(tree: Any, below: str = "") -> Iterator[str]:
@@ -72,8 +85,11 @@ def _keys(tree: Any, below: str = "") -> Iterator[str]:
 
 def _with_argument(text: str) -> str:
     """The arguments that a text of Hydra speaks of in front of it: all of them, where it does not say which."""
-    typed = [a for a in _typed() if not a.startswith("-")]
-    meant = [a for a in typed if a in text or f"'{key_of(a)}'" in text] or typed
+    words = [a for a in _typed() if not a.startswith("-")]
+    typed = [a for a in words if "=" in a]  # others belong to options
+    meant = [a for a in words if f"'{key_of(a)}'" in text or (a in typed and a in text)] or typed
+    if text.startswith("Config group override must be"):  # it does not say which
+        meant = [a for a in typed if files("prune_init.conf").joinpath(key_of(a)).is_dir()]
     return f"{' '.join(meant)}: {text}" if meant else text
 
 

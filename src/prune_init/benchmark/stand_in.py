@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from prune_init.command import building
@@ -41,13 +40,13 @@ def source(cfg: DictConfig) -> Source:
     """The data set of `cfg` or a stand-in of noise; validation images are not held back.
 
     Raises:
-        InstantiationException: the files cannot be read; or they are missing and the data set is none of `SIZES`.
+        InputError: the files cannot be read; or they are missing and the data set is none of `SIZES`.
     """
     try:
         real: Dataset = building.build(cfg.dataset)
         return Source(real, len(real.train), len(real.test), True)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, MissingDataError) or cfg.dataset.name not in SIZES:
+    except MissingDataError:
+        if cfg.dataset.name not in SIZES:
             raise
     return Source(_noise(cfg), *SIZES[cfg.dataset.name], False)
 

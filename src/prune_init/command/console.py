@@ -92,7 +92,7 @@ def _grid(lines: dict[str, Any]) -> Table:
 
 def _layer_table(record: RunRecord) -> Table:
     *layers, total = layer_table.rows(record)
-    table = host.table(*layer_table.HEADS, words=layer_table.NUMBERS, feet=total)
+    table = host.table(*layer_table.HEADS, words=layer_table.WORDS, feet=total)
     for name, *cells in layers:
         table.add_row(name.removesuffix(".weight"), *cells)
     return table

@@ -30,7 +30,8 @@ def launch(
         runs = plan(loader, config, jobs, first)
         left = runs if config.force else to_do(runs)
         workers = workers or len(visible_gpus()) or max(1, cores() // 2)
-        with bar(len(runs), done := len(runs) - len(left)) as progress:
+        done = len(runs) - len(left)
+        with bar(len(runs), done) as progress:
             progress.print(f"{len(left)} runs to do, {min(workers, len(left))} at a time")
             try:
                 with closing(ended(left, workers, inherit=[lock])) as ends:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from prune_init.record.run_record import LayerCounts, RunRecord
 
 HEADS = ("layer", "shape", "size", "kept", "density", "on a path")
-NUMBERS = 2
+WORDS = 2
 """From this column on there are numbers, which are aligned to the right."""
 
 Row = Sequence[str]
@@ -33,7 +33,7 @@ def text(table: Sequence[Row]) -> str:
 
     def line(cells: Row) -> str:
         aligned = (
-            cell.rjust(width) if number >= NUMBERS else cell.ljust(width)
+            cell.rjust(width) if number >= WORDS else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         return "  ".join(aligned).rstrip()
@@ -45,7 +45,7 @@ def html(table: Sequence[Row]) -> str:
     """The same as a table element."""
 
     def line(cells: Row, tag: str) -> str:
-        styles = ("left" if number < NUMBERS else "right" for number in range(len(cells)))
+        styles = ("left" if number < WORDS else "right" for number in range(len(cells)))
         return "".join(f'<{tag} style="text-align:{s}">{escape(c)}</{tag}>' for c, s in zip(cells, styles, strict=True))
 
     body = "".join(f"<tr>{line(cells, 'td')}</tr>" for cells in table[:-1])

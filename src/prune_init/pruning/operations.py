@@ -119,7 +119,8 @@ class Operation:
     def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by their names."""
         names = self.parameters
-        if names is _BATCH_NORM and len(args) > len(names):  # torch.batch_norm has its nine in another order
+        # torch.batch_norm has nine in another order, of which this is the last
+        if names is _BATCH_NORM and (len(args) > len(names) or "cudnn_enabled" in kwargs):
             names = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
         return {**dict(zip(names, args, strict=False)), **kwargs}
 
@@ -245,7 +246,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.BATCH_NORM, C.BATCH_NORM, None, EACH, _BATCH_NORM), "batch_norm"),
     (Operation(P.BATCH_NORM, law=L.NORMALISES, parameters=_BATCH_NORM), "instance_norm"),
     (Operation(P.LAYER_NORM, law=L.NORMALISES, parameters=_LAYER_NORM), "layer_norm"),
-    (Operation(P.RMS_NORM, law=L.NORMALISES, parameters=_LAYER_NORM), "rms_norm"),
+    (Operation(P.RMS_NORM, law=L.NORMALISES, parameters=("input", "normalized_shape", "weight", "eps")), "rms_norm"),
     (Operation(P.GROUP_NORM, law=L.NORMALISES, parameters=_GROUP_NORM), "group_norm"),
     (Operation(P.ATTENTION, law=L.NORMALISES), "scaled_dot_product_attention"),
     (Operation(P.COMPOSED, law=L.NORMALISES), "multi_head_attention_forward"),

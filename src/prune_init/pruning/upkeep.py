@@ -70,44 +70,43 @@ def hold(
 
 
 class Factors:
-    """Masks as numbers, where the weights are, of their type and in their order: booleans would be converted each time.
+    """Masks as numbers, on the weights' devices, in their types and memory formats: what one call multiplies by.
 
     Args:
         weights: parameters by name.
-        masks: boolean tensors, one for each of them.
+        masks: boolean tensors, one for each of them. Changes to them are followed.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         self._weights, self._masks = weights, masks
-        self._made: Tensors = {}
-        self._of: list[object] = []  # what they were made of
+        self._made: dict[str, tuple[Tensor, Tensor, tuple[object, ...]]] = {}
 
-    def tensors(self) -> Tensors:
-        """1 for weights that are kept, 0 for others, by name; made anew when masks or the weights' form change."""
-        first = next(iter(self._weights.values()))
-        of = [first.device, first.dtype, first.stride(), *((id(m), m._version) for m in self._masks.values())]
-        if of != self._of:
-            empty = {name: torch.empty_like(w, requires_grad=False) for name, w in self._weights.items()}
-            self._made = {name: factor.copy_(self._masks[name]) for name, factor in empty.items()}
-            self._of = of
-        return self._made
+    def of(self, name: str) -> Tensor:
+        """1 for weights that are kept, 0 for others; made anew when the mask or the weight's form has changed."""
+        weight, mask = self._weights[name], self._masks[name]
+        state = (weight.device, weight.dtype, weight.stride(), None if mask.is_inference() else mask._version)
+        made = self._made.get(name)
+        if made is None or made[1] is not mask or made[2] != state:
+            with torch.inference_mode(False):
+                factor = torch.empty_like(weight, requires_grad=False).copy_(mask.clone())
+            made = self._made[name] = factor, mask, state
+        return made[0]
 
     def hook(self, name: str) -> Callable[[Tensor], Tensor]:
-        """A hook of this weight: in its gradient, 0 for what is pruned."""
-        return lambda gradient: gradient * self.tensors()[name]
+        """A hook of this weight: in its gradient, 0 for what is pruned, whatever number was there."""
+        return lambda gradient: gradient.masked_fill(self.of(name) == 0, 0.0)
 
     @torch.no_grad()
     def clear_gradients(self) -> None:
         """Zero the gradients of pruned weights: before clipping, so that they do not count in the norm."""
-        factors = self.tensors()
-        pairs = [(w.grad, factors[name]) for name, w in self._weights.items() if w.grad is not None]
-        if pairs:
-            torch._foreach_mul_([g for g, _ in pairs], [factor for _, factor in pairs])
+        gradients = {name: weight.grad for name, weight in self._weights.items() if weight.grad is not None}
+        if gradients:
+            torch._foreach_mul_(list(gradients.values()), [self.of(name) for name in gradients])
 
     @torch.no_grad()
     def clear_weights(self) -> None:
         """Set pruned weights to 0.0: after the step, whatever the optimiser did."""
-        torch._foreach_mul_(list(self._weights.values()), list(self.tensors().values()))
+        torch._foreach_mul_(list(self._weights.values()), [self.of(name) for name in self._weights])
 
 
 class _Owned:

@@ -153,7 +153,8 @@ def _matching(key: str, patterns: Patterns, usual: Mapping[str, Tensor], more: M
     if not isinstance(chosen, Sequence) or not all(isinstance(pattern, str) for pattern in chosen):
         raise InputError(key, patterns, "allowed: a pattern of weight names, or a list of them")
     for pattern in chosen:
-        matches = fnmatch.filter(usual, pattern) or fnmatch.filter(more, pattern)
+        matches = [name for name in usual if fnmatch.fnmatchcase(name, pattern)]
+        matches = matches or [name for name in more if fnmatch.fnmatchcase(name, pattern)]
         if not matches:
             raise InputError(key, pattern, "matches no prunable weight; allowed: patterns of " + ", ".join(usual))
         found += matches

@@ -1,19 +1,17 @@
-"""`masks=FILE`: masks that are there already, in place of a scorer."""
+"""`masks=FILE`: masks that are there already, in place of a scorer. Needs torch only when they are read."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prune_init.errors import InputError, one_of
 from prune_init.explain import key_of
-from prune_init.pruning import masks as masking
-from prune_init.pruning.connectivity import assess
-from prune_init.pruning.cost import Cost
-from prune_init.pruning.result import PruneResult
-from prune_init.pruning.weights import prunable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from prune_init.pruning.result import PruneResult
 
 NAME = "given"
 """What stands in place of the scorer's name."""
@@ -32,14 +30,16 @@ class Facts(NamedTuple):
     checksum: str  # of names, shapes and values alone: not of the file
 
 
-def read(path: str) -> dict[str, Tensor]:
+def read(path: str) -> "dict[str, Tensor]":
     """The masks.
 
     Raises:
         InputError: there is no such file, or it does not hold masks.
     """
+    from prune_init.pruning.masks import load_masks
+
     try:
-        masks = masking.load_masks(path)
+        masks = load_masks(path)
     except InputError as error:
         raise InputError("masks", path, str(error).removeprefix(f"path={path}: ")) from None
     if not masks or not any(bool(mask.any()) for mask in masks.values()):
@@ -59,9 +59,11 @@ def facts(path: str) -> Facts:
 
 @cache
 def _facts(path: str, *_: int) -> Facts:
+    from prune_init.pruning.masks import checksum, count
+
     masks = read(path)
-    kept, size = masking.count(masks), sum(mask.numel() for mask in masks.values())
-    return Facts(1 - kept / size, masking.checksum(masks, {}))
+    kept, size = count(masks), sum(mask.numel() for mask in masks.values())
+    return Facts(1 - kept / size, checksum(masks, {}))
 
 
 def check_alone(overrides: Iterable[str]) -> None:
@@ -78,7 +80,7 @@ def check_alone(overrides: Iterable[str]) -> None:
             raise InputError(key, value, f"does not go with masks={given['masks']}, which say what is pruned; give one")
 
 
-def check_fit(path: str, weights: Mapping[str, nn.Parameter]) -> None:
+def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:
     """Refuse masks that are not those of exactly these weights.
 
     Raises:
@@ -98,13 +100,19 @@ def check_fit(path: str, weights: Mapping[str, nn.Parameter]) -> None:
 
 
 def prune(
-    model: nn.Module, *, path: str, input_shape: tuple[int, ...], include: Any, exclude: Any, data: Any = None
-) -> PruneResult:
+    model: "nn.Module", *, path: str, input_shape: tuple[int, ...], include: Any, exclude: Any, data: Any = None
+) -> "PruneResult":
     """Mask `model` in place by the masks in a file, as `prune_init.prune` would with a scorer; no data is touched.
 
     Raises:
         InputError: the masks do not fit.
     """
+    from prune_init.pruning import masks as masking
+    from prune_init.pruning.connectivity import assess
+    from prune_init.pruning.cost import Cost
+    from prune_init.pruning.result import PruneResult
+    from prune_init.pruning.weights import prunable
+
     weights = prunable(model, include=include, exclude=exclude)
     check_fit(path, weights)
     found = read(path)

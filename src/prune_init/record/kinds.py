@@ -1,12 +1,13 @@
 """Keys that `schema` does not list: they must be known, and of the kind that they have in the files of the choices."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError, one_of
-from prune_init.explain import refused
+from prune_init.explain import key_of
 from prune_init.record import shipped
 from prune_init.record.keys import refers
 from prune_init.record.schema import SCHEMA
@@ -15,27 +16,43 @@ KINDS = {bool: "true, false", float: "a number", int: "a number", str: "text", l
 
 
 def check(config: DictConfig) -> None:
-    """Compare `config` with the files of the choices that it is made of; for a choice of the user's own, the default's.
+    """Compare `config` with the files of the choices that it is made of.
 
     Nulls in a file stand for anything. Arguments of a `_target_` may be added; whether it takes them shows when it is
-    called.
+    called. Other keys of a choice of the user's own must be those of the default one: nothing reads more.
 
     Raises:
         InputError: naming the key, the value and what is allowed.
     """
     given: Any = OmegaConf.to_container(config)
-    choices, usual = given.pop("hydra")["runtime"]["choices"], dict(shipped.content("config"))
+    runtime, usual = given.pop("hydra")["runtime"], dict(shipped.content("config"))
     del usual["hydra"]
+    if lacking := next(_lacking(given), None):
+        raise InputError(lacking, "???", "has no default; must be given")
+    folders = [source["path"] for source in runtime["config_sources"] if source["schema"] == "file"]
     for group, default in shipped.groups().items():
-        if group in given and group not in choices and group != "callbacks":  # Hydra would make one of all of them
-            raise refused(group, given[group].get("name"), "allowed: one choice; a sweep tries several: -m GROUP=A,B")
+        several = next(
+            (o for o in typed(config, "task") if key_of(o) == group and o.partition("=")[2][:1] == "["), None
+        )
+        if several and group != "callbacks":  # Hydra would make one of all of them
+            what = "allowed: one choice; a sweep tries several: -m GROUP=A,B"
+            raise InputError(group, several.partition("=")[2], what)
         if default is not None:
-            usual[group] = shipped.content(f"{group}/{choices.get(group)}")
-            if not usual[group]:  # a choice of the user's own need not have all keys
-                usual[group] = shipped.content(f"{group}/{default}")
-                left_out = {key: value for key, value in usual[group].items() if key != "_target_"}
-                given[group] = left_out | (given.get(group) or {})
+            known = shipped.content(f"{group}/{default}")
+            usual[group] = shipped.content(f"{group}/{runtime['choices'].get(group)}", *folders)
+            if "_target_" in known:
+                usual[group] = {"_target_": None, **usual[group]}
+            elif group != "callbacks":
+                usual[group] = {key: value for key, value in usual[group].items() if key in known}
     _compare("", given, usual, str(given))
+
+
+def _lacking(tree: Any, below: str = "") -> Iterator[str]:
+    """Keys without a value, by their whole names; OmegaConf's own search stops at values that refer to one."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if value == "???":
+            yield f"{below}{key}"
+        yield from _lacking(value, f"{below}{key}.")
 
 
 def typed(config: DictConfig, which: str) -> list[str]:
@@ -45,11 +62,9 @@ def typed(config: DictConfig, which: str) -> list[str]:
 
 
 def _compare(key: str, value: Any, usual: Any, everything: str) -> None:
-    if value == "???":
-        raise InputError(key, value, "has no default; must be given")
     if isinstance(value, float) and not math.isfinite(value) and key not in SCHEMA:
         raise InputError(key, value, "allowed: a finite number")
-    known = usual not in (None, "???") and not refers(usual) and key not in SCHEMA
+    known = usual not in (None, "???") and not refers(usual) and key not in SCHEMA and key != "trainer"  # Lightning's
     if not known or refers(value) or (value is None and key == "recipe.scheduler"):
         return
     kind = KINDS[type(usual)]
@@ -58,8 +73,9 @@ def _compare(key: str, value: Any, usual: Any, everything: str) -> None:
     if isinstance(value, dict):
         _compare_keys(f"{key}." if key else "", value, usual, everything)
     elif isinstance(value, list) and usual:
-        for one in value:
-            _compare(key, one, usual[0], everything)
+        each = KINDS[type(usual[0])]
+        if not all(refers(one) or KINDS.get(type(one)) == each for one in value):
+            raise InputError(key, value, f"allowed: a list, each element {each}")
 
 
 def _compare_keys(below: str, given: dict[str, Any], usual: dict[str, Any], everything: str) -> None:

@@ -67,7 +67,7 @@ class Accuracies(Part):
 
 
 class PhaseSeconds(Part):
-    """Seconds of wall time; of a run that was interrupted, `training` and `total` have the epochs of all attempts."""
+    """Seconds of wall time; of a run that was interrupted, `training` and `total` count the epochs of all attempts."""
 
     setup: float
     """Until the run was built, reading the data included."""

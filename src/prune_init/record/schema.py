@@ -34,7 +34,6 @@ def _are_devices(value: Any) -> bool:
 
 NAME = Allowed("text that can name a folder below results", _is_name)
 FOLDER = Allowed("a folder", lambda value: isinstance(value, str) and bool(value))
-TEXT = Allowed("text, or null", lambda value: isinstance(value, str), null=True)
 PATTERNS = Allowed("patterns of weight names, or null", _are_words, null=True)
 
 SCHEMA = {
@@ -52,9 +51,11 @@ SCHEMA = {
     "scorer.examples_per_class": whole(1),
     "sample.per_class": whole(0),
     "sample.batch_size": whole(1),
+    "sample.augment": SWITCH,
     "validation": whole(0),
     "seed": whole(0, 2**32 - 1),
     "precision": word("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
+    **dict.fromkeys(("tf32", "channels_last", "compact", "train", "checkpoint", "force"), SWITCH),
     "compile": Allowed(
         "true, false, reduce-overhead, max-autotune",
         lambda value: isinstance(value, bool) or value in ("reduce-overhead", "max-autotune"),
@@ -63,7 +64,7 @@ SCHEMA = {
     "weights": SWITCH.or_null(),
     "export": word("pt2", "onnx").or_null(),
     "dataset.name": NAME,
-    "dataset.root": FOLDER,
+    "dataset.root": FOLDER.or_null(),
     "architecture.name": NAME,
     "scorer.name": NAME,
     "schedule.counts": word("nearest", "published").or_null(),
@@ -77,7 +78,8 @@ SCHEMA = {
         "", {"online", "offline", "disabled", ""}.__contains__, True, ("online", "offline", "disabled")
     ),
     "logger.tags": Allowed("a list of words", lambda value: not isinstance(value, str) and _are_words(value)),
-    **dict.fromkeys((f"logger.{key}" for key in ("entity", "project", "group", "job_type", "name", "id")), TEXT),
+    "logger.project": Allowed("text", lambda value: isinstance(value, str)),
+    "logger.masks": SWITCH,
     "trainer.accelerator": word("auto", "cpu", "cuda", "gpu", "mps", "tpu"),
     "trainer.devices": Allowed("whole numbers from 1, -1 or auto for all, a list of devices", _are_devices),
     "trainer.deterministic": Allowed("false, true, warn", lambda value: isinstance(value, bool) or value == "warn"),

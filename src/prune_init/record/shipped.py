@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -15,16 +16,22 @@ def groups() -> dict[str, str | None]:
 
 
 @cache
-def content(name: str) -> dict[str, Any]:
-    """What a file, such as `recipe/quick`, and those that it begins with say; empty if there is none of that name."""
-    own = _read(name)
+def content(name: str, *folders: str) -> dict[str, Any]:
+    """What a file, such as `recipe/quick`, and those that it begins with say; empty if there is none of that name.
+
+    Args:
+        name: of the file, with its group.
+        folders: of a user, where it is looked for if it is none of ours.
+    """
+    own = _read(name, *folders)
     for other in own.pop("defaults", []):
         if isinstance(other, str) and other != "_self_":
-            own = {**content(f"{name.rpartition('/')[0]}/{other}"), **own}
+            own = {**content(f"{name.rpartition('/')[0]}/{other}", *folders), **own}
     return own
 
 
-def _read(name: str) -> dict[str, Any]:
-    path = files("prune_init.conf").joinpath(f"{name}.yaml")
-    plain: Any = OmegaConf.to_container(OmegaConf.create(path.read_text())) if path.is_file() else {}
+def _read(name: str, *folders: str) -> dict[str, Any]:
+    paths = (folder.joinpath(f"{name}.yaml") for folder in (files("prune_init.conf"), *map(Path, folders)))
+    path = next((path for path in paths if path.is_file()), None)
+    plain: Any = {} if path is None else OmegaConf.to_container(OmegaConf.create(path.read_text()))
     return dict(plain)

@@ -41,11 +41,14 @@ def write_page(folder: Path, baseline: str | None = None) -> Path:
     found = load(folder)
     means = [one for one in summaries(found.runs, "top1_last", baseline) if one.exponents]
     shown, problems = panels(found.runs), found.problems
-    drawings = [drawing for panel in shown for drawing in _drawings(panel, problems)] + _theory(shown[0], problems)
     out = folder / "report"
     out.mkdir(exist_ok=True)
-    for drawing in track(drawings, "drawing", console=console, transient=True):
-        drawing.save(out)
+    drawings: list[Drawing] = []
+    for panel in track([*shown, None], "drawing", console=console, transient=True):
+        made = _theory(shown[0], problems) if panel is None else _drawings(panel, problems)
+        for drawing in made:
+            drawing.save(out)
+        drawings += made
     write_csv(found.rows, out / "results.csv")
     if means:
         save(means, out)
