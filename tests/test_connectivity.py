@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 import prune_init
+from prune_init.architectures.resnet import thin_resnet
 from prune_init.pruning.paths.effective_weights import effective_weights
 
 
@@ -145,3 +148,24 @@ def test_eps_is_no_bias_of_a_norm_of_weights():
     masks = {"weight": torch.zeros(2, 4, dtype=torch.bool), "out.weight": torch.ones(2, 2, dtype=torch.bool)}
     found = effective_weights(Normed(), masks, torch.ones(1, 4))
     assert not any(mask.any() for mask in found.values())
+
+
+class Inexact(TorchDispatchMode):
+    """Convolutions whose zeros are not zeros, as those by FFT or Winograd."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if "convolution" not in func.__name__:
+            return made
+        return tree_map(lambda x: x + 1e-4 * torch.rand_like(x) if isinstance(x, torch.Tensor) else x, made)
+
+
+def test_a_path_is_no_matter_of_rounding():
+    model = thin_resnet(8, 4, (3, 16, 16), width=4)
+    masks = prune_init.prune(model, "random", 0.8, generator=torch.Generator().manual_seed(0)).masks
+    expected = effective_weights(model, masks, x := torch.empty(1, 3, 16, 16))
+    assert 0 < sum(int(mask.sum()) for mask in expected.values()) < sum(int(mask.sum()) for mask in masks.values())
+    with Inexact():
+        assert F.conv2d(torch.zeros(1, 1, 3, 3), torch.ones(1, 1, 3, 3)).item() > 0
+        found = effective_weights(model, masks, x)
+    assert all(torch.equal(found[name], mask) for name, mask in expected.items())
