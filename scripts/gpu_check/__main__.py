@@ -44,6 +44,7 @@ STAGES = {
     "compile": Stage("compiled", 100),
     "together": Stage("together", 60),
     "real": Stage("real", 70),
+    "hours": Stage("hours", 120),
 }
 """In this order. What a stage has not found by its limit is lost; the others go on."""
 REFERENCE = "reference"
