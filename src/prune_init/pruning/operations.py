@@ -107,7 +107,8 @@ class Positions(Enum):
 class Operation:
     """What is known of an operation; None is unknown, of `law` that it is homogeneous, or that nobody looked.
 
-    `parameters` are the names of its arguments, in order, where a reader needs them.
+    `parameters` are the names of its arguments, in order, where a reader needs them; `native` those of torch's own
+    function of this name, where that has more, in another order.
     """
 
     paths: Paths
@@ -115,13 +116,12 @@ class Operation:
     law: Law | None = None
     positions: Positions | None = None
     parameters: tuple[str, ...] = ()
+    native: tuple[str, ...] = ()
 
     def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by their names."""
-        names = self.parameters
-        # torch.batch_norm has nine in another order, of which this is the last
-        if names is _BATCH_NORM and (len(args) > len(names) or "cudnn_enabled" in kwargs):
-            names = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
+        more = len(args) > len(self.parameters) or kwargs.keys() & set(self.native) - set(self.parameters)
+        names = self.native if self.native and more else self.parameters
         return {**dict(zip(names, args, strict=False)), **kwargs}
 
     @property
@@ -142,6 +142,7 @@ _ELEMENTWISE = frozenset([
 _CONVOLUTION = tuple("input weight bias stride padding dilation groups".split())
 _TRANSPOSED = tuple("input weight bias stride padding output_padding groups dilation".split())
 _BATCH_NORM = tuple("input running_mean running_var weight bias training momentum eps".split())
+_NATIVE_NORM = tuple("input weight bias running_mean running_var training momentum eps cudnn_enabled".split())
 _LAYER_NORM = ("input", "normalized_shape", "weight", "bias")
 _GROUP_NORM = ("input", "num_groups", "weight", "bias")
 _MAX_POOL = tuple("input kernel_size stride padding dilation ceil_mode return_indices".split())
@@ -243,8 +244,8 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.CONVOLUTION, C.LAYER, parameters=_CONVOLUTION), "conv1d conv3d"),
     (Operation(P.TRANSPOSED_CONVOLUTION, C.LAYER, parameters=_TRANSPOSED), """
         conv_transpose1d conv_transpose2d conv_transpose3d"""),
-    (Operation(P.BATCH_NORM, C.BATCH_NORM, None, EACH, _BATCH_NORM), "batch_norm"),
-    (Operation(P.BATCH_NORM, law=L.NORMALISES, parameters=_BATCH_NORM), "instance_norm"),
+    (Operation(P.BATCH_NORM, C.BATCH_NORM, None, EACH, _BATCH_NORM, _NATIVE_NORM), "batch_norm"),
+    (Operation(P.BATCH_NORM, law=L.NORMALISES, parameters=_BATCH_NORM, native=_NATIVE_NORM), "instance_norm"),
     (Operation(P.LAYER_NORM, law=L.NORMALISES, parameters=_LAYER_NORM), "layer_norm"),
     (Operation(P.RMS_NORM, law=L.NORMALISES, parameters=("input", "normalized_shape", "weight", "eps")), "rms_norm"),
     (Operation(P.GROUP_NORM, law=L.NORMALISES, parameters=_GROUP_NORM), "group_norm"),

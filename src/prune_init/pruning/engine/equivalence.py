@@ -73,7 +73,7 @@ def after(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         case Positions.JOIN:
             return _joined([value for value in args if isinstance(value, Tensor)])
         case Positions.WINDOW if isinstance(operation, Operation):
-            return _windowed(dict(zip(operation.parameters, args, strict=False)) | kwargs)
+            return _windowed(operation.bound(args, kwargs))
     return None
 
 
