@@ -69,18 +69,19 @@ def _unknown(error: ConfigAttributeError | ConfigKeyError) -> str:
     if beside is None:
         return f"{given}: unknown key"
     of = f" of {full.partition('.')[0]}={beside.get('name')}" if "." in full and "name" in beside else ""
-    places = [key for key in _keys(OmegaConf.to_container(beside._get_root())) if f".{key}".endswith(f".{name}")]
+    tree = OmegaConf.to_container(beside._get_root())
+    places = [key for key, _ in dotted(tree) if f".{key}".endswith(f".{name}")]
     meant = f"did you mean {' or '.join(places)}?" if places else one_of(name, map(str, beside))
     first = "; choose it first: callbacks=NAME" if full.startswith("callbacks.") else ""
     return f"{given}: unknown key{of}; {meant}{first}"
 
 
-def _keys(tree: Any, below: str = "") -> Iterator[str]:
-    """All dotted keys but Hydra's own."""
+def dotted(tree: Any, below: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys of a configuration by their whole names, inner ones too, and their values; but for Hydra's own."""
     for key, value in tree.items() if isinstance(tree, dict) else ():
         if key != "hydra":
-            yield f"{below}{key}"
-            yield from _keys(value, f"{below}{key}.")
+            yield f"{below}{key}", value
+            yield from dotted(value, f"{below}{key}.")
 
 
 def _with_argument(text: str) -> str:

@@ -57,6 +57,6 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
         cell = found[all_but_seed]
         cell.folders.append(run.folder)
         if (record := results.read(run.folder, run.identity)) is not None:
-            took = record.seconds  # its total is that of the last attempt
+            took = record.seconds  # older results have the total of their last attempt
             cell.done.append((took.setup + took.scoring + took.training) / 3600)
     return list(found.values())

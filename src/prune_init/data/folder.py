@@ -118,10 +118,9 @@ def read_image(path: str) -> Image.Image:
 
 def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
     """Lists the images of `train` and of `val`, with the number of their class; errors as for `folder`."""
-    look(root=str(root))
+    train, val = scan(root, num_classes), root / "val"
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-    train, val = scan(root, num_classes), root / "val"
     unknown = {path.name for path in val.iterdir() if path.is_dir()} - train.class_to_idx.keys()
     if unknown:
         raise InputError("dataset.root", root, f"val has a class folder that train has not: {min(unknown)}")
@@ -132,7 +131,8 @@ def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
 
 
 def scan(root: Path, num_classes: int) -> "ImageFolder":
-    """Lists the images of `train`; errors as for `folder`."""
+    """Lists the images of `train`, beside which there is a `val`; errors as for `folder`."""
+    look(root=str(root))
     from torchvision.datasets import ImageFolder
 
     try:

@@ -9,7 +9,7 @@ import torch
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.augmentation import CropFlip
 from prune_init.data.dataset import Dataset
-from prune_init.data.folder import look, read_image, scan, scan_both
+from prune_init.data.folder import read_image, scan, scan_both
 from prune_init.data.source import looked_for
 from prune_init.data.sources import TINY_IMAGENET
 from prune_init.errors import InputError
@@ -35,7 +35,6 @@ def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: t
         InputError: if they are not as described.
     """
     folder = TINY_IMAGENET.locate(root, download=download)
-    look(root=str(folder))
     if (folder / "val/images").is_dir():
         found = scan(folder, num_classes)
         train, test = found.samples, _annotated(folder / "val", found.class_to_idx)

@@ -1,13 +1,12 @@
 """Keys that `schema` does not list: they must be known, and of the kind that they have in the files of the choices."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError, one_of
-from prune_init.explain import key_of
+from prune_init.explain import dotted, key_of
 from prune_init.record import shipped
 from prune_init.record.keys import refers
 from prune_init.record.schema import SCHEMA
@@ -27,16 +26,14 @@ def check(config: DictConfig) -> None:
     given: Any = OmegaConf.to_container(config)
     runtime, usual = given.pop("hydra")["runtime"], dict(shipped.content("config"))
     del usual["hydra"]
-    if lacking := next(_lacking(given), None):
+    lacking = next((key for key, value in dotted(given) if value == "???"), None)
+    if lacking is not None:  # OmegaConf's own search stops at values that refer to one
         raise InputError(lacking, "???", "has no default; must be given")
+    lists = {key_of(o): o.partition("=")[2] for o in typed(config, "task") if o.partition("=")[2].startswith("[")}
     folders = [source["path"] for source in runtime["config_sources"] if source["schema"] == "file"]
     for group, default in shipped.groups().items():
-        several = next(
-            (o for o in typed(config, "task") if key_of(o) == group and o.partition("=")[2][:1] == "["), None
-        )
-        if several and group != "callbacks":  # Hydra would make one of all of them
-            what = "allowed: one choice; a sweep tries several: -m GROUP=A,B"
-            raise InputError(group, several.partition("=")[2], what)
+        if group in lists and group != "callbacks":  # Hydra would make one of all of them
+            raise InputError(group, lists[group], "allowed: one choice; a sweep tries several: -m GROUP=A,B")
         if default is not None:
             known = shipped.content(f"{group}/{default}")
             usual[group] = shipped.content(f"{group}/{runtime['choices'].get(group)}", *folders)
@@ -45,14 +42,6 @@ def check(config: DictConfig) -> None:
             elif group != "callbacks":
                 usual[group] = {key: value for key, value in usual[group].items() if key in known}
     _compare("", given, usual, str(given))
-
-
-def _lacking(tree: Any, below: str = "") -> Iterator[str]:
-    """Keys without a value, by their whole names; OmegaConf's own search stops at values that refer to one."""
-    for key, value in tree.items() if isinstance(tree, dict) else ():
-        if value == "???":
-            yield f"{below}{key}"
-        yield from _lacking(value, f"{below}{key}.")
 
 
 def typed(config: DictConfig, which: str) -> list[str]:

@@ -35,8 +35,9 @@ class DataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> list[Loader]:
         """The test set and, if images were held back, the validation set."""
-        test = self.dataset.test_loader(TEST_BATCH, **self._place())
-        held_back = self.dataset.validation_loader(TEST_BATCH, **self._place())
+        place = self._place()
+        test = self.dataset.test_loader(TEST_BATCH, **place)
+        held_back = self.dataset.validation_loader(TEST_BATCH, **place)
         return [test] if held_back is None else [test, held_back]
 
     def sample(self, per_class: int, device: torch.device, *, augment: bool, batch_size: int) -> list[Batch]:
