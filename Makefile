@@ -26,23 +26,23 @@ run: $(READY)  ## Prune at initialisation with SynFlow, then train, on the embed
 report: $(READY)  ## A page that shows all runs: make report DIR=runs
 	$(BIN)/python -m prune_init.report $(DIR)
 
-# Three workers for two cores: one of them has the tests of SLURM, which mostly wait.
+# Three workers for two cores: one of them runs the tests of SLURM, which mostly wait.
 test: $(READY)  ## All tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
 
-bench: $(READY)  ## How fast pruning and training are, beside a plain implementation; half an hour
+bench: $(READY)  ## Time pruning and training beside a plain implementation; half an hour
 	$(BIN)/python -m prune_init.benchmark.speed --json speed.json
 
-lint: $(READY)  ## Format, lint, types and the direction of imports, nothing changed
+lint: $(READY)  ## Check format, lint, types and the direction of imports; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint  ## What must hold before a commit: format, lint, types, fast tests
+check: lint  ## Before every commit: format, lint, types, fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
-format: $(READY)  ## Format and mend what can be mended
+format: $(READY)  ## Format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
