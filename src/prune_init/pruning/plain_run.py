@@ -121,7 +121,7 @@ class _CallOnly:
 
 @contextmanager
 def _exact(*, cudnn: bool) -> Iterator[None]:
-    """Full precision and deterministic algorithms on GPUs; cuDNN is off for RNNs, as its RNNs have no second derivative."""
+    """Full precision and deterministic algorithms on GPUs; no cuDNN for RNNs, as its RNNs have no second derivative."""
     matmul = torch.get_float32_matmul_precision()
     enabled = torch.backends.cudnn.enabled and cudnn
     try:
