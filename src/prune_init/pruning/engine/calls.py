@@ -69,7 +69,7 @@ class _Multiplication:
         return x if self.weight.columns is None else x.index_select(axis, self.weight.columns)
 
     def to_rows(self, y: Tensor, bias: Tensor | None, axis: int) -> Tensor:
-        """Expand y to all output channels, 0 in those without weights, and add the bias; y itself if none is missing."""
+        """Expand y to all output channels, with 0 in missing ones, and add the bias; y itself if none is missing."""
         if self.weight.rows is None:
             return y
         shape = list(y.shape)

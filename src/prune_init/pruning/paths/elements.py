@@ -16,7 +16,7 @@ _Pair = namedtuple("_Pair", "values indices")
 
 
 def elementwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
-    """A path leads through any operand. A result of weights alone is 0 where they all are and the function maps 0 to 0."""
+    """A path leads through any operand. A result of weights alone is 0 where all are and the function maps 0 to 0."""
     total = kinds.strongest((args, kwargs))
     operands = [x for x in leaves((args, kwargs)) if x.ndim or kinds.carries(x)]
     if total is Kind.PATH:
@@ -42,7 +42,7 @@ def _dropout(
 
 
 def _quotient(kinds: Kinds, func: Any, first: Any, second: Any, **_: Any) -> Tensor:
-    """Paths lead through dividend and divisor, whatever the other's value; of weights alone, 0 where the dividend is."""
+    """Paths lead through dividend and divisor alike. A quotient of weights alone is 0 where the dividend is 0."""
     input, other = in_order(func, first, second)
     parts = [kinds.factor(x) if kinds.of(x) is Kind.PATH else torch.zeros_like(kinds.factor(x)) for x in (input, other)]
     if not kinds.carries([input, other], Kind.PATH):

@@ -98,6 +98,6 @@ class Kinds:
         return value.float() if self.carries(value) else (value.detach() != 0).float()
 
     def term(self, value: Any, total: Kind) -> Tensor:
-        """`value` as a term: in a sum of kind PATH only paths count; in one of kind WEIGHT, whatever may differ from 0."""
+        """`value` as a term: a sum of kind PATH counts only paths, one of kind WEIGHT all that may differ from 0."""
         factor = self.factor(value)
         return factor if total is Kind.WEIGHT or self.of(value) is Kind.PATH else torch.zeros_like(factor)
