@@ -134,7 +134,7 @@ def _again(node: fx.Node, model: nn.Module, value: Callable[[fx.Node], Any]) -> 
 
 
 def _components(count: int, pairs: list[Tensor]) -> Tensor:
-    """For each of 0..count-1, the smallest member of its component in the graph of these edges; those of 0 are ignored."""
+    """For each of 0..count-1, the smallest member of its component in the graph of these edges; 0 joins nothing."""
     smallest = torch.arange(count)
     edges = torch.cat([pair[:, (pair > 0).all(0)] for pair in pairs], 1).unique(dim=1) if pairs else None
     while edges is not None:
