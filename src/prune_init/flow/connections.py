@@ -1,8 +1,8 @@
 """The flow <dR/dz, z> through every connection of a net.
 
-A connection leads from an operation to one that reads its result z; where z has several readers, each takes its own
-share of <dR/dz, z>. By Euler's theorem an operation that is homogeneous of degree 1 passes on what flows in: the one
-fact that both conservation theorems rest on.
+A connection leads from an operation to one that reads its result z; if z has several readers, each takes its own
+share of <dR/dz, z>. By Euler's theorem, an operation that is homogeneous of degree 1 has the same flow at its output
+as at its input. Both conservation theorems rest on this fact alone.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from prune_init.traced import known
 
 @dataclass(frozen=True, eq=False)
 class MeasuredFlow:
-    """What one run of the net carried.
+    """The flow measured in one run of the net.
 
     Attributes:
         run: the operations, in the order they ran, and their results.
-        layers: flow through the parameters of the layers.
-        connections: z * dR/dz for each tensor that an operation without parameters reads from another.
+        layers: the flow through the parameters of each layer.
+        connections: z * dR/dz for each tensor that an operation other than a layer reads, by (source, reader).
     """
 
     run: GraphRun
@@ -45,29 +45,29 @@ class MeasuredFlow:
             return float(self.layers[node].bias.sum())
         found = known(node, self.run.model)
         if found is None or not (found.channels is Channels.SUM or found.paths is Paths.CONCAT):
-            return 0.0  # a constant is a bias only where all operands together are read linearly
+            return 0.0  # a constant acts as a bias only in an operation that is linear in all operands together
         return sum(self.between(constant, node) for constant in node.all_input_nodes if constant not in self.run.live)
 
     def entering(self, node: fx.Node) -> float:
-        """The flow that its inputs bring to a node."""
+        """The flow into a node from its inputs that depend on the net's input."""
         return sum(self.between(source, node) for source in node.all_input_nodes if source in self.run.live)
 
     def leaving(self, node: fx.Node) -> float:
-        """The flow that the readers of a node take."""
+        """The flow from a node to all its readers."""
         return sum(self.between(node, reader) for reader in node.users)
 
     def gross(self, node: fx.Node) -> float:
-        """The sum of absolute values of all terms that flow into a node, which rounding errors are proportional to."""
+        """The sum of the absolute values of all flow terms into a node, to which rounding errors are proportional."""
         if node in self.layers:
             return float(self.layers[node].gross)
         return sum(float(z.abs().sum()) for source in node.all_input_nodes for z in self.connections[source, node])
 
 
 def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
-    """Differentiate R = objective(output) by all that the run made variable.
+    """Differentiate R = objective(output) by every connection and parameter of the run, and multiply by their values.
 
     Raises:
-        InputError: the objective is not a number that depends on the output.
+        InputError: the objective fails or does not return one number that depends on the output.
     """
     try:
         scalar = objective(next(reversed(run.values.values())))
@@ -94,5 +94,5 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
 
 
 def _product(z: Tensor, gradient: Tensor) -> Tensor:
-    # Padding of -inf before a max pool is never the maximum, so that nothing flows: 0 * inf would be NaN.
+    # No gradient reaches a padding of -inf before a max pool: its flow is 0, but the product 0 * inf would be NaN.
     return torch.where(gradient == 0, 0, z * gradient)

@@ -1,18 +1,18 @@
-"""Operations that do not pass on the flow they receive, and what is known about them."""
+"""Operations that break the conservation laws, and the reasons."""
 
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.pruning.operations import Law
 from prune_init.traced import known, operation, place
 
 BREAKS = 1e-9
-"""An operation breaks the law where it changes the flow by more than this fraction; rounding stays far below."""
+"""An operation breaks the law if it changes the flow by more than this fraction, far more than rounding does."""
 
 
 def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:
-    """The modules whose output does not carry the flow that comes in, by name, and why (Euler's theorem).
+    """The operations whose flow out differs from the flow in (Euler's theorem), by place in the model, with the reason.
 
-    What counts is the flow measured on this input: ReLU6 that stays below 6 obeys the law. Where nothing flows, as
-    behind a last layer of zeros, an operation known not to be homogeneous is named all the same.
+    The flow measured on this input decides: a ReLU6 whose input stays below 6 obeys the law. Where nothing flows, as
+    before a last layer of zeros, an operation that is known not to be homogeneous is named nevertheless.
     """
     broken = {}
     _, *nodes, _ = flow.run.graph.nodes

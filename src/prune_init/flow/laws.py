@@ -1,4 +1,4 @@
-"""`conservation`: are the two conservation theorems of a net's parameters true of this net, and where not?"""
+"""`conservation`: check whether a net obeys the two conservation theorems, and find the operations that break them."""
 
 import copy
 from collections.abc import Callable
@@ -27,9 +27,9 @@ class Conservation:
     """How well a net obeys the conservation laws.
 
     Attributes:
-        neurons: theorem 1, by layer.
-        cuts: theorem 2, one cut before each layer.
-        broken: the modules that break the laws on this input, by name, and why.
+        neurons: the sums of theorem 1, by layer.
+        cuts: the sums of theorem 2, for one cut before each layer.
+        broken: the operations that break the laws on this input, by their place in the model, and the reasons.
     """
 
     neurons: list[Neurons]
@@ -38,18 +38,18 @@ class Conservation:
 
     @property
     def output(self) -> float:
-        """<dR/dy, y>."""
+        """<dR/dy, y>, the flow at the output y."""
         return self.cuts[0].output
 
     @property
     def largest(self) -> float:
-        """The largest flow through a neuron or a cut, the unit of all residuals."""
+        """The largest absolute flow through a neuron or a cut, to which all residuals are relative."""
         sums = [flow.abs().max() for row in self.neurons for flow in (row.incoming, row.outgoing)]
         cuts = [abs(cut.weights + cut.biases) for cut in self.cuts] + [abs(self.output)]
         return float(torch.tensor([*sums, *cuts], dtype=torch.float64).max())
 
     def residual(self, row: Neurons | Cut) -> float:
-        """By how much neurons or a cut miss their theorem, relative to the largest flow."""
+        """The gap by which neurons or a cut violate their theorem, relative to the largest flow."""
         return float(row.gap) / self.largest if self.largest else 0.0
 
     @property
@@ -66,24 +66,24 @@ class Conservation:
 def conservation(
     model: nn.Module, input: Tensor, *, objective: Callable[[Any], Tensor] | None = None, mode: str = "eval"
 ) -> Conservation:
-    """Check the conservation laws of w dR/dw on a net built of homogeneous parts, for any scalar R of its output.
+    """Check the conservation laws of w dR/dw on a net of homogeneous operations, for any scalar R of its output.
 
-    Neuron-wise (theorem 1): at every hidden neuron the sum of w dR/dw over incoming weights and biases equals the sum
-    over outgoing weights. Network-wise (theorem 2): over any cut between input and output,
+    Neuron-wise (theorem 1): at every hidden neuron, the sum of w dR/dw over incoming weights and biases equals the sum
+    over outgoing weights. Network-wise (theorem 2): for any cut between input and output,
 
         sum of w dR/dw over the cut weights + sum of b dR/db over the biases behind the cut = <dR/dy, y>.
 
-    Linear and convolution layers, batch norm, pooling, ReLU and its kin, dropout, sums and concatenations obey both,
-    at initialisation and after training. An operation that does not, such as tanh or layer norm, is named.
+    Linear and convolution layers, batch norm, pooling, ReLU and its variants, dropout, sums and concatenations obey
+    both laws, at initialisation and after training. Operations that do not, such as tanh and layer norm, are named.
 
     Source: Tanaka et al. 2020, "Pruning neural networks without any data by iteratively conserving synaptic flow",
-    theorems 1 and 2. Differs from the reference: batch norm has a law in each mode (`layer_flow.py`), and the biases
-    of a cut are those behind it (one printed form sums over all of them).
+    theorems 1 and 2. Differs from the paper: batch norm is included, with a law for each mode (`layer_flow.py`), and
+    the biases of a cut are those behind it (one printed form sums over all biases).
 
     Args:
         model: any module that torch.fx can trace; it is only read.
-        input: a batch of its input.
-        objective: R, maps the output to one number; default: the sum of all outputs.
+        input: a batch of the model's input.
+        objective: R, a function of the output that returns one number; default: the sum of the output tensor.
         mode: `"train"` or `"eval"`, the state of norm and dropout layers.
 
     Returns:

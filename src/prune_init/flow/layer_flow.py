@@ -1,16 +1,16 @@
-"""What flows through the parameters of one layer: the sums of w dR/dw that the conservation laws compare.
+"""The flow through the parameters of one layer: the sums of w dR/dw that the conservation laws compare.
 
-A layer is a map z -> W z + b from the channels it reads to the channels it writes. Batch norm is one too, with one
-weight per channel (Tanaka et al. 2020 leave it out):
+A layer is a map z -> W z + b from input channels to output channels. Batch norm is such a map too, with one weight
+per channel (Tanaka et al. 2020 leave it out):
 
     eval mode   W = gamma / s, b = beta - mean gamma / s, with s = sqrt(var + eps)   (running mean and variance)
                 <dR/dW, W> = gamma dR/dgamma + (mean gamma / s) dR/dbeta
                 <dR/db, b> = (beta - mean gamma / s) dR/dbeta
-    train mode  the batch's own mean and variance v undo any scaling of the input, all but eps of it:
+    train mode  normalising by the batch's own mean and variance v undoes any scaling of the input, except for eps:
                 <dR/dz, z> = eps / (v + eps) gamma dR/dgamma
-                what is left of gamma dR/dgamma + beta dR/dbeta begins here, as in a bias
+                the rest of gamma dR/dgamma + beta dR/dbeta begins here, like the flow of a bias
 
-In both modes weight and bias add up to gamma dR/dgamma + beta dR/dbeta, the flow at the layer's output.
+In both modes the flows of weight and bias add up to gamma dR/dgamma + beta dR/dbeta, the flow at the layer's output.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from prune_init.pruning.masks import Tensors
 
 @dataclass(frozen=True, eq=False)
 class LayerFlow:
-    """Sums of w dR/dw over the weights of each channel.
+    """Sums of w dR/dw over the parameters of one layer.
 
     Attributes:
-        written: over the weights that write to it, for each output channel.
-        read: over the weights that read it, for each input channel.
-        bias: over its bias, for each output channel.
-        gross: the sum of the absolute values of all terms, which rounding errors are proportional to.
-        axis: of input and output, the one that counts channels.
+        written: for each output channel, the sum over the weights that write to it.
+        read: for each input channel, the sum over the weights that read it.
+        bias: for each output channel, b dR/db of its bias.
+        gross: the sum of the absolute values of all terms, to which rounding errors are proportional.
+        axis: the channel axis of input and output.
     """
 
     written: Tensor
@@ -47,7 +47,7 @@ def layer_flow(layer: UsedLayer, gradients: Tensors, x: Tensor) -> LayerFlow:
     gross = torch.stack([flow.abs().sum() for flow in product.values()]).sum()
     if layer.norm is not None:
         scale = _scale_flow(layer.norm, layer.own["weight"].detach(), gradients, x.detach())
-        shift = (scale - product["weight"]).abs().sum()  # may be far larger than the sums it cancels in
+        shift = (scale - product["weight"]).abs().sum()  # cancels, but may be far larger than the resulting sums
         return LayerFlow(scale, scale, product["weight"] + product["bias"] - scale, gross + shift, layer.axis)
     written, read = _margins(product["weight"], layer.groups)
     if layer.transposed:
@@ -64,7 +64,7 @@ def _scale_flow(norm: Normalisation, gamma: Tensor, gradients: Tensors, x: Tenso
 
 
 def _margins(product: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Sums over all but the first axis, and over all but the second, where each group has columns of its own."""
+    """Sums over all axes but the first, and over all but the second, where each group has its own columns."""
     rows, columns = product.shape[:2]
     blocks = product.reshape(groups, rows // groups, columns, -1)
     return blocks.sum((2, 3)).flatten(), blocks.sum((1, 3)).flatten()

@@ -1,8 +1,8 @@
-"""Which channels are one neuron: those between which no weight stands.
+"""Grouping channels into neurons: channels that are connected without a weight in between form one neuron.
 
 Every channel that a layer writes gets a label. Labels travel through the graph as values do: an operation that moves
-elements moves their labels, and channels that are added become one neuron, the channel of the joined stream. Where an
-operation mixes channels in a way not known here, all that it mixes is taken as one neuron: coarse, but still true.
+elements moves their labels, and channels that are added to each other become one neuron. If an operation mixes channels
+in an unknown way, all channels that it mixes become one neuron, for which the law is coarser but still true.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,18 @@ from prune_init.traced import known, module_of
 
 
 class NeuronLabels:
-    """The channels of a run, and the neuron that each belongs to, known by the smallest label in it.
+    """The labels of all channels of a run, and the neuron that each belongs to, identified by its smallest label.
 
     Attributes:
-        first: of each layer, the label of its first output channel.
-        read: of each layer, the labels of the channels that it reads.
-        labels: of each other operation, the labels of its result, element by element; 0 where no layer wrote.
-        neuron: the neuron of each label.
+        first: for each layer, the label of its first output channel.
+        read: for each layer, the labels of its input channels.
+        labels: for each operation that depends on the input, the label of each element of its result; 0: no channel.
+        neuron: for each label, its neuron.
     """
 
     def __init__(self, flow: MeasuredFlow) -> None:
         self._flow, self._run = flow, flow.run
-        self._count = 1  # label 0 is nobody: padding and constants
+        self._count = 1  # label 0 stands for no channel: padding and constants
         self._joined: list[Tensor] = []
         self.first: dict[fx.Node, int] = {}
         self.read: dict[fx.Node, Tensor] = {}
@@ -57,7 +57,7 @@ class NeuronLabels:
         sources = [labels for labels in sources if isinstance(labels, Tensor)]
         if not isinstance(value, Tensor):
             return map_aggregate(value, lambda part: self._one(sources, part))
-        if not sources:  # only the type or size of what it reads depends on the input
+        if not sources:  # the result depends only on a size or type, which the input determines
             return torch.zeros(value.shape, dtype=torch.float64)
         written_in_place = any(labels.ndim > value.ndim for labels in sources)
         if found and found.elementwise and not written_in_place:
@@ -77,19 +77,19 @@ class NeuronLabels:
         return channels.view(shape).expand(value.shape)
 
     def _moved(self, node: fx.Node) -> Any:
-        """The operation itself, done to labels."""
+        """The result of the operation itself, applied to labels."""
 
         def label(source: fx.Node, *, nobody: bool = False) -> Any:
             value = self._run.values[source]
             if isinstance(value, Tensor) and value.is_floating_point() and (nobody or source not in self._run.live):
                 return torch.zeros(value.shape, dtype=torch.float64)
             labels = self.labels.get(source, value)
-            return labels.contiguous() if isinstance(labels, Tensor) else labels  # for `view`
+            return labels.contiguous() if isinstance(labels, Tensor) else labels  # `view` may need it
 
         moved, found = _again(node, self._run.model, label), known(node, self._run.model)
         if found is None or found.paths is not Paths.PAD:
             return moved
-        # The constant that is padded with, which may be infinite, is nobody's either.
+        # The padding constant, which may be infinite, must get label 0: subtract the result for labels that are all 0.
         return (moved - _again(node, self._run.model, partial(label, nobody=True))).nan_to_num(0)
 
     def _reduced(self, node: fx.Node, sources: list[Tensor]) -> Tensor:
@@ -99,7 +99,7 @@ class NeuronLabels:
         return highest.view(value.shape) if torch.equal(highest, lowest) else self._one(sources, value)
 
     def _by_channel(self, labels: Tensor, axis: int) -> Tensor:
-        """One label for each channel; where several meet in a channel, all of the tensor become one neuron."""
+        """One label per channel; if a channel holds several labels, all labels of the tensor become one neuron."""
         rows = labels.movedim(axis, 0).flatten(1)
         label = rows.amax(1)
         same = (rows == label[:, None]) | (rows == 0)
@@ -114,7 +114,7 @@ class NeuronLabels:
         return first
 
     def _one(self, sources: list[Tensor], value: Any) -> Any:
-        """Everything that `sources` hold becomes one neuron, and so is the result."""
+        """Join all labels in `sources` into one neuron, and return a result that belongs to it."""
         if not isinstance(value, Tensor):
             return value
         every = torch.cat([torch.zeros(1), *(labels.unique() for labels in sources)]).long()
@@ -134,7 +134,7 @@ def _again(node: fx.Node, model: nn.Module, value: Callable[[fx.Node], Any]) -> 
 
 
 def _components(count: int, pairs: list[Tensor]) -> Tensor:
-    """The smallest member of the component of each of 0..count-1 in the graph with these edges; 0 joins nothing."""
+    """For each of 0..count-1, the smallest member of its component in the graph of these edges; 0 joins nothing."""
     smallest = torch.arange(count)
     edges = torch.cat([pair[:, (pair > 0).all(0)] for pair in pairs], 1).unique(dim=1) if pairs else None
     while edges is not None:

@@ -1,4 +1,4 @@
-"""One float64 run of a traced net, in which every connection and every use of a parameter can be differentiated by."""
+"""One float64 run of a traced net that allows differentiation by every connection and every use of a parameter."""
 
 from operator import attrgetter
 from typing import Any
@@ -16,10 +16,10 @@ from prune_init.traced import adds, is_layer, known, module_of
 
 
 def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "GraphRun":
-    """Run `graph` on x with `tensors` for the model's parameters and buffers; they stay as they are.
+    """Run `graph` on x with `tensors` in place of the model's parameters and buffers, which are not changed.
 
-    Every connection and every use of a parameter is a variable of its own, so that shared layers and tensors with
-    several readers are told apart.
+    Every connection and every use of a parameter is a separate variable, so that the uses of a shared layer and the
+    readers of a tensor are distinguished.
 
     Raises:
         InputError: the model needs a second input.
@@ -37,11 +37,11 @@ class GraphRun:
     """The state of one run.
 
     Attributes:
-        graph, model, tensors: what was run.
+        graph, model, tensors: the arguments of `run`.
         values: the result of each operation so far, in the order they ran.
-        live: operations whose result depends on the input.
-        layers: each layer as it was used.
-        connections: for each (operation, reader), the tensors as the reader saw them.
+        live: the operations whose result depends on the input.
+        layers: each use of a layer.
+        connections: for each (operation, reader), the tensors that the reader received.
     """
 
     def __init__(self, graph: fx.Graph, model: nn.Module, tensors: Tensors) -> None:
@@ -52,7 +52,7 @@ class GraphRun:
         self.connections: dict[tuple[fx.Node, fx.Node], list[Tensor]] = {}
 
     def tensors_of(self, node: fx.Node) -> Tensors:
-        """Parameters and buffers of the module that a node calls."""
+        """The parameters and buffers of the module that a node calls."""
         prefix = f"{node.target}."
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
@@ -82,13 +82,13 @@ class GraphRun:
         return call(*args[node.op == "call_method" :], **kwargs)
 
     def source(self, layer: fx.Node) -> fx.Node:
-        """What a layer reads; its weights do not depend on the input."""
+        """The node whose result a layer reads: the only one that depends on the input, as weights do not."""
         return next(source for source in layer.all_input_nodes if source in self.live)
 
     def _layer(self, node: fx.Node) -> UsedLayer | None:
-        """The layer that a node is, or None."""
+        """The layer that a node calls; None if it is no layer."""
         if node.op == "call_module":
-            # A second argument, such as a transposed convolution's output size, makes another map of it.
+            # With a second argument, such as a transposed convolution's output size, it would be a different map.
             alone = len(node.args) + len(node.kwargs) == 1
             module = module_of(node, self.model)
             x = self.values[self.source(node)]
@@ -103,20 +103,20 @@ class GraphRun:
         return of_function(function, node.target, given) if given["input"] is x else None
 
     def _sum_shape(self, node: fx.Node) -> torch.Size | None:
-        """The shape of a sum: a bias is widened to it first, to tell apart all elements that it is added to."""
+        """The shape of a sum, to which its terms are expanded so that each of its elements has its own; else None."""
         if node.op == "output" or not adds(node, self.model):
             return None
         terms = [self.values[source] for source in node.all_input_nodes]
         return torch.broadcast_shapes(*(term.shape for term in terms if isinstance(term, Tensor)))
 
     def _connect(self, source: fx.Node, reader: fx.Node, shape: torch.Size | None) -> Any:
-        """The value of `source` as `reader` sees it: variables to differentiate by, copied as readers may overwrite."""
+        """The value of `source` for `reader`: variables to differentiate by, copied as it may overwrite them."""
         ends = self.connections.setdefault((source, reader), [])
 
         def end(value: Any) -> Any:
             if not isinstance(value, Tensor) or not value.is_floating_point():
                 return value
-            value = value.double()  # a constant of forward's own may be in single precision
+            value = value.double()  # a constant that forward creates may be in single precision
             value = value if shape is None else value.expand(shape)
             ends.append(value.view_as(value) if value.requires_grad else value.detach().clone().requires_grad_())
             return ends[-1].clone()

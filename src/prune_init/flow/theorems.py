@@ -1,4 +1,4 @@
-"""The two conservation theorems of w dR/dw, written out for one run."""
+"""The sums of the two conservation theorems of w dR/dw, for one run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +14,14 @@ from prune_init.traced import adds, place
 
 @dataclass(frozen=True, eq=False)
 class Neurons:
-    """Neurons that begin at one layer. A neuron is a channel: of the joined stream, where a net has shortcuts.
+    """The neurons that one layer is the first to write to. A neuron is a channel, joined with those added to it.
 
     Attributes:
         layer: the first layer that writes to these neurons.
         writers: all layers whose weights and biases lead into them.
-        readers: all layers whose weights lead out of them; `output` is the output of the net.
+        readers: all layers whose weights lead out of them; `output` stands for the output of the net.
         incoming: for each neuron, the sum of w dR/dw over incoming weights and biases.
-        outgoing: for each neuron, the sum over outgoing weights.
+        outgoing: for each neuron, the sum of w dR/dw over outgoing weights.
     """
 
     layer: str
@@ -32,18 +32,18 @@ class Neurons:
 
     @property
     def gap(self) -> Tensor:
-        """By how much the worst neuron misses theorem 1."""
+        """The largest violation of theorem 1 at one of the neurons."""
         return (self.incoming - self.outgoing).abs().max()
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A set of connections of which every path from input to output crosses exactly one.
+    """A set of connections such that every path from input to output crosses exactly one of them.
 
     Attributes:
         layer: the layer before which the net is cut.
         layers: the layers whose weights are cut.
-        shortcuts: operations whose input is cut without a weight; it counts as a weight of 1 in every channel.
+        shortcuts: operations without weights whose input is cut; each counts as a weight of 1 in every channel.
         weights: the sum of w dR/dw over the cut weights.
         biases: the sum of b dR/db over the biases behind the cut.
         output: <dR/dy, y>.
@@ -58,15 +58,15 @@ class Cut:
 
     @property
     def gap(self) -> Tensor:
-        """By how much the cut misses theorem 2."""
+        """The violation of theorem 2 at this cut."""
         return torch.tensor(self.weights + self.biases - self.output, dtype=torch.float64).abs()
 
 
 def neuron_sums(flow: MeasuredFlow) -> list[Neurons]:
     """Theorem 1: at each hidden neuron, incoming parameters and outgoing weights have the same sum of w dR/dw.
 
-    Neurons that the network's input reaches without a weight have no incoming parameters and are left out. The
-    output is read by weights of 1.
+    Neurons that the network's input reaches without a weight have no incoming parameters and are left out. The net's
+    output counts as a reader with weights of 1.
     """
     channels = NeuronLabels(flow)
     writes = {node: channels.neuron[first:][: len(flow.layers[node].bias)] for node, first in channels.first.items()}
@@ -97,10 +97,10 @@ def neuron_sums(flow: MeasuredFlow) -> list[Neurons]:
 
 
 def cut_sums(flow: MeasuredFlow) -> list[Cut]:
-    """Theorem 2: the weights of any cut, with the biases behind it, have the sum <dR/dy, y>.
+    """Theorem 2: the sum over the weights of any cut and the biases behind it is <dR/dy, y>.
 
-    One cut before each layer, in the order of the graph: between all that ran earlier and all that did not. Where it
-    passes beside a shortcut or a branch that waits to be joined, that connection is cut too.
+    There is one cut before each layer, in the order of the graph: between all operations that ran earlier and all that
+    did not. If a shortcut or another branch runs parallel to the layer, its connection is cut too.
     """
     when = {node: position for position, node in enumerate(flow.run.graph.nodes)}
     bias = {node: flow.bias(node) for node in flow.run.live}
@@ -128,7 +128,7 @@ def cut_sums(flow: MeasuredFlow) -> list[Cut]:
 
 
 def _spread(sums: Tensor, neuron: Tensor, labels: Any, flows: list[Tensor]) -> None:
-    """Add flows, element by element, to the sums of the neurons that their labels belong to."""
+    """Add flows, element by element, to the sums of the neurons given by their labels."""
     sums.index_add_(0, neuron[_flat(labels)], torch.cat([flow.flatten() for flow in flows]).cpu())
 
 

@@ -1,4 +1,4 @@
-"""Layers as they are used: a linear map of channels with its own weight and bias, whether module or function."""
+"""Uses of layers, whether module or function: each a linear map of channels with its own copy of weight and bias."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from prune_init.pruning.operations import Channels, Operation, Paths
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
-    """What a batch norm normalises by: stored mean and variance, or the batch's own where these are None."""
+    """The normalisation of a batch norm: by stored mean and variance, or by the batch's own if these are None."""
 
     mean: Tensor | None
     var: Tensor | None
@@ -33,12 +33,12 @@ class UsedLayer:
     """One use of a layer.
 
     Attributes:
-        call: maps (input=, weight=, bias=) to the output; `bias` is absent where the layer has none.
-        own: its weight and bias, to differentiate by.
-        axis: of input and output, the one that counts channels.
-        groups: of a convolution.
-        transposed: the first axis of the weight counts input channels.
-        norm: of a batch norm.
+        call: maps (input=, weight=, bias=) to the output; `bias` is absent if the layer has none.
+        own: its weight and bias as leaf tensors of this use, to differentiate by.
+        axis: the channel axis of input and output.
+        groups: the number of groups of a convolution.
+        transposed: whether the first axis of the weight is that of input channels.
+        norm: the normalisation of a batch norm; None for other layers.
     """
 
     call: Callable[..., Tensor]
@@ -50,7 +50,7 @@ class UsedLayer:
 
 
 def of_module(module: Any, tensors: Tensors, x: Tensor) -> UsedLayer:
-    """The layer that `module` is where it reads x, with `tensors` for its parameters and buffers."""
+    """A use of the layer `module` on x, with `tensors` as its parameters and buffers."""
     own = {name: tensors[name] for name, _ in module.named_parameters()}
     if isinstance(module, _BatchNorm):
         stored = None if module.training else tensors.get("running_mean")
@@ -67,7 +67,7 @@ def of_module(module: Any, tensors: Tensors, x: Tensor) -> UsedLayer:
 
 
 def of_function(operation: Operation, function: Callable[..., Tensor], given: Mapping[str, Any]) -> UsedLayer:
-    """The layer that `function` is with the arguments `given`."""
+    """A use of the layer that a call of `function` with the arguments `given` amounts to."""
     own = {key: given[key] for key in ("weight", "bias") if given.get(key) is not None}
     if operation.channels is Channels.BATCH_NORM:
         stored = None if given.get("training", False) else given["running_mean"]
@@ -82,7 +82,7 @@ def of_function(operation: Operation, function: Callable[..., Tensor], given: Ma
 
 
 def _norm(own: Tensors, mean: Tensor | None, var: Tensor | None, eps: float, x: Tensor) -> UsedLayer:
-    """A norm without parameters has gamma = 1 and beta = 0."""
+    """A use of a batch norm; without parameters it has gamma = 1 and beta = 0."""
     unit = {"weight": x.new_ones(x.shape[1]), "bias": x.new_zeros(x.shape[1])}
     norm = Normalisation(mean, None if mean is None else var, eps)
     return UsedLayer(norm, _leaves(unit | own), norm=norm)

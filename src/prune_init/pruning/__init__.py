@@ -1,1 +1,1 @@
-"""Masks: which weights there are, how they are scored and chosen, paths through what is left, and upkeep."""
+"""Masks: finding the prunable weights, scoring and selecting them, following paths, and keeping pruned weights at 0."""

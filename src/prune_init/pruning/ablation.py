@@ -1,8 +1,8 @@
 """Ablations: does it matter which weights a mask keeps, and with what values? (Frankle et al. 2021, section 4)
 
-Each takes a `prune` with everything filled in but model and data, and does the same with one thing changed, and
-checks what it changed and what it kept. `generator` is the source of chance, `fresh` makes another net of the same
-shape. "Layer ratios only" is `shuffle`: random positions, the same counts.
+Each function takes `prune`, a partial of `prune_init.prune` that lacks only model and data, and prunes with one thing
+changed; `shuffle` and `reinitialise` assert what they changed and what they kept. `generator` is the source of
+randomness; `fresh` makes another net of the same architecture. `shuffle` is the ablation "layer ratios only".
 """
 
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ def shuffle(
     generator: torch.Generator,
     fresh: Callable[[], nn.Module],
 ) -> PruneResult:
-    """Move the kept weights of each layer to random positions; layers keep their counts, weights their values."""
+    """Move the mask's kept positions to random places within each layer; counts per layer and weight values stay."""
     dense = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     result = prune(model, data=data)
     shuffled = {name: _permuted(mask, generator) for name, mask in result.masks.items()}
@@ -55,7 +55,7 @@ def reinitialise(
     """Keep the mask and initialise every parameter again.
 
     Raises:
-        InputError: `fresh` makes the net with the weights that it has, as a pretrained one, so nothing would change.
+        InputError: `fresh` returns the same weights again, as for a pretrained net, so nothing would change.
     """
     drawn = fresh().to(next(model.parameters()).device)
     if all(torch.equal(drawn.get_parameter(name), weight) for name, weight in model.named_parameters()):
@@ -77,15 +77,15 @@ def invert(
     generator: torch.Generator,
     fresh: Callable[[], nn.Module],
 ) -> PruneResult:
-    """Keep the weights with the lowest scores of those that are left."""
+    """In each iteration, keep the remaining weights with the lowest scores."""
     return prune(model, scorer=Inverted(prune.keywords["scorer"]), data=data)
 
 
 class Inverted(Wrapped):
-    """A scorer with the opposite order."""
+    """A scorer with the reverse ranking."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """Negated scores: unlike reciprocals, they exist for scores of zero."""
+        """The negated scores: unlike reciprocals, they are defined for scores of zero."""
         return {name: -score for name, score in self.scorer(net).items()}
 
 

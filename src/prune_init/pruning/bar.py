@@ -1,4 +1,4 @@
-"""A bar over the iterations of scoring, in a terminal or a notebook."""
+"""A progress bar over the scoring iterations, in a terminal or a notebook."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ Progress = Callable[[int, int], object]
 
 @contextmanager
 def reporter(progress: Progress | bool | None, iterations: int) -> Iterator[Progress | None]:
-    """What to call with (iteration, iterations) after each one; None if nobody wants to know."""
+    """The function to call with (iteration, iterations) after each iteration; None if progress is not reported."""
     if progress is not True:
         yield progress or None
         return
-    from tqdm.auto import tqdm  # not needed to prune
+    from tqdm.auto import tqdm  # imported only if a bar is shown
 
     with tqdm(total=iterations, desc="scoring") as bar:
         yield lambda *_: bar.update()

@@ -1,4 +1,4 @@
-"""Global randomness, which dropout and other layers draw from: seeded for one device, and given back."""
+"""The global random state, which dropout and other layers draw from: seed it for one device and restore it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def forked(device: torch.device, seed: int) -> Iterator[None]:
-    """Inside, layers on `device` draw from this seed; afterwards the global generators are as they were."""
+    """Seed the random numbers of layers on `device` inside the context; restore the global generators afterwards."""
     devices, kind = ([], "cuda") if device.type == "cpu" else ([device], device.type)
     with torch.random.fork_rng(devices=devices, device_type=kind):
         reseed(device, seed)
@@ -16,7 +16,7 @@ def forked(device: torch.device, seed: int) -> Iterator[None]:
 
 
 def reseed(device: torch.device, seed: int) -> None:
-    """Seed what layers on `device` draw from, and no other device's generator, as `torch.manual_seed` would."""
+    """Seed the generators that layers on `device` use; unlike `torch.manual_seed`, leave other devices' alone."""
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         module = torch.get_device_module(device)

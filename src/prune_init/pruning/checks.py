@@ -1,4 +1,4 @@
-"""What `prune` refuses, and what it warns of."""
+"""Checks of the arguments of `prune`: what raises an InputError and what causes a warning."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from prune_init.pruning.weights import has_computed_weight, plainly_named
 
 
 def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float, device: torch.device) -> Tensors:
-    """Masks to begin with: everything is kept, or what was kept before, which must not be less than is to stay."""
+    """The initial masks: True except where `masks` prune; refuse masks that leave too few weights for `sparsity`."""
     start = {name: torch.ones(w.shape, dtype=torch.bool, device=device) for name, w in weights.items()}
     for name, mask in named_masks(masks or {}, weights).items():
         start[name].copy_(mask)
@@ -28,10 +28,10 @@ def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: f
 
 
 def named_masks(masks: Any, weights: Mapping[str, Tensor], what: str = "prunable weight") -> Tensors:
-    """The masks by the names in `weights`, which are the net's own.
+    """The masks under the net's own parameter names, which are those of `weights`.
 
     Raises:
-        InputError: a mask has no weight of its name and shape, or is not boolean.
+        InputError: there is no weight of a mask's name and shape, or a mask is not boolean.
     """
     if not isinstance(masks, Mapping):
         raise InputError("masks", type(masks).__name__, "allowed: boolean tensors by weight name, as load_masks gives")
@@ -47,7 +47,7 @@ def named_masks(masks: Any, weights: Mapping[str, Tensor], what: str = "prunable
 
 
 def shape_of(input_shape: Sequence[int] | None, model: nn.Module) -> tuple[int, ...] | None:
-    """The shape of one example, by the argument or else by the model's own attribute `input_shape`."""
+    """The shape of one example: `input_shape`, or else the model's own attribute `input_shape`, or else None."""
     given = getattr(model, "input_shape", None) if input_shape is None else input_shape
     if given is None:
         return None
@@ -62,7 +62,7 @@ def shape_of(input_shape: Sequence[int] | None, model: nn.Module) -> tuple[int, 
 
 
 def check_example(example: Any, input_shape: Sequence[int] | None) -> None:
-    """Refuse what is no batch of the net's input, and two ways to say what its input is."""
+    """Raise an InputError unless `example` is a batch of the net's input, or if `input_shape` is given as well."""
     if example is None:
         return
     if input_shape is not None:
@@ -71,7 +71,7 @@ def check_example(example: Any, input_shape: Sequence[int] | None) -> None:
 
 
 def check_batch(key: str, example: Any) -> None:
-    """Refuse what is no batch of a model's input."""
+    """Raise an InputError unless `example` is a tensor with at least one example."""
     if not isinstance(example, Tensor):
         raise InputError(key, type(example).__name__, "allowed: a tensor, a batch of the model's input")
     if example.ndim == 0 or example.numel() == 0:
@@ -79,7 +79,7 @@ def check_batch(key: str, example: Any) -> None:
 
 
 def check_tools(loss: Any, generator: Any, dtype: Any, progress: Any) -> None:
-    """Refuse what scoring would stumble over half way."""
+    """Check arguments whose mistakes would otherwise show only in the middle of scoring."""
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise InputError("progress", progress, "allowed: True for a bar, or a function (iteration, iterations)")
     if loss is not None and not callable(loss):
@@ -90,7 +90,7 @@ def check_tools(loss: Any, generator: Any, dtype: Any, progress: Any) -> None:
 
 
 def check_dtype(key: str, dtype: Any) -> None:
-    """Refuse what scores cannot be computed in; None leaves it to the model."""
+    """Raise an InputError unless `dtype` is a floating-point type or None."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise InputError(key, dtype, "allowed: a floating-point type, such as torch.float64")
 
@@ -104,7 +104,7 @@ def settings_of(
     scope: str,
     mode: str | None,
 ) -> dict[str, Any]:
-    """The arguments that were chosen, checked, the scorer's own where they are None."""
+    """Check these arguments and return them as plain values, with the scorer's defaults in place of None."""
     if isinstance(scorer, type) or not callable(scorer):
         raise InputError(
             "scorer", scorer, "allowed: a name that prune_init.scorers() lists, or a function of a ScoredNet"
@@ -115,7 +115,7 @@ def settings_of(
     ITERATIONS.check("iterations", iterations)
     SCOPE.check("scope", scope)
     MODE.check("mode", mode)
-    function = getattr(schedule, "func", schedule)  # of a partial; a repr would tell its place in memory
+    function = getattr(schedule, "func", schedule)  # unwraps a partial, whose repr would contain a memory address
     label = schedule if isinstance(schedule, str) else getattr(function, "__name__", type(function).__name__)
     how = {"scorer": repr(scorer), "iterations": int(iterations), "schedule": label, "scope": scope, "mode": mode}
     if counts != "nearest":
@@ -124,7 +124,7 @@ def settings_of(
 
 
 def checked(scores: Any, weights: Tensors) -> Tensors:
-    """The scores, detached; refuses those that are not there, of another shape, or not finite."""
+    """Detach the scores; raise an InputError if any is missing, has the wrong type or shape, or is not finite."""
     if not isinstance(scores, Mapping):
         raise InputError(
             "scorer", type(scores).__name__, "a scorer must return one score tensor by name of each weight"
@@ -138,7 +138,7 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
             raise InputError("scorer", name, f"scores are {found}; a scorer must return tensors of real numbers")
         if score.shape != weights[name].shape:
             raise InputError("scorer", name, f"scores {tuple(score.shape)} for weights {tuple(weights[name].shape)}")
-    # A sum is finite only if all its terms are; where it overflows, look closer.
+    # A sum is finite only if all its terms are. It can also overflow, so only then each element is checked.
     if not torch.stack([score.sum() for score in scores.values()]).isfinite().all():
         for name, score in scores.items():
             if not score.isfinite().all():
@@ -148,7 +148,7 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
 
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that have no value or no order; name layers whose weights are no parameters but made of others."""
+    """Refuse weights that have no data, are not real numbers or cannot be trained; warn of computed weights."""
     for name, weight in weights.items():
         if weight.is_inference():
             raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
@@ -161,6 +161,6 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def warn_if_starved(keep: int, layers: int) -> None:
-    """Say that there are fewer weights to keep than layers."""
+    """Warn if there are fewer weights to keep than layers."""
     if keep < layers:
         warnings.warn(f"sparsity leaves {keep} weights for {layers} layers: some layers must be empty", stacklevel=4)

@@ -1,4 +1,4 @@
-"""Which weights lie on a path from input to output, and what that makes of sparsity."""
+"""Connectivity: how many weights of each layer lie on a path from input to output, and the effective sparsity."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from prune_init.pruning.weights import prunable
 class Layer:
     """One prunable tensor: how many of its `size` weights are `kept`, and how many of those are `effective`.
 
-    `effective` counts the weights on a path from input to output; None where paths could not be followed.
+    `effective` counts the weights on a path from input to output; None if paths could not be followed.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Layer:
         return self.kept / self.size
 
     def as_dict(self) -> dict[str, object]:
-        """The row as plain values."""
+        """The fields and the density as plain values."""
         return {**asdict(self), "shape": list(self.shape), "density": self.density}
 
 
 @dataclass(frozen=True)
 class Connectivity:
-    """One row per prunable tensor, in order, and their totals."""
+    """One `Layer` per prunable tensor, in order, and the totals over all of them."""
 
     layers: list[Layer]
 
@@ -66,21 +66,20 @@ class Connectivity:
 
 
 def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None = None) -> Connectivity:
-    """Effective sparsity per layer of a pruned model (Vysogorets and Kempe 2023): its zero weights are the pruned ones.
+    """Kept and effective weights per layer of a pruned model (Vysogorets and Kempe 2023, effective sparsity).
 
     Args:
         model: any module built of known operations.
         example_input: a batch of the model's input, (N, C, H, W); or a tuple, list or dict of tensors, which are its
             arguments if its forward can be called so. Only the shapes of floating-point tensors matter; paths begin at
             these, and where an embedding reads whole numbers, such as token ids.
-
-        masks: what is pruned, by parameter name, where it is not just the zeros of Conv, Linear and recurrent weights.
+        masks: boolean tensors by parameter name, True = kept; default: a prunable weight is pruned if it is 0.
 
     Returns:
-        Counts of weights, kept and on a path, by layer; sparsities as fractions of the prunable weights.
+        The number of weights, kept weights and weights on a path by layer; sparsities as fractions of all of them.
 
     Raises:
-        InputError: the model cannot be run on such an input.
+        InputError: the model cannot be run on such an input, or a mask does not fit.
         UnsupportedOperationError: the model uses an operation whose effect on paths is not known.
     """
     tensors = leaves_of(example_input)
@@ -98,7 +97,7 @@ def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None 
 def assess(
     model: nn.Module, masks: Tensors, input_shape: Sequence[int] | None, example_input: Any = None
 ) -> Connectivity:
-    """Rows for these masks; paths stay unknown, with a warning, where the model cannot be followed."""
+    """Connectivity under these masks; paths are unknown without an input or, with a warning, on unknown operations."""
     if example_input is not None:
         key, value, example = "example_input", type(example_input).__name__, example_input
     elif input_shape is not None:
@@ -108,13 +107,13 @@ def assess(
     try:
         with fits(model, key, value):
             return census(masks, effective_weights(model, masks, example))
-    except NotImplementedError as error:  # an operation that paths, or torch, do not know
+    except NotImplementedError as error:  # raised by path following or by torch itself
         warnings.warn(f"effective sparsity is unknown: {error}", stacklevel=3)
         return census(masks, None)
 
 
 def census(masks: Tensors, effective: Tensors | None) -> Connectivity:
-    """Count kept and effective weights per layer; `effective=None` says that paths are unknown."""
+    """Count kept and effective weights per layer; `effective=None` means that paths are unknown."""
     return Connectivity(
         [
             Layer(

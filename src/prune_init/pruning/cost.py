@@ -1,4 +1,4 @@
-"""What scoring costs: passes, floating-point operations, seconds, memory; measured, not derived."""
+"""The measured cost of scoring: passes, floating-point operations, seconds and memory."""
 
 import time
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ from prune_init.pruning.structures import leaves
 
 @dataclass
 class Ledger:
-    """Counts while scoring runs.
+    """The counts and measurements of one scoring.
 
     Attributes:
-        forward, backward: examples sent through the net, and back through it.
-        hessian: examples sent back through a backward pass (Hessian-vector products).
-        flops: floating-point operations of convolutions and matrix products, forward and back, as
-            `torch.utils.flop_counter` counts them (a multiply-add is two). Iterations between which the net was
-            not made smaller cost the same: one is counted.
-        seconds: of the whole scoring.
+        forward, backward: the number of examples in forward and in backward passes.
+        hessian: the number of examples in backward passes through a backward pass (Hessian-vector products).
+        flops: floating-point operations of convolutions and matrix products in forward and backward passes, as
+            `torch.utils.flop_counter` counts them (a multiply-add is two). They are measured in the first iteration
+            and after each time the net was made smaller; iterations in between cost the same.
+        seconds: the duration of scoring and selection.
         peak_memory: bytes beyond what was in use at the start: allocated on a GPU, resident on a CPU (Linux). 0 where
-            it cannot be known: on a GPU, below an earlier peak of the process, whose record is left as it is.
+            it is unknown: on other systems, or on a GPU below an earlier peak of the process, which is not reset.
     """
 
     forward: int = 0
@@ -37,13 +37,13 @@ class Ledger:
     peak_memory: int = 0
 
     def __add__(self, other: "Ledger") -> "Ledger":
-        """The cost of both; of two peaks the higher one."""
+        """The sum of both costs, with the higher of the two memory peaks."""
         sums = {key: value + getattr(other, key) for key, value in vars(self).items()}
         return Ledger(**{**sums, "peak_memory": max(self.peak_memory, other.peak_memory)})
 
     @contextmanager
     def measure(self, device: torch.device) -> Iterator[None]:
-        """Measure seconds and memory of what happens inside, and of nothing that a GPU still does when it begins."""
+        """Measure time and peak memory inside the context, after waiting for earlier work on a GPU to finish."""
         if device.type != "cuda":
             forget_peak(device)
         _wait(device)
@@ -60,11 +60,11 @@ class Ledger:
 
 @dataclass
 class Passes:
-    """Counts passes through a net that is scored, as they are made.
+    """Counts the passes through a scored net while they are made.
 
     Attributes:
-        ledger: examples sent forward and back.
-        last: the input of the last forward pass, and its target, if any.
+        ledger: where examples are added up.
+        last: the input of the last forward pass and its target, if any; None before the first pass.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -73,15 +73,15 @@ class Passes:
 
     @property
     def examples(self) -> int:
-        """How many different examples were looked at in this iteration."""
+        """The number of different examples used in this iteration."""
         return sum(examples for _, examples in self._inputs)
 
     def begin_iteration(self) -> None:
-        """Count examples from zero again."""
+        """Start counting `examples` from zero."""
         self._inputs.clear()
 
     def forward(self, x: Any) -> None:
-        """A forward pass of this input."""
+        """Count a forward pass of this input."""
         first = leaves(x)[0]
         self.ledger.forward += len(first)
         if not any(reference() is first for reference, _ in self._inputs):
@@ -89,39 +89,39 @@ class Passes:
         self.last = (x, None)
 
     def backward(self, examples: int) -> None:
-        """A backward pass of as many examples."""
+        """Count a backward pass of this many examples."""
         self.ledger.backward += examples
 
     def hessian(self, examples: int) -> None:
-        """A backward pass through a backward pass of as many examples."""
+        """Count a backward pass through a backward pass, of this many examples."""
         self.ledger.hessian += examples
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a pruning cost. `passes` = `iterations` x `examples_per_iteration`, the unit of the rebuttal's table."""
+    """The cost of one pruning; `passes`, the unit of the table in the SynFlow paper's rebuttal, is the main figure."""
 
     iterations: int
     examples_per_iteration: int
     ledger: Ledger = field(default_factory=Ledger)
 
     def __add__(self, other: "Cost") -> "Cost":
-        """The cost of two prunings with the same sample."""
+        """The cost of two prunings with the same sample size."""
         return replace(self, iterations=self.iterations + other.iterations, ledger=self.ledger + other.ledger)
 
     @property
     def passes(self) -> int:
-        """Forward/backward passes of single examples."""
+        """Forward/backward passes of single examples: iterations x examples per iteration."""
         return self.iterations * self.examples_per_iteration
 
     @property
     def seconds(self) -> float:
-        """Of scoring and selecting."""
+        """The duration of scoring and selection."""
         return self.ledger.seconds
 
     @property
     def flops(self) -> int:
-        """Of all iterations."""
+        """Floating-point operations of all iterations."""
         return self.ledger.flops
 
     def as_dict(self) -> dict[str, float]:
@@ -136,12 +136,12 @@ def _wait(device: torch.device) -> None:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Reset the record of the highest memory, for the whole process."""
+    """Reset the record of peak memory, for the whole process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark alone; see proc(5)
+            Path("/proc/self/clear_refs").write_text("5")  # 5 resets only the peak; see proc(5)
 
 
 def _in_use(device: torch.device) -> int:
@@ -149,9 +149,9 @@ def _in_use(device: torch.device) -> int:
 
 
 def peak(device: torch.device) -> int:
-    """The most bytes that this process held: allocated on a GPU, else resident; 0 where the system does not tell.
+    """Peak memory of this process in bytes: allocated on a GPU, else resident; 0 if the system does not report it.
 
-    Not `getrusage`, whose maximum a process takes over from the one that started it.
+    `getrusage` is not used because a process inherits its maximum from the process that started it.
     """
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
 

@@ -1,4 +1,4 @@
-"""Prune until the effective sparsity meets the target (Vysogorets and Kempe 2023, 'effective correction')."""
+"""Pruning to a target effective sparsity (Vysogorets and Kempe 2023, 'effective correction')."""
 
 import copy
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from prune_init.pruning.result import PruneResult
 def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **options: Any) -> PruneResult:
     """Mask `model` so that its effective sparsity is the target, or as near to it as the scorer can come.
 
-    Removing weights disconnects others, which are then as good as removed: the nominal sparsity has to be lower. It
-    is found by bisection on copies, over the number of weights kept, which ends early where the target is met
-    exactly. Effective sparsity can jump over the target where one weight carries many paths; of the two sides the
-    nearer one is taken, and one that collapses only if there is no other.
+    Removing weights disconnects others, which then have no effect, so the nominal sparsity must be lower than the
+    target. It is found by bisection over the number of weights kept, on copies of the model, which ends early if the
+    target is met exactly. Effective sparsity can jump over the target where one weight carries many paths; then the
+    nearer side is taken, but a collapsed net only if the other side has collapsed too.
 
     Args:
-        prune: `prune_init.prune` with at least `sparsity`, the target, and what the scorer needs.
+        prune: a partial of `prune_init.prune` with at least `sparsity`, the target, and what the scorer needs.
         model: masked in place.
-        options: passed on, with `data` a repeatable iterable.
+        options: passed on to `prune`; `data` must be an iterable that can be read repeatedly.
 
     Raises:
         InputError: paths cannot be followed in this model.
@@ -38,14 +38,14 @@ def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **opt
         least, most = (middle, most) if middle.effective >= target else (least, middle)
     nearest = min((least, most), key=lambda t: (t.effective == 1, abs(t.effective - target)))
     result = pruned(model, sparsity=nearest.sparsity, **options)
-    return replace(result, cost=search + result.cost)  # the search is part of the bill
+    return replace(result, cost=search + result.cost)
 
 
 def _repeatable(prune: "partial[PruneResult]") -> Callable[..., PruneResult]:
-    """With the same randomness at every call: what a trial found is what comes out in the end."""
+    """`prune` with the same random numbers at every call, so that the final pruning repeats the chosen trial."""
     generator = prune.keywords.get("generator")
     if generator is None:
-        return prune  # each call seeds its own
+        return prune  # each call seeds its own generator
     state = generator.get_state()
 
     def call(model: nn.Module, **options: Any) -> PruneResult:

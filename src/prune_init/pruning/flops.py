@@ -1,4 +1,4 @@
-"""Floating-point operations, counted while they happen."""
+"""Counting floating-point operations while a net runs."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Flops(TorchDispatchMode):
-    """Adds up what convolutions and matrix products cost, by the formulas of `torch.utils.flop_counter`.
+    """Counts the operations of convolutions and matrix products, by the formulas of `torch.utils.flop_counter`.
 
-    Its `FlopCounterMode` counts the same, but imports torch's compiler first, which takes longer than many a pruning.
+    torch's own `FlopCounterMode` counts the same, but imports torch's compiler, which can take longer than pruning.
 
     Attributes:
-        total: floating-point operations so far; a multiply-add is two.
+        total: floating-point operations so far; a multiply-add counts as two.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Flops(TorchDispatchMode):
         return False  # nothing is compiled here
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Called in place of every operation."""
+        """Run an operation and add its count; called by torch for every operation."""
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
@@ -36,7 +36,7 @@ class Flops(TorchDispatchMode):
 
 @torch.no_grad()
 def multiply_adds(net: nn.Module, x: Tensor) -> int:
-    """Of convolutions and matrix products in one forward pass of `net`, as it is, with input x."""
+    """Multiply-adds of convolutions and matrix products in one forward pass of `net` on x, in its current mode."""
     with Flops() as counter:
         net(x)
     return counter.total // 2

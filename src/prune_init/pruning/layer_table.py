@@ -1,4 +1,4 @@
-"""What pruning found as a table: text for a terminal, HTML for a notebook."""
+"""The result of pruning as a table of layers: text for a terminal, HTML for a notebook."""
 
 from collections.abc import Sequence
 from html import escape
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 HEADS = ("layer", "shape", "size", "kept", "density", "on a path")
 WORDS = 2
-"""From this column on there are numbers, which are aligned to the right."""
+"""The number of text columns; the numbers in the columns after them are aligned to the right."""
 
 Row = Sequence[str]
 
 
 def rows(found: "Connectivity | RunRecord", most: int | None = None) -> list[Row]:
-    """A row of cells for each layer, those in the middle left out beyond `most`, and the totals."""
+    """A row of cells for each layer, and the totals; beyond `most` layers, those in the middle are left out."""
     cells = [_cells(layer) for layer in found.layers]
     if most is not None and len(cells) > most:
         half = most // 2
@@ -28,7 +28,7 @@ def rows(found: "Connectivity | RunRecord", most: int | None = None) -> list[Row
 
 
 def text(table: Sequence[Row]) -> str:
-    """Lines of aligned columns, under their heads."""
+    """The table as lines with a header and aligned columns."""
     widths = [max(map(len, column)) for column in zip(HEADS, *table, strict=True)]
 
     def line(cells: Row) -> str:
@@ -42,7 +42,7 @@ def text(table: Sequence[Row]) -> str:
 
 
 def html(table: Sequence[Row]) -> str:
-    """The same as a table element."""
+    """The table as an HTML `table` element."""
 
     def line(cells: Row, tag: str) -> str:
         styles = ("left" if number < WORDS else "right" for number in range(len(cells)))
@@ -56,13 +56,13 @@ def html(table: Sequence[Row]) -> str:
 
 
 def bill(cost: "Cost") -> str:
-    """The cost in a line."""
+    """The cost in one line."""
     times = f"{cost.iterations:,} x {cost.examples_per_iteration:,} examples"
     return f"{cost.passes:,} passes ({times}), {cost.flops / 1e9:.3g} GFLOP, {cost.seconds:.3g} s"
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as people read it."""
+    """A fraction as a percentage with two decimals; "unknown" for None."""
     return "unknown" if fraction is None else f"{100 * fraction:.2f} %"
 
 

@@ -1,4 +1,4 @@
-"""The loss of a batch: how much each batch counts in the mean, and what a loss may return."""
+"""The loss of a batch: which labels count in it, and checks of targets and of what the loss returns."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +11,11 @@ from prune_init.errors import InputError, first_line
 from prune_init.pruning.structures import described, leaves, mapped
 
 Loss = Callable[[Any, Any], Tensor]
-"""From what the net returned and the target to the mean loss of the batch."""
+"""Maps the net's output and the target to the mean loss of the batch."""
 
 
 def ignored(loss: Loss) -> int | None:
-    """The label that does not count, of torch's own cross-entropy; None for losses of which that is not known."""
+    """The label that torch's cross-entropy ignores; None for all other losses, for which it is not known."""
     if isinstance(loss, partial):
         return int(loss.keywords.get("ignore_index", -100)) if loss.func is F.cross_entropy and not loss.args else None
     if isinstance(loss, nn.CrossEntropyLoss):
@@ -27,13 +27,14 @@ def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
     """The loss of a batch.
 
     Raises:
-        InputError: labels that the default loss cannot take, or a loss that fails or gives no number.
+        InputError: labels that the default loss cannot take, or a loss that fails or does not return one number
+            that depends on the output.
     """
     label = ignored(loss)
     if label is not None:
         _check_labels(output, y, label)
     try:
-        found = loss(output, mapped(Tensor.clone, y))  # some losses write to their targets
+        found = loss(output, mapped(Tensor.clone, y))  # cloned, as some losses write to their targets
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         why = f"the loss fails: {first_line(error)} (outputs of {described(output)})"
         raise InputError("data", f"targets of {described(y)}", why) from error
@@ -44,7 +45,7 @@ def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
 
 
 def _check_labels(output: Any, y: Tensor, label: int) -> None:
-    """Class labels beyond the outputs would end a process on a GPU; say so here instead."""
+    """Refuse class labels beyond the net's outputs, which on a GPU would end the process."""
     if isinstance(output, Tensor) and not y.is_floating_point() and output.ndim == y.ndim + 1:
         counted = y[y != label]
         low, high = int(counted.min()), int(counted.max())

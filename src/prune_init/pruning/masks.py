@@ -1,4 +1,4 @@
-"""Masks: ranks within layers, applying masks, and storing them."""
+"""Masks: ranking weights within layers, applying masks, and storing them."""
 
 import hashlib
 import json
@@ -17,19 +17,20 @@ from prune_init.files import whole
 Tensors = dict[str, Tensor]
 
 PIECE = 1 << 17
-"""Elements of a matrix that are worked on at once: a megabyte of float64 stays in a processor's cache."""
+"""Number of elements processed at a time: one megabyte of float64, which fits into a processor's cache."""
 
 CHECKSUM = "sha256"
-"""Metadata of a mask file: of everything else in it, so that a flipped bit is seen."""
+"""Metadata key of a mask file for the checksum over the rest of its content, which detects damaged files."""
 
 
 def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, float] | None = None) -> Tensors:
-    """Scores that make a global choice keep the same fraction, or `densities`, of every layer.
+    """Scores with which a global selection keeps the same fraction of every layer, or the fractions `densities`.
 
-    The weight of rank r (0 = best candidate of its layer) in a layer of n gets -(r + 1/2) / n; others get -1. The
-    best k of these over the whole net are the best round(d n) of each layer with a total of exactly k, and fewer k
-    never keeps a weight that more k removes. With densities d, -(r + 1/2) / (n d) does the same for theirs; a layer
-    of density 1 gets zeros, so that no rounding of the total takes a weight from it.
+    In a layer of n weights, the candidate of rank r (0 = highest score) gets -(r + 1/2) / n; weights that are not
+    candidates get -1. The k highest of these over the whole net are the best round(d n) of each layer, up to rounding
+    that makes the total exactly k, and the selections are nested: a smaller k never keeps a weight that a larger k
+    removes. With densities d the candidate gets -(r + 1/2) / (n d); a layer of density 1 gets zeros, so that rounding
+    of the total never takes a weight from it.
     """
     ranked = {}
     for name, score in scores.items():
@@ -45,12 +46,12 @@ def rank_in_layer(scores: Tensors, candidates: Tensors, densities: Mapping[str, 
 
 
 def count(masks: Mapping[str, Tensor]) -> int:
-    """How many weights are kept."""
+    """The number of kept weights."""
     return int(sum(torch.count_nonzero(mask) for mask in masks.values()))
 
 
 def fill(tensor: Tensor, where: Tensor, value: float) -> None:
-    """Set some elements of a contiguous tensor, those of a mask or of flat indices, in place."""
+    """Set elements of a contiguous tensor in place; `where` is a boolean mask or a vector of flat indices."""
     if where.dtype == torch.bool:
         tensor.masked_fill_(where.view_as(tensor), value)
     else:
@@ -58,7 +59,7 @@ def fill(tensor: Tensor, where: Tensor, value: float) -> None:
 
 
 def copies(tensors: Tensors) -> Tensors:
-    """New tensors of the same values; of one type each, they take a GPU one launch."""
+    """Copies of the tensors, made with one call per dtype, which needs fewer kernel launches on a GPU."""
     new = {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
     for dtype in {tensor.dtype for tensor in tensors.values()}:
         names = [name for name, tensor in tensors.items() if tensor.dtype == dtype]
@@ -76,7 +77,7 @@ def total(parts: Iterable[Tensors]) -> Tensors:
 
 
 def indices_of(mask: Tensor) -> Tensor:
-    """Where a vector of booleans on a CPU is True, int64."""
+    """The int64 indices at which a boolean vector on a CPU is True."""
     return torch.from_numpy(mask.numpy().nonzero()[0])  # ten times faster than torch's
 
 
@@ -88,10 +89,10 @@ def apply(masks: Tensors, weights: Mapping[str, Tensor]) -> None:
 
 
 def save(path: str | os.PathLike[str], masks: Tensors, metadata: Mapping[str, object]) -> None:
-    """Write masks as safetensors, whole or not at all; `metadata` values are stored as JSON, a checksum beside them.
+    """Write masks as safetensors, atomically, with `metadata` values as JSON and a checksum.
 
     Raises:
-        InputError: the folder is not there or cannot be written.
+        InputError: the file cannot be written, for instance because its folder does not exist.
     """
     notes = {key: json.dumps(value) for key, value in metadata.items()}
     held = {name: mask.detach().cpu().contiguous() for name, mask in masks.items()}
@@ -103,10 +104,10 @@ def save(path: str | os.PathLike[str], masks: Tensors, metadata: Mapping[str, ob
 
 
 def load_masks(path: str | os.PathLike[str]) -> Tensors:
-    """The masks that `PruneResult.save` wrote: boolean tensors by parameter name, True = kept.
+    """Load masks that `PruneResult.save` wrote: boolean tensors by parameter name, True = kept.
 
     Raises:
-        InputError: the file is missing, damaged, or holds something else than masks.
+        InputError: the file is missing or damaged, or holds something other than masks.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -125,7 +126,7 @@ def load_masks(path: str | os.PathLike[str]) -> Tensors:
 
 
 def checksum(masks: Tensors, notes: Mapping[str, str]) -> str:
-    """SHA-256 of notes, names, shapes and values: what a mask file holds, not how it is written."""
+    """SHA-256 over metadata, names, shapes and values; it does not depend on how the file lays them out."""
     digest = hashlib.sha256(json.dumps(dict(notes), sort_keys=True).encode())
     for name, mask in sorted(masks.items()):
         digest.update(f"{name} {tuple(mask.shape)}".encode())

@@ -1,4 +1,4 @@
-"""How exact scores are: what rounding alone changes in them, measured."""
+"""The precision of scores: by how much rounding errors alone change them, measured."""
 
 from dataclasses import replace
 
@@ -16,10 +16,10 @@ ROUNDING = 8
 
 
 def relative_rounding(net: ScoredNet, scores: Tensors) -> dict[str, float]:
-    """The relative rounding of each layer's scores.
+    """The relative rounding error of each layer's scores.
 
-    It is measured, by a pass with weights that differ by some units of rounding, where that costs one example; and
-    elsewhere only where scores of a layer are so small that they may be noise.
+    It is measured, as the change of gradients when weights change by a few units of rounding, if a pass costs only one
+    example or some layer's scores are so small that they may be noise; otherwise `ROUNDING` units are assumed.
     """
     dtype = next(iter(scores.values())).dtype
     eps = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
@@ -29,7 +29,7 @@ def relative_rounding(net: ScoredNet, scores: Tensors) -> dict[str, float]:
     if net.passes.last is None or not (net.passes.examples <= 1 or suspect):
         return least
     x, y = net.passes.last
-    quiet = replace(net, passes=Passes(last=net.passes.last))  # not counted
+    quiet = replace(net, passes=Passes(last=net.passes.last))  # these passes are not part of the cost of scoring
 
     def gradient(weights: Tensors) -> Tensors:
         with forked(next(iter(weights.values())).device, seed=0):
@@ -43,7 +43,7 @@ def relative_rounding(net: ScoredNet, scores: Tensors) -> dict[str, float]:
 
 
 def _perturbed(w: Tensor, step: float) -> Tensor:
-    """The weights, each changed by at most this part of itself, at random as far as its neighbours are concerned."""
+    """The weights, each changed by a random relative amount of at most `step`; 4099 random numbers are repeated."""
     drawn = torch.rand(4099, generator=torch.Generator().manual_seed(0), dtype=torch.float64).mul_(2).sub_(1)
     factors = drawn.mul_(step).add_(1).to(w)
     times = -(-w.numel() // len(factors))
@@ -51,7 +51,7 @@ def _perturbed(w: Tensor, step: float) -> Tensor:
 
 
 def _some(g: Tensor) -> Tensor:
-    """A sample of a gradient: its median is that of the whole, nearly."""
+    """A sample of a gradient, whose median is close to that of the whole."""
     return g.flatten()[:: max(1, g.numel() // 4096)]
 
 

@@ -1,8 +1,8 @@
 """The table of operations: what each does to paths, channels, synaptic flow and equivalent positions.
 
-A row lists the functions of torch that do the same, by name; `relu_` and `__iadd__` are found as relu and iadd, and a
-module as the function that it calls. To add an operation, add its name to a row. A new member of `Paths` needs a rule
-in `pruning/paths/`, one of `Channels` a case in `compaction/recognition.py`. What is in no row is unknown to all.
+A row lists by name the torch functions that behave alike; `relu_` is found as relu, `__iadd__` as iadd, and a module as
+the function that it calls. To add an operation, add its name to a row. A new member of `Paths` needs a rule in
+`pruning/paths/`, a new member of `Channels` a case in `compaction/recognition.py`. What is in no row is unknown.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ class Paths(Enum):
     HINT = "how to compute, not what: the operand itself"
     BORROWS = "a tensor in the memory of something else"
     COMPOSED = "written in Python: its parts are followed"
-    # What the others do is written in their rules.
+    # The members below each have a rule of their own in `pruning/paths/`.
     LINEAR, BILINEAR, CONVOLUTION, TRANSPOSED_CONVOLUTION = (
         "linear",
         "bilinear",
@@ -91,7 +91,7 @@ class Law(Enum):
 
     @property
     def depends_on_use(self) -> bool:
-        """Whether only some uses break the laws: a product with a constant keeps them."""
+        """Whether only some uses break the laws; a product with a constant, for example, obeys them."""
         return self in (Law.MULTIPLIES, Law.ADDS)
 
 
@@ -105,10 +105,10 @@ class Positions(Enum):
 
 @dataclass(frozen=True)
 class Operation:
-    """What is known of an operation; None is unknown, of `law` that it is homogeneous, or that nobody looked.
+    """What is known about an operation. None means unknown; for `law`, homogeneous of degree 1 or not examined.
 
-    `parameters` are the names of its arguments, in order, where a reader needs them; `native` those of torch's own
-    function of this name, where that has more, in another order.
+    `parameters` are the names of its arguments in order, if a reader of the table needs them. `native` are those of the
+    low-level function of the same name (`torch.batch_norm`), if it has more arguments or another order.
     """
 
     paths: Paths
@@ -119,7 +119,7 @@ class Operation:
     native: tuple[str, ...] = ()
 
     def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by their names."""
+        """The arguments of a call by name."""
         more = len(args) > len(self.parameters) or kwargs.keys() & set(self.native) - set(self.parameters)
         names = self.native if self.native and more else self.parameters
         return {**dict(zip(names, args, strict=False)), **kwargs}
@@ -131,7 +131,7 @@ class Operation:
 
     @property
     def elementwise(self) -> bool:
-        """Whether operands meet element by element, statistics of norms aside."""
+        """Whether operands are combined element by element, apart from the statistics of norm layers."""
         return self.paths in _ELEMENTWISE
 
 
@@ -176,7 +176,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.FOLD), "col2im"),
     (Operation(P.COPY), "copy fill"),
     (Operation(P.ZERO), "zero"),
-    # Functions of one element.
+    # Functions of one tensor, element by element.
     (Operation(P.POINTWISE, C.STOPS, positions=EACH), "relu"),
     (Operation(P.POINTWISE, C.STOPS, L.SATURATES, EACH), "relu6"),
     (Operation(P.POINTWISE, C.PASSES, positions=EACH), "leaky_relu"),
@@ -202,7 +202,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.DROPOUT, C.PASSES), """
         dropout dropout1d dropout2d dropout3d feature_dropout stochastic_depth"""),
     (Operation(P.DROPOUT), "alpha_dropout feature_alpha_dropout"),
-    # Functions of an element of each of several tensors.
+    # Functions of several tensors, element by element.
     (Operation(P.UNION, C.SUM, L.ADDS, Positions.JOIN), "add radd iadd sub isub rsub subtract"),
     (Operation(P.PRODUCT, C.PRODUCT, L.MULTIPLIES, Positions.JOIN), "mul imul rmul multiply"),
     (Operation(P.QUOTIENT, C.QUOTIENT), """
@@ -213,7 +213,7 @@ _ROWS: list[tuple[Operation, str]] = [
         and iand atan2 bitwise_and bitwise_or bitwise_xor eq fmax fmin fmod ge greater greater_equal gt ior ixor le
         lerp less less_equal logical_and logical_or logical_xor lshift ilshift lt maximum minimum mod imod ne not_equal
         or remainder rshift irshift xor"""),
-    # Sums and the like along dimensions.
+    # Reductions and cumulations along dimensions.
     (Operation(P.REDUCTION, C.REDUCES, parameters=("dim", "keepdim")), "amax mean sum"),
     (Operation(P.REDUCTION, parameters=("dim", "keepdim")), """
         all amin any argmax argmin logsumexp nanmean nansum prod"""),
@@ -223,7 +223,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.EXTREME, parameters=("dim", "keepdim")), "max median min"),
     (Operation(P.CUMULATION, parameters=("dim",)), "cumprod cumsum logcumsumexp"),
     (Operation(P.CUMULATIVE_EXTREME, parameters=("dim",)), "cummax cummin"),
-    # Windows.
+    # Pooling and interpolation.
     (Operation(P.AVERAGE_POOL, C.PASSES, None, WINDOW, _AVG_POOL), "avg_pool2d"),
     (Operation(P.AVERAGE_POOL, C.PASSES, parameters=_AVG_POOL), "avg_pool1d avg_pool3d"),
     (Operation(P.MAX_POOL, C.PASSES, None, WINDOW, _MAX_POOL), "max_pool2d"),
@@ -264,7 +264,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.MATMUL_ADDED, law=L.MULTIPLIES), "addmm addmv baddbmm"),
     (Operation(P.PRODUCT_ADDED, law=L.MULTIPLIES), "addcmul"),
     (Operation(P.GLU, law=L.MULTIPLIES), "glu"),
-    # What makes no path.
+    # Operations whose results begin or carry no path.
     (Operation(P.RANDOM), """
         bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand rand_like randint
         randint_like randn randn_like random randperm uniform"""),
@@ -284,7 +284,7 @@ _ROWS: list[tuple[Operation, str]] = [
 
 TABLE: dict[str, Operation] = {name: operation for operation, names in _ROWS for name in names.split()}
 
-# Modules whose function has another name; ReLU, MaxPool2d and most others are relu, max_pool2d and so on.
+# Modules whose function has another name; most others, such as ReLU and MaxPool2d, match relu, max_pool2d and so on.
 _MODULES = {
     "MultiheadAttention": "multi_head_attention_forward",
     "RNN": "rnn_tanh",
@@ -301,24 +301,24 @@ _MODULES |= {name.replace("_", ""): name for name in TABLE}
 
 
 def lookup(function: Callable[..., Any] | str) -> Operation | None:
-    """The row of a function of torch, or of its name; None if it has none."""
+    """The table's entry for a torch function or its name; None if there is none."""
     name = function if isinstance(function, str) else name_of(function)
     return TABLE.get(name) or TABLE.get(plain(name))
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """As torch has it, underscores and all; where an attribute is read, the attribute's name."""
+    """The name of a function, with its underscores; for reading an attribute, the attribute's name."""
     name = getattr(function, "__name__", str(function))
     return getattr(function, "__self__", function).__name__ if name == "__get__" else name
 
 
 def plain(name: str) -> str:
-    """A name as the table has it."""
+    """The name as it is written in the table: without underscores at its ends."""
     return name.strip("_")
 
 
 def of_module(kind: type) -> str:
-    """The name of the function that modules of a class call; the name of the class if no row has it."""
+    """The name of the function that modules of this class call; the name of the class if the table has none."""
     for base in kind.__mro__:
         if base.__module__.startswith("torch.nn."):
             name = _MODULES.get(base.__name__) or _MODULES.get(base.__name__.lower())

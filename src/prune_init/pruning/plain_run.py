@@ -1,4 +1,4 @@
-"""Run a net as it is written, operation by operation, whatever its user has set for training."""
+"""Running a net eagerly and in full precision, operation by operation, whatever is set up for training."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -21,14 +21,14 @@ _HOOKED = "a net that recomputes parts of itself, or moves what it saved, during
 
 
 def call(model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:
-    """What the model returns for a copy of x with these tensors: some nets write to their input, or remember things."""
+    """The model's output for x with these tensors; x is copied and attributes restored, as some nets change them."""
     args, kwargs = arguments(model, mapped(Tensor.clone, x))
     with attributes_kept(model, numbers=False):
         return functional_call(model, {**others, **weights}, args, kwargs)
 
 
 def dtype_hint(error: str, model: nn.Module, weights: Tensors) -> str:
-    """What to try where a net that has or makes tensors of its own dtype fails with weights of another one."""
+    """A hint for the error message of a net whose own tensors or casts do not fit the dtype that it is scored in."""
     own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     used = next(iter(weights.values())).dtype
     if own == used or not any(word in error for word in ("type", "Double", "Float")):
@@ -38,21 +38,21 @@ def dtype_hint(error: str, model: nn.Module, weights: Tensors) -> str:
 
 @contextmanager
 def plainly(model: nn.Module) -> Iterator[None]:
-    """Inside, `model` runs eagerly and in full precision, and may be called with other tensors for its own.
+    """Inside the context, `model` runs eagerly and in full precision, and may be called with substituted tensors.
 
-    Off are activation checkpointing, which would recompute parts in the backward pass, when the model has its own
-    tensors again; `torch.compile`; autocast; fused attention, which has no second derivative; inference mode;
-    and, on GPUs, TF32 and non-deterministic algorithms.
+    The context switches off activation checkpointing, which would recompute parts in the backward pass with the
+    model's own tensors in place of the substituted ones; `torch.compile`; autocast; fused attention, which has no
+    second derivative; inference mode; and, on GPUs, TF32 and non-deterministic algorithms.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     with ExitStack() as settings:
         settings.enter_context(_without_checkpoints())
         settings.enter_context(disable_saved_tensors_hooks(_HOOKED))
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import would take a second
+        if "torch._dynamo" in sys.modules:  # otherwise nothing is compiled, and the import would take a second
             settings.enter_context(torch.compiler.set_stance("force_eager"))
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(sdpa_kernel(SDPBackend.MATH))
-        for kind in {"cpu", _device_type(model)}:  # the CPU scores where a device cannot
+        for kind in {"cpu", _device_type(model)}:  # models on a device without float64 are scored on the CPU
             settings.enter_context(torch.autocast(kind, enabled=False))
         settings.enter_context(_exact(cudnn=not recurrent))
         yield
@@ -60,10 +60,10 @@ def plainly(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _without_checkpoints() -> Iterator[None]:
-    """Let `torch.utils.checkpoint.checkpoint` call its function and do nothing else.
+    """Make `torch.utils.checkpoint.checkpoint` only call its function.
 
-    torch has no public switch. Where these names should change, `disable_saved_tensors_hooks` turns what would be a
-    wrong gradient into an error.
+    torch has no public switch for this. Should the private names change, `disable_saved_tensors_hooks` turns what
+    would be a wrong gradient into an error.
     """
 
     def nothing_around(*_: Any, **__: Any) -> Iterator[None]:
@@ -86,10 +86,10 @@ def _without_checkpoints() -> Iterator[None]:
 
 @contextmanager
 def backward_alone(model: nn.Module) -> Iterator[None]:
-    """Inside, gradients are computed: a part of `model` that would run again, with the model's own tensors, is refused.
+    """The context for a backward pass: refuse a `model` that runs parts of itself again, with its own tensors.
 
     Raises:
-        InputError: such a part, or a backward pass that fails.
+        InputError: a part of the model ran again, or the backward pass failed.
     """
     parts = set(model.modules())
 
@@ -111,7 +111,7 @@ def backward_alone(model: nn.Module) -> Iterator[None]:
 
 
 class _CallOnly:
-    """In place of the autograd function that recomputes."""
+    """Replaces the autograd function of checkpointing, which recomputes."""
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
@@ -121,7 +121,7 @@ class _CallOnly:
 
 @contextmanager
 def _exact(*, cudnn: bool) -> Iterator[None]:
-    """IEEE arithmetic and reproducible sums on GPUs; cuDNN's recurrent layers cannot be differentiated twice."""
+    """Full precision and deterministic algorithms on GPUs; no cuDNN for RNNs, as its RNNs have no second derivative."""
     matmul = torch.get_float32_matmul_precision()
     enabled = torch.backends.cudnn.enabled and cudnn
     try:

@@ -1,4 +1,4 @@
-"""A model is only read, whatever its forward writes."""
+"""Context managers that restore a model after its forward pass has written to it, or refuse such writes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
 
 _HOOKS = frozenset(nn.Module().__dict__) - {"_parameters", "_buffers", "_modules"}
-"""Attributes that every module has, the same at every pass unless a net changes its own hooks as it runs."""
+"""Attributes of every module that do not change in a pass, unless a net changes its own hooks while it runs."""
 
 
 @contextmanager
 def only_read(model: nn.Module) -> Iterator[None]:
-    """Take back what forward does to attributes of modules, train and eval flags among them, buffers and gradients."""
+    """Restore module attributes (training flags included), buffers, `requires_grad` and `grad` after the context."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     try:
@@ -30,7 +30,7 @@ def only_read(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def weights_only_read(model: nn.Module, weights: Tensors, *, summed: bool = False) -> Iterator[None]:
-    """Refuse a forward that writes to these weights; `summed` also finds what goes around autograd, as `.data` does.
+    """Refuse a forward that writes to these weights; `summed` also detects writes past autograd, as through `.data`.
 
     Raises:
         InputError: the model writes to its weights.
@@ -47,9 +47,9 @@ def weights_only_read(model: nn.Module, weights: Tensors, *, summed: bool = Fals
 
 @contextmanager
 def attributes_kept(model: nn.Module, *, numbers: bool = True) -> Iterator[None]:
-    """Take back what forward does to the modules' attributes: which there are, and what lists and tensors hold.
+    """Restore the modules' attributes after the context, with the contents of containers and tensors in them.
 
-    With `numbers=False` plain values that stay plain values, such as counters of calls, go on.
+    With `numbers=False`, plain values that stay plain values, such as a counter of calls, keep their new value.
     """
     modules = [(module, dict(module.__dict__)) for module in model.modules()]
     skipped = frozenset() if numbers else _HOOKS

@@ -1,4 +1,4 @@
-"""What pruning found: masks, scores, the state of each layer, and the cost."""
+"""The result of pruning: masks, scores, kept and effective weights of each layer, and the cost."""
 
 import os
 from dataclasses import dataclass, field
@@ -19,20 +19,21 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.ties import Ties
 
 SHOWN = 40
-"""Layers that `repr` shows of a deep net; `table` shows all."""
+"""The number of layers that `repr` shows of a deep net; `table` shows all by default."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PruneResult:
-    """The outcome of `prune_init.prune`; shown as the table of its layers, equal if the masks are.
+    """The result of `prune_init.prune`. Its `repr` is a table of layers; two results are equal if their masks are.
 
     Attributes:
         masks: boolean tensors by parameter name, True = kept.
-        scores: scores of the last iteration, by the same names.
+        scores: the scores of the last iteration, by the same names.
         connectivity: kept and effective weights per layer.
-        cost: passes and seconds.
+        cost: passes, floating-point operations, seconds and memory.
         settings: how the masks were made; stored with them.
-        ties: how far position decided, where scores did not.
+        weights: the pruned model's own parameters, by the same names.
+        ties: to what extent position, rather than scores, decided which weights are kept.
     """
 
     masks: Tensors
@@ -45,7 +46,7 @@ class PruneResult:
 
     @property
     def layers(self) -> list[Layer]:
-        """One row per prunable tensor, in order."""
+        """One `Layer` per prunable tensor, in order."""
         return self.connectivity.layers
 
     @property
@@ -64,7 +65,7 @@ class PruneResult:
         return self.connectivity.connected
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the tensors, as plain values."""
+        """Everything except the tensors, as plain values."""
         return {
             "settings": self.settings,
             "sparsity": self.sparsity,
@@ -95,10 +96,10 @@ class PruneResult:
         return f"PruneResult of {self.settings['scorer']}: sparsity {removed}, effective {effective}"
 
     def table(self, most: int | None = None) -> str:
-        """The layers as text: name, shape, size, weights kept and on a path, density; the totals last.
+        """The layers as a text table: name, shape, size, kept weights, density, weights on a path; totals last.
 
         Args:
-            most: show about so many layers, the first and the last ones; `None`: all.
+            most: show at most about this many layers, the first and the last ones; `None`: all.
         """
         return layer_table.text(layer_table.rows(self.connectivity, most))
 
@@ -123,9 +124,9 @@ class PruneResult:
         mask_files.save(path, self.masks, self.settings)
 
     def keep(self, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, ...]:
-        """From now on every `optimizer.step()` ends with the pruned weights at exactly 0.0; see `prune_init.keep`.
+        """Make every later `optimizer.step()` end with the pruned weights at exactly 0.0; see `prune_init.keep`.
 
         Raises:
-            InputError: the optimiser has other weights than those of the net that was pruned, as one of a copy has.
+            InputError: the optimiser has none of the pruned net's weights, for instance because it is that of a copy.
         """
         return upkeep.hold(self.weights, self.masks, optimizer)

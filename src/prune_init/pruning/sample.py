@@ -1,4 +1,4 @@
-"""What a net is scored on: the pruning sample of (input, target) batches, or an all-ones input."""
+"""The data a net is scored on: the pruning sample of (input, target) batches, or an all-ones input."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,20 @@ from prune_init.pruning.loss import Loss, ignored
 from prune_init.pruning.structures import described, leaves, mapped, shapes, together
 
 Batch = tuple[Any, Any]
-"""Input and target: tensors, or tuples, lists and dicts of them."""
+"""Input and target: tensors, or (nested) tuples, lists and dicts of tensors."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Batches and all-ones input, each made when first asked for: a scorer without data never reads any.
+    """The batches and the all-ones input, each created on first access: a scorer that needs no data never reads any.
 
     Attributes:
         data: an iterable of (input, target) batches.
-        loss: on each of them.
+        loss: the loss computed on each batch.
         input_shape: (C, H, W) of one example, if known.
         example: a batch of the model's input, if given: tensors in any structure.
-        device, dtype: where inputs are moved, and the arithmetic of those in floating point.
+        device: where all tensors are moved.
+        dtype: the type that floating-point inputs are converted to.
     """
 
     data: Iterable[Batch] | None
@@ -40,7 +41,7 @@ class Sample:
         """All batches of the data.
 
         Raises:
-            InputError: no iterable, no batch, or something that is no batch.
+            InputError: `data` is not an iterable of batches, is empty, or has no label that counts in the loss.
         """
         if self.data is None:
             raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
@@ -56,7 +57,7 @@ class Sample:
 
     @cached_property
     def ones(self) -> Any:
-        """An input of ones: (1, C, H, W), or like the example, whose integers, such as token ids, stay as they are."""
+        """Ones of shape (1, C, H, W), or the example with floating-point tensors set to ones, integers as they are."""
         if self.example is None and self.input_shape is None:
             why = "this scorer needs (C, H, W), the shape of one example, or example_input"
             raise InputError("input_shape", None, why)
@@ -64,17 +65,17 @@ class Sample:
         return mapped(lambda t: torch.ones_like(t) if t.is_floating_point() else t, self._moved(example))
 
     def shares(self) -> Iterator[tuple[Batch, float]]:
-        """Each batch that counts, and its share of the mean loss of them all."""
+        """Each batch with its weight in the mean loss over the whole sample; batches of weight 0 are left out."""
         counts = [self._count(batch) for batch in self.batches]
         return ((b, count / sum(counts)) for b, count in zip(self.batches, counts, strict=True) if count)
 
     def is_ones(self, x: Any) -> bool:
-        """Whether this is the very input of `ones`."""
+        """Whether `x` is the object that `ones` returned."""
         return x is vars(self).get("ones", self)
 
     def origin(self, x: Any) -> tuple[str, Any]:
-        """The argument of `prune` that an input was made of, and what to say of its value."""
-        made = vars(self)  # what was asked for
+        """The argument of `prune` that the input `x` comes from, and how to show its value in an error message."""
+        made = vars(self)  # holds the cached properties that were accessed so far
         if "ones" not in made or any(x is inputs for inputs, _ in made.get("batches", ())):
             return "data", f"inputs of {shapes(x)}"
         return ("input_shape", self.input_shape) if self.example is None else ("example_input", type(x).__name__)
@@ -93,11 +94,11 @@ class Sample:
         return self._moved(x), mapped(lambda t: t.to(self.device), y)
 
     def _moved(self, x: Any) -> Any:
-        """On the device, floating-point numbers in the dtype; always new objects, by which inputs are counted."""
+        """`x` on the device, floating-point tensors in `dtype`; new objects, since inputs are counted by identity."""
         return mapped(lambda t: t.detach().to(self.device, self.dtype if t.is_floating_point() else t.dtype), x)
 
     def _count(self, batch: Batch) -> int:
-        """How much the mean loss of a batch counts in that of the sample: its examples, or its labels that count."""
+        """The weight of a batch's mean loss in that of the sample: its number of examples, or of labels not ignored."""
         x, y = batch
         label = ignored(self.loss)
         return size(x) if label is None or y.is_floating_point() else int((y != label).sum())
@@ -109,7 +110,7 @@ def size(x: Any) -> int:
 
 
 def check_inputs(key: str, x: Any) -> None:
-    """Refuse what is no batch of a net's input."""
+    """Raise an InputError unless `x` is a non-empty batch of a net's input."""
     tensors = leaves(x)
     if not tensors:
         raise InputError(key, type(x).__name__, "allowed: a batch of the net's input, tensors or a structure of them")
@@ -119,10 +120,10 @@ def check_inputs(key: str, x: Any) -> None:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """All batches in one.
+    """All batches concatenated into one.
 
     Raises:
-        InputError: they hold something that is not there once for each example.
+        InputError: a tensor does not have one entry per example, or the batches differ in structure or shape.
     """
     for batch in batches:
         if any(t.ndim == 0 or len(t) != size(batch[0]) for t in leaves(batch)):
@@ -137,5 +138,5 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 def picked(x: Any, index: Tensor) -> Any:
-    """The examples at these indices."""
+    """The examples of `x` at these indices."""
     return mapped(lambda t: t[index], x)

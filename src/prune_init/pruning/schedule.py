@@ -1,7 +1,7 @@
-"""How dense the net is after each pruning iteration.
+"""Schedules: the density of the net after each pruning iteration.
 
-A schedule maps the final density s and the number of iterations T to the T densities after each one; the last
-is s exactly. Any function of this form can be given in place of a name.
+A schedule maps the final density s and the number of iterations T to a list of T densities, one for the end of each
+iteration; the last is exactly s. Any function of this form can be passed in place of a name.
 """
 
 import math
@@ -13,32 +13,33 @@ from prune_init.errors import InputError, one_of
 Schedule = Callable[[float, int], list[float]]
 
 COUNTS = ("nearest", "published")
-"""How a density becomes a number of weights."""
+"""The ways to round a density to a number of weights; see `kept`."""
 
 
 def exponential(density: float, iterations: int) -> list[float]:
-    """s^(t/T): the same fraction of what is left is pruned each time (SynFlow, Tanaka et al. 2020, algorithm 1)."""
+    """s^(t/T): each iteration prunes the same fraction of the remaining weights (Tanaka et al. 2020, algorithm 1)."""
     return [density ** (t / iterations) for t in range(1, iterations)] + [density]
 
 
 def linear(density: float, iterations: int) -> list[float]:
-    """1 - (1 - s) t/T: the same number of weights is pruned each time."""
+    """1 - (1 - s) t/T: each iteration prunes the same number of weights."""
     return [1 - (1 - density) * t / iterations for t in range(1, iterations)] + [density]
 
 
 def halving(density: float, iterations: int) -> list[float]:
-    """1/2, 1/4, ... of the weights, but never fewer than s, and s at last (SNIP-it, Verdenius et al. 2020)."""
+    """1/2, 1/4, ... but never below s, and s after the last iteration (SNIP-it, Verdenius et al. 2020)."""
     return [max(0.5**t, density) for t in range(1, iterations)] + [density]
 
 
 def kept(counts: str, density: float, total: int) -> int:
-    """How many of `total` weights are kept at this density: the nearest number, or as published code has it.
+    """The number of weights kept, out of `total`, at this density.
 
-    `published` is total - floor((1 - density) total), the density rounded up: ganguli-lab/Synaptic-Flow prunes
-    int((1 - density) total) weights. From one iteration to the next a single weight more changes what follows.
+    `nearest` rounds density * total. `published` is total - floor((1 - density) total), which rounds up, because
+    ganguli-lab/Synaptic-Flow prunes int((1 - density) total) weights. The difference matters in iterative pruning,
+    where a single weight more or less changes all later scores.
 
     Raises:
-        InputError: no such way to count.
+        InputError: `counts` is not one of `COUNTS`.
     """
     if counts not in COUNTS:
         raise InputError("counts", counts, one_of(counts, COUNTS))
@@ -46,10 +47,11 @@ def kept(counts: str, density: float, total: int) -> int:
 
 
 def densities(schedule: str | Schedule, density: float, iterations: int) -> list[float]:
-    """The densities after each of the iterations, by the name of a schedule or by a function.
+    """The densities after each iteration, from a schedule given by name or as a function.
 
     Raises:
-        InputError: no such name, or a function that does not return as many densities, `density` last.
+        InputError: an unknown name, or a function that fails or does not return one density per iteration, ending
+            with `density`.
     """
     find = named(schedule) if isinstance(schedule, str) else schedule
     name = getattr(schedule, "__name__", schedule)

@@ -1,4 +1,4 @@
-"""What a scorer sees: the model as a function of its weights, on copies that it cannot harm."""
+"""The net as a scorer sees it: a function of its weights, run on copies so that the model itself is not changed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,17 +19,18 @@ from prune_init.pruning.structures import outputs
 
 @dataclass
 class ScoredNet:
-    """The model while it is scored. Nothing done through it changes the model.
+    """The model during scoring. Nothing done through this object changes the model.
 
     Attributes:
-        weights: the prunable weights as they are now, in the scoring dtype: pruned ones are 0.0.
-        dense: the prunable weights as at the start; None unless pruned weights may return.
-        others: copies of every other parameter and of the buffers.
+        model: the model that is scored.
+        weights: copies of the prunable weights in the scoring dtype; pruned ones are 0.0.
+        others: copies of all other parameters and of the buffers.
         masks: boolean tensors by weight name, True = not pruned.
-        sample: the pruning sample, the loss on it, and the all-ones input.
-        generator: the source of all randomness while scoring.
-        density: fraction of weights that this iteration will keep.
-        passes: counts what scoring costs.
+        sample: the pruning sample, its loss, and the all-ones input.
+        generator: the source of all randomness during scoring.
+        dense: the prunable weights before pruning; None unless pruned weights may return.
+        density: the fraction of weights that remains after this iteration.
+        passes: the counter of forward and backward passes.
         run: calls a model with weights, other tensors and an input, as `plain_run.call` does.
     """
 
@@ -47,42 +48,42 @@ class ScoredNet:
 
     @property
     def batches(self) -> list[Batch]:
-        """The pruning sample, the same at every access, on the weights' device and in their dtype."""
+        """The pruning sample, on the weights' device and in their dtype; the same batches at every access."""
         return self.sample.batches
 
     @property
     def ones(self) -> Any:
-        """One all-ones example of shape (1, C, H, W); or the given example with ones for its floating-point numbers."""
+        """One all-ones example of shape (1, C, H, W), or the given example with floating-point tensors set to ones."""
         return self.sample.ones
 
     @property
     def loss(self) -> Loss:
-        """From what the model returned and a target to the mean loss of the batch."""
+        """The loss function: maps the model's output and the target to the mean loss of the batch."""
         return self.sample.loss
 
     def masked_weights(self) -> Tensors:
-        """The weights as leaves to differentiate by. They share the memory of `weights`: read them, do not write."""
+        """The weights as leaf tensors to differentiate by. They share the memory of `weights`: do not write to them."""
         return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
 
     def with_batches(self, batches: list[Batch]) -> "ScoredNet":
-        """The same net with these batches for its pruning sample."""
+        """The same net with these batches as its pruning sample."""
         return replace(self, sample=replace(self.sample, data=batches))
 
     def with_outputs(self, change: Callable[[Any], Any]) -> "ScoredNet":
-        """The same net with `change` of its outputs in their place."""
+        """The same net with `change` applied to its outputs."""
         return replace(self, run=lambda *args: change(self.run(*args)))
 
     def once(self, change: Callable[["ScoredNet"], None]) -> None:
-        """Let a scorer change its copies at its first call only."""
+        """Call `change` on this net the first time only: a scorer modifies its copies in its first iteration."""
         if not self._changed:
             change(self)
             self._changed = True
 
     def __call__(self, weights: Tensors, x: Any, others: Tensors | None = None) -> Any:
-        """What the model returns for input x, (N, C, H, W) or a structure of tensors, with these weights.
+        """The model's output with these weights for an input x: (N, C, H, W) or a structure of tensors.
 
-        The model gets copies of x and of its other tensors, so that every pass sees the same; with `others` it reads
-        and writes those. Differentiable by `weights` and `others`.
+        The model gets copies of x and of `self.others`, so that nothing it writes affects a later pass. If `others`
+        is given, it reads and writes those tensors directly. Differentiable by `weights` and `others`.
 
         Raises:
             InputError: the model cannot be run on such an input, or writes to its weights.
@@ -98,27 +99,27 @@ class ScoredNet:
         return output
 
     def summed(self, output: Any) -> Tensor:
-        """The sum of everything that the model returned, in floating point: SynFlow's R."""
+        """The sum over all floating-point tensors that the model returned: SynFlow's R."""
         sums = [tensor.sum() for tensor in outputs(output)]
         if not sums:
             raise InputError("model", type(self.model).__name__, "returns no floating-point tensor to score by")
         return torch.stack(sums).sum()
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
-        """d scalar / d weights by name, counted as a pass of `examples`; `twice` keeps the graph for a second one."""
+        """d scalar / d weights by name, counted as a pass of `examples`; `twice` makes it differentiable again."""
         self.passes.backward(examples)
         if not scalar.requires_grad:
             why = "its output depends on none of its weights (torch.no_grad or detach in its forward?)"
             raise InputError("model", type(self.model).__name__, why)
         with plain_run.backward_alone(self.model):
             found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
-        # Scorers go on in place: no gradient may be a view that repeats its elements.
+        # Scorers change gradients in place, which fails on an expanded view that repeats its elements.
         return {name: g if twice else g.contiguous() for name, g in zip(weights, found, strict=True)}
 
     def losses(self, weights: Tensors) -> Iterator[tuple[Tensor, int]]:
-        """Per batch of the pruning sample: its share of the mean loss, and its size.
+        """For each batch of the pruning sample, its contribution to the mean loss and its number of examples.
 
-        Shares are weighted by size: in eval mode their sum does not depend on how the sample is split.
+        Batches are weighted by size, so that in eval mode the sum does not depend on how the sample is split.
         """
         for (x, y), share in self.sample.shares():
             output = self(weights, x)
@@ -126,11 +127,11 @@ class ScoredNet:
             yield loss_of(self.loss, output, y) * share, size(x)
 
     def loss_gradient(self, weights: Tensors) -> Tensors:
-        """Gradient of the mean loss over the whole pruning sample, one batch in memory at a time."""
+        """The gradient of the mean loss over the whole pruning sample, with one batch in memory at a time."""
         return total(self.gradient(loss, weights, n) for loss, n in self.losses(weights))
 
     def hessian_times(self, vector: Tensors, weights: Tensors) -> Tensors:
-        """H v of the same mean loss without H: the gradient of <dL/dw, v>, batch by batch."""
+        """The Hessian-vector product H v of the same mean loss: the gradient of <dL/dw, v>, batch by batch."""
 
         def products() -> Iterator[Tensors]:
             for loss, n in self.losses(weights):

@@ -1,9 +1,9 @@
-"""The lowest of many scores: on a CPU without sorting or copying them, on other devices by one sort.
+"""Selection of the weights with the lowest scores: on a CPU without sorting or copying all scores, else by one sort.
 
-On a CPU a sample brackets the highest of these, one pass collects what does not lie above the bracket, and the exact
-choice is made among those inside. One pruning iteration removes few weights, so these are few. The pass
-goes through the scores piece by piece: a piece and what is computed of it stay in the cache, where whole-tensor
-operations would spend their time on fresh pages of memory.
+On a CPU, a sample of the scores gives a bracket for the threshold between pruned and kept weights. One pass over the
+scores collects those at or below the bracket's upper end, few because one iteration prunes few weights, and an exact
+selection among those inside the bracket finds the threshold. The pass works piece by piece, so that each piece and
+its intermediate results stay in the cache; whole-tensor operations would spend their time on fresh memory pages.
 """
 
 import math
@@ -16,17 +16,17 @@ from torch import Tensor
 
 from prune_init.pruning.masks import PIECE, indices_of
 
-STRIDE = 499  # of the sample; a prime, so that no layer's shape divides it
-SMALL = 1 << 16  # candidates that are sorted out at once
+STRIDE = 499  # step of the sample; a prime that does not divide the sizes of usual layers
+SMALL = 1 << 16  # up to this many candidates, the exact selection is made among all of them, without a sample
 
 
 class Choice(NamedTuple):
-    """What was chosen.
+    """The result of a selection.
 
     Attributes:
-        pruned: for each tensor the candidates to prune, as `masks.fill` takes them: on a CPU their flat indices, int64,
-            ascending; on another device, where finding indices would make the host wait, a mask.
-        lowest_kept, highest_removed: the scores at the cut; infinite where nothing is on that side.
+        pruned: for each tensor, the candidates to prune, in a form that `masks.fill` takes: on a CPU, or if there are
+            none, ascending flat int64 indices; otherwise a mask, since finding indices would make the host wait.
+        lowest_kept, highest_removed: the scores next to the threshold; infinite where no weight is on that side.
     """
 
     pruned: dict[str, Tensor]
@@ -35,15 +35,15 @@ class Choice(NamedTuple):
 
 
 def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep: int, total: int) -> Choice:
-    """Which weights to prune so that exactly `keep` of the candidates are kept, those with the highest scores.
+    """Choose the weights to prune so that exactly the `keep` candidates with the highest scores are kept.
 
-    Among equal scores the earlier weight is kept: order of the dictionary, then flat index.
+    Among equal scores the earlier weight is kept, in the order of the dictionary and then of the flat index.
 
     Args:
-        scores: score of each weight, any shapes, one device.
-        candidates: boolean tensors of the same shapes; others do not count.
-        keep: how many weights to keep over all tensors; all candidates, where there are fewer.
-        total: how many candidates there are.
+        scores: the score of each weight; tensors of any shapes on one device.
+        candidates: boolean tensors of the same shapes; only weights that are True here are kept or pruned.
+        keep: the number of weights to keep over all tensors; if there are fewer candidates, all are kept.
+        total: the number of candidates.
     """
     if keep >= total:
         return Choice({n: torch.empty(0, dtype=torch.int64, device=score.device) for n, score in scores.items()})
@@ -53,7 +53,7 @@ def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep:
     found, values = _not_above(scores, candidates, high)
     inside = indices_of(values >= low)
     go = total - keep - (len(values) - len(inside))
-    if not 0 < go < len(inside):  # the sample was unlucky, or all candidates go
+    if not 0 < go < len(inside):  # the bracket misses the threshold, or all candidates are to be pruned
         found, values = _not_above(scores, candidates, math.inf)
         inside, go = torch.arange(len(values)), total - keep
     near = values.index_select(0, inside)
@@ -65,10 +65,10 @@ def lowest(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], keep:
 
 
 def _by_sorting(scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], count: int) -> Choice:
-    """The `count` lowest in one sort of all, which a GPU does faster than `kthvalue`, and with one wait of the host."""
+    """Choose the `count` lowest by one sort of all scores, on a GPU faster than `kthvalue`, with one host wait."""
     flat, live = (torch.cat([t.flatten() for t in tensors.values()]) for tensors in (scores, candidates))
     flat.masked_fill_(~live, _most(flat.dtype))
-    ordered, order = flat.flip(0).sort(stable=True)  # of equal scores the later weight comes first
+    ordered, order = flat.flip(0).sort(stable=True)  # flipped: among equal scores the later weight comes first
     goes = torch.zeros_like(live).index_fill_(0, flat.numel() - 1 - order[:count], True)
     parts = goes.split([score.numel() for score in scores.values()])
     removed, *kept = ordered[count - 1 : count + 1].tolist()
@@ -81,7 +81,7 @@ def _most(dtype: torch.dtype) -> float:
 
 
 def _smallest(values: Tensor, count: int) -> Tensor:
-    """The mask of the `count` smallest values, the later of equal ones first."""
+    """The mask of the `count` smallest values; among equal values the later ones are taken first."""
     if count == 0:
         return torch.zeros_like(values, dtype=torch.bool)
     cut = values.kthvalue(count).values
@@ -94,7 +94,7 @@ def _smallest(values: Tensor, count: int) -> Tensor:
 def _not_above(
     scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], high: Tensor | float
 ) -> tuple[Tensor, Tensor]:
-    """The candidates whose scores are at most `high`: their indices, counted on over all tensors, and their scores."""
+    """The indices and scores of the candidates with scores of at most `high`; indices run on from tensor to tensor."""
     indices, values, before = [], [], 0
     for name, score in scores.items():
         pieces = zip(score.flatten().split(PIECE), candidates[name].flatten().split(PIECE), strict=True)
@@ -107,7 +107,7 @@ def _not_above(
 
 
 def _by_name(indices: Tensor, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Ascending indices over all tensors as indices in each of them."""
+    """Convert ascending indices that run on over all tensors into flat indices within each tensor."""
     ends = list(accumulate((score.numel() for score in scores.values()), initial=0))
     cuts = torch.searchsorted(indices, torch.tensor(ends)).tolist()
     return {name: indices[cuts[k] : cuts[k + 1]] - ends[k] for k, name in enumerate(scores)}
@@ -116,7 +116,7 @@ def _by_name(indices: Tensor, scores: Mapping[str, Tensor]) -> dict[str, Tensor]
 def _bracket(
     scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], fraction: float
 ) -> tuple[Tensor | float, Tensor | float]:
-    """Scores that have the k-th largest between them, as far as a sample can tell: four standard deviations."""
+    """Bounds of the k-th largest score: its estimate from a sample, minus and plus four standard deviations."""
     sample = torch.cat(
         [score.flatten()[::STRIDE][candidates[name].flatten()[::STRIDE]] for name, score in scores.items()]
     )

@@ -1,4 +1,4 @@
-"""What a net takes and returns: a tensor, or a tuple, list, dict or dataclass of them, nested at will."""
+"""Inputs and outputs of a net: a tensor, or a tuple, list, dict or dataclass of tensors, nested to any depth."""
 
 import copy
 import dataclasses
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 def arguments(model: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments with which `model` is called on x.
+    """The positional and keyword arguments with which `model` is called on x.
 
-    A tuple or list gives the positional arguments and a mapping the keyword arguments, if `model.forward` can be
-    called so. Otherwise, and for anything else, x is the only argument.
+    A tuple or list gives the positional arguments and a mapping the keyword arguments, if the signature of
+    `model.forward` accepts them. Otherwise, and for anything else, x is the only argument.
     """
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
@@ -25,7 +25,7 @@ def arguments(model: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]
         return (x,), {}
     try:
         inspect.signature(model.forward).bind(*args, **kwargs)
-    except (TypeError, ValueError):  # it cannot be called so, or has no signature
+    except (TypeError, ValueError):  # the arguments do not fit, or forward has no signature
         return (x,), {}
     return args, kwargs
 
@@ -36,30 +36,30 @@ def leaves(x: Any) -> list[Tensor]:
 
 
 def outputs(x: Any) -> list[Tensor]:
-    """The floating-point tensors of what a net returned."""
+    """The floating-point tensors in what a net returned."""
     return [leaf for leaf in leaves(x) if leaf.is_floating_point()]
 
 
 def mapped(function: Callable[[Tensor], Any], x: Any) -> Any:
-    """A structure like x, of the same types, with `function` applied to each tensor; all else is as it was."""
+    """A structure of the same types as x, with `function` applied to each tensor; other values are kept."""
     return function(x) if isinstance(x, Tensor) else _rebuilt(x, [mapped(function, part) for _, part in _parts(x)])
 
 
 def shapes(x: Any) -> str:
-    """The shapes of the tensors in a structure, to be shown."""
+    """The shapes of the tensors in a structure, as text."""
     return " and ".join(str(tuple(t.shape)) for t in leaves(x))
 
 
 def described(x: Any) -> str:
-    """Shapes and dtypes of the tensors in a structure, to be shown; its type, where it has none."""
+    """The shapes and dtypes of the tensors in a structure, as text; the name of its type if it has no tensors."""
     return " and ".join(f"{tuple(t.shape)}, {t.dtype}" for t in leaves(x)) or type(x).__name__
 
 
 def together(function: Callable[[list[Tensor]], Tensor], structures: list[Any]) -> Any:
-    """A structure like each of these, with `function` of the tensors that are in the same place.
+    """Combine equal structures into one, applying `function` to the list of tensors at each place.
 
     Raises:
-        ValueError: their structures or other values differ.
+        ValueError: the structures, or values in them that are not tensors, differ.
     """
     first, *others = structures
     if isinstance(first, Tensor) and all(isinstance(other, Tensor) for other in others):
@@ -86,7 +86,7 @@ def _items(x: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _rebuilt(x: Any, parts: list[Any]) -> Any:
-    """A structure like x of these parts; x itself, where it has none."""
+    """A structure like x with these parts in place of its own; x itself if it has no parts."""
     if isinstance(x, MutableMapping):
         new = copy.copy(x)
         new.update(zip(x, parts, strict=True))
@@ -98,6 +98,6 @@ def _rebuilt(x: Any, parts: list[Any]) -> Any:
     if parts:
         new = copy.copy(x)
         for (name, _), part in zip(_parts(x), parts, strict=True):
-            object.__setattr__(new, name, part)  # frozen ones, too
+            object.__setattr__(new, name, part)  # works for frozen dataclasses too
         return new
     return x

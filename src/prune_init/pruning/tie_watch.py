@@ -1,4 +1,4 @@
-"""Follows the choices of all iterations and finds weights that position decided on; see `ties`."""
+"""Detection of ties: follows the selection in every iteration and finds weights decided by position; see `ties`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from prune_init.pruning.selection import Choice
 from prune_init.pruning.ties import Ties, cause
 
 NOISE = 0.1
-"""From this median relative change on, under a change of all weights by some units of rounding, scores are noise."""
+"""Scores are noise if a change of all weights by a few units of rounding changes them by this fraction (median)."""
 
 
 @dataclass
@@ -28,11 +28,11 @@ class _Cut:
 
 
 class TieWatch:
-    """Remembers the first tie, which may decide all that follows, and the last one.
+    """Records the first tie, which may influence all later iterations, and the last one.
 
     Args:
-        net: what is scored.
-        whole: makes tensors of the shapes of the model's weights from those that are scored.
+        net: the net that is scored.
+        whole: converts scored tensors, which may be vectors of the remaining weights, to the model's shapes.
     """
 
     def __init__(self, net: ScoredNet, whole: Callable[[Tensors], Tensors]) -> None:
@@ -42,7 +42,7 @@ class TieWatch:
         self._unscored: dict[str, str] = {}
 
     def look(self, iteration: int, scores: Tensors, before: Tensors, choice: Choice, *, by_layer: bool) -> None:
-        """Compare the lowest score kept and the highest one removed; to be called while `before` still holds."""
+        """Record the weights tied at the threshold; `before` are the masks before this choice, not yet updated."""
         if iteration == 1:
             self._noise = relative_rounding(self._net, scores)
             kinds = {n: self._kind(n, s if before[n].all() else s[before[n]]) for n, s in scores.items()}
@@ -60,7 +60,7 @@ class TieWatch:
             self._cuts = [*self._cuts[:1], _Cut(iteration, score, self._whole(kept), counts)]
 
     def outcome(self, masks: Tensors) -> Ties:
-        """How far position decided on these masks, the last ones."""
+        """To what extent position decided on `masks`, the final ones."""
         unscored = tuple(n for n, kind in self._unscored.items() if kind != "equal" and not masks[n].any())
         found = [_survivors(cut, masks) for cut in self._cuts]
         worst = replace(max(found, key=lambda ties: ties.share, default=Ties()), unscored=unscored)
@@ -76,7 +76,7 @@ class TieWatch:
         return choice.lowest_kept - choice.highest_removed <= max(self._noise.values()) * scale < math.inf
 
     def _kind(self, name: str, scores: Tensor) -> str | None:
-        """How the scores of a layer fail to tell its weights apart, if they do."""
+        """Why the scores of a layer do not tell its weights apart: "zero", "noise" or "equal"; None if they do."""
         if scores.numel() < 2:
             return None
         low, high = (float(end) for end in scores.aminmax())
@@ -87,7 +87,7 @@ class TieWatch:
         return "equal" if high - low <= self._noise[name] * max(abs(low), abs(high)) else None
 
     def _tied(self, names: Sequence[str], scores: Tensors, before: Tensors, pruned: Tensors) -> tuple[Tensors, Tensors]:
-        """Masks of the tied weights, kept and removed, of layers that were ranked together; empty without a tie."""
+        """Masks of the tied weights, kept and removed, in layers that were ranked together; empty without a tie."""
         goes = {name: torch.zeros_like(before[name]) for name in names}
         for name in names:
             fill(goes[name], pruned[name], True)
@@ -108,7 +108,7 @@ class TieWatch:
 
 
 def _survivors(cut: _Cut, masks: Tensors) -> Ties:
-    """What is left in the end of the tied weights that were kept."""
+    """The tie described by the weights that it kept and that are still there in the final masks."""
     kept = {name: int((mask & masks[name]).sum()) for name, mask in cut.kept.items()}
     total, removed = sum(kept.values()), sum(cut.removed.values())
     if not total:

@@ -1,8 +1,9 @@
-"""Weights that were chosen by their position, because their scores do not tell them apart.
+"""Ties: weights that were kept or pruned by their position, because their scores do not tell them apart.
 
-Scores are equal, or differ by rounding, where no gradient arrives (a head or a norm's weight that starts at 0, a part
-under `no_grad`), where all that arrives is rounding (a norm that takes its statistics from a constant input), or where
-weights have equal values. The number of kept weights is exact all the same; which ones are kept means nothing then.
+Scores are equal, or differ only by rounding, where no gradient arrives (a head or a norm's weight that starts at 0, a
+part under `no_grad`), where the gradient is rounding noise (a norm layer that takes its statistics from a constant
+input), or where weights have equal values. The number of kept weights is still exact, but which of the tied weights
+are kept is then arbitrary.
 """
 
 import warnings
@@ -13,24 +14,24 @@ from typing import Any
 from torch import nn
 
 WORTH_SAYING = 0.01
-"""The share of the kept weights from which on a tie is worth a warning ..."""
+"""A tie causes a warning if it concerns at least this fraction of the kept weights ..."""
 
 PATHS = 4
-"""... and how many ties per layer are normal: along a path all conserved scores are equal, so a few paths may tie."""
+"""... and more than this many weights per layer: conserved scores are equal along a path, so a few ties are normal."""
 
 
 @dataclass(frozen=True)
 class Ties:
-    """How far position decided.
+    """To what extent position, rather than scores, decided which weights are kept.
 
     Attributes:
-        share: fraction of the weights kept in the end that once were tied with pruned ones.
-        kept, removed: numbers of these weights, and of the pruned ones.
-        iteration: the one that pruned them, from 1; 0 if position decided nothing.
-        score: that of the tied weights.
-        layers: number of tied weights, kept and removed, by layer.
-        unscored: layers whose scores were all 0, or rounding noise, from the start and of which nothing is left.
-        cause: what the numbers say of the reason; empty if there is nothing to explain.
+        share: fraction of the finally kept weights that were tied with pruned ones in `iteration`.
+        kept, removed: the number of these kept weights, and of the pruned weights they were tied with.
+        iteration: the iteration of the tie, from 1; 0 if position decided nothing.
+        score: the score of the tied weights.
+        layers: the number of tied weights, kept and removed together, by layer.
+        unscored: fully pruned layers whose scores were all 0, or rounding noise, in the first iteration.
+        cause: the likely reason and a remedy; empty if there is nothing to explain.
     """
 
     share: float = 0.0
@@ -44,16 +45,16 @@ class Ties:
 
     @property
     def matter(self) -> bool:
-        """Whether they are more than the few that are normal."""
+        """Whether there are more ties than the few that are normal, or layers in `unscored`."""
         few = PATHS * max(1, len(self.layers))
         return bool(self.unscored) or (self.share >= WORTH_SAYING and self.kept + self.removed > few)
 
     def as_dict(self) -> dict[str, Any]:
-        """All attributes as plain values; `told` is the warning, empty if they do not matter."""
+        """All attributes as plain values, and the warning as `told`, which is empty if the ties do not matter."""
         return {**asdict(self), "unscored": list(self.unscored), "told": str(self) if self.matter else ""}
 
     def __str__(self) -> str:
-        """One sentence: what position decided, where, why, and the way out."""
+        """One sentence that says what position decided, where and why, and what to do about it."""
         parts = []
         if self.kept:
             parts.append(
@@ -66,7 +67,7 @@ class Ties:
 
 
 def cause(model: nn.Module, kinds: set[str], *, by_gradient: bool) -> str:
-    """Why scores are equal, and the way out, from what was seen of them: "zero", "noise" or "equal"."""
+    """Why scores are equal and what to do about it, given the `kinds` observed: "zero", "noise", "equal"."""
     if not by_gradient:
         return "their scores are equal, and so are their initial values: draw these by chance, or choose another scorer"
     zeros = [

@@ -1,4 +1,4 @@
-"""Masks on a net that is trained: weights that are pruned stay at exactly 0.0."""
+"""Keeping masks in force during training: pruned weights stay at exactly 0.0."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,32 +15,32 @@ from prune_init.pruning.weights import inside
 
 
 def apply_masks(model: nn.Module, masks: Tensors) -> None:
-    """Set the pruned weights of `model` to exactly 0.0, in place; nothing is scored, and nothing else is changed.
+    """Set the pruned weights of `model` to exactly 0.0, in place; nothing is scored and nothing else is changed.
 
     Args:
-        model: any module; its parameters are those that the masks name.
-        masks: boolean tensors by parameter name, True = kept, as `PruneResult.masks` and `load_masks` give them.
+        model: any module that has the parameters named by the masks.
+        masks: boolean tensors by parameter name, True = kept, such as `PruneResult.masks` or from `load_masks`.
 
     Raises:
-        InputError: a mask has no parameter of its name and shape, or is not boolean.
+        InputError: `model` has no parameter of a mask's name and shape, or a mask is not boolean.
     """
     known = fitting(model, masks)
     masking.apply(known, _weights_of(model, known))
 
 
 def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, ...]:
-    """Apply the masks, and from now on let every `optimizer.step()` end with the pruned weights at exactly 0.0.
+    """Apply the masks, and make every later `optimizer.step()` end with the pruned weights at exactly 0.0.
 
-    Gradients of pruned weights are 0 as soon as they are computed, so that they count neither in a norm by which all
-    are clipped nor in momentum: the trajectory is that of masking in the forward pass.
+    Gradients of pruned weights are set to 0 as soon as they are computed, so that they count neither in gradient
+    clipping nor in momentum: the trajectory is the same as with masks applied in the forward pass.
 
     Args:
         model: the net that `optimizer` trains.
         masks: as for `apply_masks`.
-        optimizer: has parameters of `model` for its own.
+        optimizer: an optimiser of parameters of `model`.
 
     Returns:
-        The handles that undo it (`handle.remove()`).
+        The handles of the hooks; `handle.remove()` on each of them ends the effect.
 
     Raises:
         InputError: a mask that does not fit, or an optimiser of another net.
@@ -55,7 +55,7 @@ def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> 
 def hold(
     weights: Mapping[str, Tensor], masks: Tensors, optimizer: torch.optim.Optimizer
 ) -> tuple[RemovableHandle, ...]:
-    """The hooks of `keep`, on these very tensors."""
+    """Register the hooks of `keep` on these tensors and the optimiser, without setting any weight."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InputError("optimizer", type(optimizer).__name__, "allowed: a torch.optim.Optimizer")
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -70,11 +70,11 @@ def hold(
 
 
 class Factors:
-    """Masks as numbers, on the weights' devices, in their types and memory formats: what one call multiplies by.
+    """Masks as tensors of 0 and 1 with the weights' devices, dtypes and memory formats, for multiplication in one call.
 
     Args:
         weights: parameters by name.
-        masks: boolean tensors, one for each of them. Changes to them are followed.
+        masks: boolean tensors by the same names. In-place changes to them take effect.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
@@ -82,7 +82,7 @@ class Factors:
         self._made: dict[str, tuple[Tensor, Tensor, tuple[object, ...]]] = {}
 
     def of(self, name: str) -> Tensor:
-        """1 for weights that are kept, 0 for others; made anew when the mask or the weight's form has changed."""
+        """1 for kept weights, 0 for pruned ones; remade if the mask or the weight's device, dtype or format changed."""
         weight, mask = self._weights[name], self._masks[name]
         state = (weight.device, weight.dtype, weight.stride(), None if mask.is_inference() else mask._version)
         made = self._made.get(name)
@@ -93,24 +93,24 @@ class Factors:
         return made[0]
 
     def hook(self, name: str) -> Callable[[Tensor], Tensor]:
-        """A hook of this weight: in its gradient, 0 for what is pruned, whatever number was there."""
+        """A gradient hook for this weight: sets the gradient of pruned weights to 0, even where it is NaN."""
         return lambda gradient: gradient.masked_fill(self.of(name) == 0, 0.0)
 
     @torch.no_grad()
     def clear_gradients(self) -> None:
-        """Zero the gradients of pruned weights: before clipping, so that they do not count in the norm."""
+        """Set the gradients of pruned weights to 0; called before clipping, so that they do not count in the norm."""
         gradients = {name: weight.grad for name, weight in self._weights.items() if weight.grad is not None}
         if gradients:
             torch._foreach_mul_(list(gradients.values()), [self.of(name) for name in gradients])
 
     @torch.no_grad()
     def clear_weights(self) -> None:
-        """Set pruned weights to 0.0: after the step, whatever the optimiser did."""
+        """Set pruned weights to 0.0; called after the step, as the optimiser may have moved them."""
         torch._foreach_mul_(list(self._weights.values()), [self.of(name) for name in self._weights])
 
 
 class _Owned:
-    """A hook before steps: refuses a net whose weights were replaced, as by `load_state_dict(assign=True)`."""
+    """A pre-step hook that refuses a net whose weights were replaced, as `load_state_dict(assign=True)` does."""
 
     def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         paths = {name: name.rpartition(".") for name in weights}
@@ -124,14 +124,13 @@ class _Owned:
 
 
 def _weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
-    """The parameters that these masks are for."""
     return {name: p for name, p in inside(model).named_parameters() if name in masks}
 
 
 def fitting(model: nn.Module, masks: Tensors) -> Tensors:
-    """The masks by the names of the model's own parameters.
+    """The masks under the model's own parameter names.
 
     Raises:
-        InputError: a mask has no parameter of its name and shape, or is not boolean.
+        InputError: `model` has no parameter of a mask's name and shape, or a mask is not boolean.
     """
     return named_masks(masks, dict(inside(model).named_parameters()), "parameter")

@@ -1,4 +1,4 @@
-"""Which parameters are pruned: the weights of every Conv, Linear and recurrent layer, nothing else unless asked for."""
+"""Which parameters are pruned: by default the weights of every Conv, Linear, recurrent and attention layer."""
 
 import fnmatch
 import warnings
@@ -16,33 +16,33 @@ Patterns = str | Sequence[str] | None
 T = TypeVar("T")
 
 LARGE = 0.01
-"""The share of all parameters from which a matrix that is left dense causes a warning."""
+"""A matrix that is left dense causes a warning if it holds more than this fraction of all parameters."""
 
 
 def inside(model: nn.Module) -> nn.Module:
-    """The net in the wrappers of `DataParallel`, `DistributedDataParallel` and `torch.compile`.
+    """The net inside any wrappers of `DataParallel`, `DistributedDataParallel` and `torch.compile`.
 
     Raises:
-        InputError: no module.
+        InputError: `model` is not a module.
     """
     if not isinstance(model, nn.Module):
         raise InputError("model", type(model).__name__, "allowed: a torch.nn.Module")
     net: Any = model
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while isinstance(net, parallel) or hasattr(net, "_orig_mod"):  # of torch.compile; its class is slow to import
+    while isinstance(net, parallel) or hasattr(net, "_orig_mod"):  # torch.compile's wrapper; its class imports slowly
         net = net.module if isinstance(net, parallel) else net._orig_mod
     return net
 
 
 def plainly_named(tensors: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
-    """The tensors by the names in `own`, which wrappers around a net, or around parts of it, may have changed."""
+    """Rename tensors to the names in `own`: wrappers around a net or parts of it add prefixes to parameter names."""
     unwrapped = {_unwrapped(name): name for name in own}
     known = set(unwrapped.values())
     return {name if name in known else unwrapped.get(_unwrapped(name), name): t for name, t in tensors.items()}
 
 
 def _unwrapped(name: str) -> str:
-    """The name without what `DataParallel`, DDP, `torch.compile` and checkpointing wrappers put into it."""
+    """The name without the parts added by `DataParallel`, DDP, `torch.compile` and checkpointing wrappers."""
     for part in ("_orig_mod.", "_checkpoint_wrapped_module."):
         name = name.replace(part, "")
     while name.startswith("module."):
@@ -51,7 +51,7 @@ def _unwrapped(name: str) -> str:
 
 
 def has_computed_weight(module: nn.Module) -> bool:
-    """Whether a layer's weight is no parameter, but made of others (weight norm, parametrisation, ...)."""
+    """Whether a layer's weight is not a parameter but computed from others (weight norm, parametrisation, ...)."""
     if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
         return "weight" not in module._parameters
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
@@ -65,20 +65,20 @@ def _recurrent_names(module: nn.Module) -> set[str]:
 
 
 def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = None) -> dict[str, Parameter]:
-    """The weights that pruning may remove, in the order and by the names of `model.named_parameters()`.
+    """The prunable weights, with the names and in the order of `model.named_parameters()`.
 
-    These are the weights of every Conv and Linear layer, shortcuts and classifier included, the matrices of recurrent
-    layers, and the projections of `nn.MultiheadAttention`, which are linear maps kept as bare parameters. Biases, norm
-    layers and embeddings are not pruned. A weight shared by several layers appears once, under its first name.
+    By default these are the weights of Conv, Linear and Bilinear layers, shortcuts and classifier included, the
+    matrices of recurrent layers, and the projections of `nn.MultiheadAttention`; biases, norm layers and embeddings
+    are not pruned. A weight shared by several layers appears once, under its first name.
 
     Args:
         model: any module; names are those of the net inside `DataParallel`, DDP and `torch.compile`.
-        include: shell-style patterns of parameter names (`"layer1.*"`); only matches are pruned. A pattern that no
-            such weight matches chooses among all other parameters of two or more axes.
+        include: shell-style patterns of parameter names (`"layer1.*"`); only matches are pruned. A pattern that
+            matches none of the weights above selects among all other parameters with two or more axes.
         exclude: patterns of names to leave dense, applied after `include`.
 
     Raises:
-        InputError: no module, nothing is left to prune, a pattern matches nothing, or a tensor has no shape yet.
+        InputError: `model` is no module, a pattern matches nothing, nothing is left to prune, or a tensor has no shape.
     """
     model = inside(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -99,7 +99,7 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
 
 
 def warn_of_others(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
-    """Name large matrices of unknown purpose that are left dense, with their share of all parameters."""
+    """Warn of large matrices of unknown purpose that are left dense, with their share of all parameters."""
     _, more = _candidates(model)
     known = {id(m.weight) for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
     known |= {id(p) for m in model.modules() for p in _used_in_computed_weights(m)}
@@ -118,7 +118,7 @@ def warn_of_others(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
 
 
 def _candidates(model: nn.Module) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
-    """What is pruned by default, and the other parameters of two or more axes."""
+    """The weights pruned by default, and the other parameters with two or more axes."""
     wanted = {id(weight) for module in model.modules() for weight in _linear_maps(module)}
     usual = {name: p for name, p in model.named_parameters() if id(p) in wanted}
     more = {name: p for name, p in model.named_parameters() if id(p) not in wanted and p.ndim > 1 and len(p) > 1}
@@ -127,7 +127,7 @@ def _candidates(model: nn.Module) -> tuple[dict[str, Parameter], dict[str, Param
 
 def _linear_maps(module: nn.Module) -> list[Tensor]:
     if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
-        weight = module._parameters.get("weight")  # reading a computed one would compute it, which may move buffers
+        weight = module._parameters.get("weight")  # `module.weight` might compute it, which can change buffers
         return [] if weight is None else [weight]
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
         names = _recurrent_names(module)
@@ -139,7 +139,7 @@ def _linear_maps(module: nn.Module) -> list[Tensor]:
 
 
 def _used_in_computed_weights(module: nn.Module) -> Iterator[Tensor]:
-    """What a layer's weight is computed from: another warning names those layers."""
+    """The parameters that a layer's weight is computed from; `check_weights` warns of such layers."""
     if isinstance(module, nn.utils.parametrize.ParametrizationList):
         yield from module.parameters()
     for name in ("weight_v", "weight_orig"):  # weight_norm; spectral_norm and torch.nn.utils.prune

@@ -1,4 +1,4 @@
-"""A scorer around another one."""
+"""The base class of scorers that wrap another scorer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Scorer = Callable[[ScoredNet], Tensors]
 
 @dataclass(frozen=True)
 class Wrapped:
-    """The same scores and protocol (iterations, mode, ...) as the original, but for what a subclass changes."""
+    """Has the scores and protocol (iterations, mode, ...) of the wrapped scorer, except for what a subclass changes."""
 
     scorer: Scorer
 
@@ -20,5 +20,5 @@ class Wrapped:
         return getattr(self.scorer, name)
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """The original's scores."""
+        """The wrapped scorer's scores."""
         return self.scorer(net)

@@ -1,15 +1,15 @@
-"""What a weight is worth: one scorer per file, named like its YAML; larger scores are kept.
+"""Scorers: one per file, named like its YAML; the weights with the largest scores are kept.
 
-A scorer is any callable from a `ScoredNet` to one score tensor per prunable weight. Attributes state its published
-protocol where it differs from one evaluation-mode pass: `iterations`, `mode` ("train" or "eval"), `dtype`,
-`examples_per_class` (absent: no data needed), `revives` (pruned weights may return), `uses_density` (scores depend on
-how many weights will stay), `per_batch` (scores depend on how the sample is split into batches) and `shrinks` (the
-score is a formula of each weight and its gradient alone: in eval mode, weights, masks, gradients and scores may then be
-vectors of what is left, and only that is computed).
+A scorer is any callable from a `ScoredNet` to a dictionary with one score tensor per prunable weight. Attributes state
+its published protocol where it differs from one evaluation-mode pass: `iterations`, `mode` ("train" or "eval"),
+`dtype`, `examples_per_class` (absent: no data needed), `revives` (pruned weights may return), `uses_density` (scores
+depend on how many weights will be kept), `per_batch` (scores depend on how the sample is split into batches) and
+`shrinks` (the score is a formula of each weight and its gradient alone: in eval mode, weights, masks, gradients and
+scores may then be vectors of the remaining weights, and nothing else is computed).
 
-`prune_init.check_scorer(scorer)` runs the contract on any of them.
+`prune_init.check_scorer(scorer)` checks that a scorer keeps the contract.
 
-`prune_init.scorers()` lists the names: the package answers calls because this name is both a room and a function.
+`prune_init.scorers()` lists the names; for this the package itself is made callable.
 """
 
 import sys

@@ -9,9 +9,9 @@ from prune_init.pruning.scored_net import ScoredNet
 
 @dataclass(frozen=True)
 class Force:
-    """|w * dL/dw~| with w dense and the gradient taken at the masked weights w~ = w * m.
+    """|w * dL/dw~| with the dense weights w and the gradient at the masked weights w~ = w * m.
 
-    The gradient itself is not masked, so a pruned weight has a score and can return. Train mode, as published.
+    The gradient is not masked, so a pruned weight has a score too and can return. Train mode, as published.
     """
 
     iterations: int = 60

@@ -13,11 +13,11 @@ from prune_init.pruning.structures import mapped, outputs
 class Grasp:
     """w * (H g): keep the weights whose removal would lower the gradient flow |g|^2 most.
 
-    g and H are gradient and Hessian of the loss of logits / temperature, on the same examples for both. Scores have
-    a sign: the published criterion removes the largest -w * (H g), so the largest w * (H g) are kept.
+    g and H are the gradient and the Hessian of the loss of logits / temperature, both on the same examples. Scores are
+    signed: the published criterion removes the largest -w * (H g), so the largest w * (H g) are kept.
 
     As published: train mode, temperature 200, ten examples per class. Differs from the published code in that
-    batches count by their size and the classifier is scored with its own initial weights.
+    batches are weighted by their size and the classifier is scored with its own initial weights.
     """
 
     iterations: int = 1
@@ -26,7 +26,7 @@ class Grasp:
     examples_per_class: int = 10
 
     def __post_init__(self) -> None:
-        """Refuse a temperature that would turn the order around, or make it NaN."""
+        """Refuse a temperature that is not above 0: it would reverse the ranking or give NaN."""
         if not self.temperature > 0:
             raise InputError("scorer.temperature", self.temperature, "allowed: numbers above 0")
 
@@ -40,7 +40,7 @@ class Grasp:
         return {name: net.weights[name] * hg for name, hg in products.items()}
 
     def _cooled(self, output: Any) -> Any:
-        """The outputs over the temperature, floating-point ones alone."""
+        """The outputs with floating-point tensors divided by the temperature."""
         if not outputs(output):
             why = f"returns {type(output).__name__}, in which no outputs are found to divide by the temperature"
             raise InputError("model", type(output).__name__, why)

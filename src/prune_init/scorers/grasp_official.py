@@ -14,11 +14,11 @@ from prune_init.scorers import grasp
 
 @dataclass(frozen=True)
 class GraspOfficial(grasp.Grasp):
-    """GraSP with the two habits of the published code.
+    """GraSP with the two peculiarities of the published code.
 
-    The sample is sorted by class and passed in two halves, so that batch statistics are those of half the classes;
-    and the linear layers of the copy that is scored are initialised again (Xavier), so that the classifier's scores
-    are not those of the weights it keeps.
+    The sample is sorted by class and split into two batches, so that batch statistics are those of half the classes.
+    The linear layers of the copy that is scored are initialised again (Xavier), so that the classifier's scores are
+    not computed from the weights that are then kept or pruned.
     """
 
     def __call__(self, net: ScoredNet) -> Tensors:

@@ -1,4 +1,4 @@
-"""GraSP as first submitted with the SynFlow paper: the discrepancy that its rebuttal reports."""
+"""GraSP as implemented for the first submission of the SynFlow paper: the discrepancy that its rebuttal reports."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,9 +13,10 @@ from prune_init.pruning.scored_net import ScoredNet
 
 @dataclass(frozen=True)
 class GraspSubmission:
-    """-w * (H g), the wrong sign: it keeps what GraSP removes. Kept to redraw the published figures.
+    """-w * (H g), which has the wrong sign: it keeps what GraSP removes. It is here to redraw the published figures.
 
-    Further from GraSP: |g|^2 / 2 of each batch by itself rather than of the whole sample, no temperature, eval mode.
+    It also differs from GraSP in using |g|^2 / 2 of each batch rather than of the whole sample, no temperature and
+    eval mode.
     """
 
     iterations: int = 1
@@ -24,7 +25,7 @@ class GraspSubmission:
     per_batch: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """-w times the gradient of the summed |g|^2 / 2 of the batches; needs `data`."""
+        """-w times the gradient of the sum over batches of |g|^2 / 2; needs `data`."""
         weights = net.masked_weights()
         products = total(self._half_norm_gradient(net, weights, x, y) for x, y in net.batches)
         return {name: -net.weights[name] * product for name, product in products.items()}

@@ -8,7 +8,7 @@ from prune_init.pruning.scored_net import ScoredNet
 
 @dataclass(frozen=True)
 class Magnitude:
-    """|w|. No data; repeating it without training in between changes nothing, so one iteration."""
+    """|w|. No data. One iteration: without training in between, more iterations give the same mask."""
 
     iterations: int = 1
     mode: str = "eval"

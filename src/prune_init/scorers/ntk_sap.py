@@ -17,19 +17,20 @@ from prune_init.pruning.structures import mapped, outputs
 
 @dataclass(frozen=True)
 class NtkSap:
-    """|d/dm sum ||f(x; w m) - f(x; (w + dw) m)||^2|: what a weight adds to the net's answer to noise in its weights.
+    """|d/dm sum ||f(x; w m) - f(x; (w + dw) m)||^2|: a weight's effect on how much the output reacts to weight noise.
 
-    With dw ~ N(0, epsilon^2) that sum is, in expectation and for small epsilon, epsilon^2 times the squared norm of
-    the Jacobian df/dw: the trace of the neural tangent kernel. It is taken over outputs, examples and `batches`, each
-    with weights w, Gaussian inputs x and noise dw drawn again. No data, and of the weights only their spread.
+    With dw ~ N(0, epsilon^2) the sum is, in expectation and for small epsilon, epsilon^2 times the squared norm of
+    the Jacobian df/dw, which is the trace of the neural tangent kernel. It runs over outputs, examples and `batches`;
+    for each batch the weights w, Gaussian inputs x and noise dw are drawn anew. It needs no data, and of the initial
+    weights only each layer's root mean square.
 
-    As published: 20 iterations; epsilon is a standard deviation; norm layers keep the statistics of w on x for both
-    passes and are not differentiated through (`mode="eval"`: the running ones). The noise sample is 10 inputs per
-    class in batches of up to 256, so 100 for CIFAR-10, in one round by the published code's default and five by its
-    example: here 5 batches of 100 for any net.
+    As published: 20 iterations; epsilon is a standard deviation; in both passes norm layers use the statistics of the
+    net with weights w on x, without differentiating through them (with `mode="eval"`, the running statistics). The
+    published sample is 10 inputs per class in batches of up to 256, so 100 for CIFAR-10, in one round by the code's
+    default and five in its example; here it is 5 batches of 100 for any net.
 
     Differs from the published code, which calls the net's own initialiser: w is Gaussian with the root mean square of
-    each layer's unpruned initial weights; biases, norm parameters and what is not to be pruned keep their values.
+    each layer's unpruned initial weights. Biases, norm parameters and weights that are not prunable keep their values.
     Dropout is off, so that the two passes differ by dw alone.
     """
 
@@ -40,18 +41,18 @@ class NtkSap:
     epsilon: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse an empty sample of noise."""
+        """Refuse numbers of batches and of examples below 1."""
         for name, value in (("batches", self.batches), ("batch_size", self.batch_size)):
             whole(1).check(f"scorer.{name}", value)
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """|d/dm| of the masked net, 0 for pruned weights; needs `input_shape`."""
+        """|d/dm| of the masked net, 0 for pruned weights; needs `input_shape` or `example_input`."""
         net.once(keep_deviations)
         summed = total(self._mask_gradients(net) for _ in range(self.batches))
         return {name: gradient.abs_() for name, gradient in summed.items()}
 
     def _mask_gradients(self, net: ScoredNet) -> Tensors:
-        """The gradient by the masks, for one draw of weights, inputs and noise, in this order."""
+        """The gradient with respect to the masks for one draw of weights, inputs and noise, in this order."""
         weights = {name: deviation * _normal(net, deviation) for name, deviation in net.weights.items()}
         x = self._noise(net)
         masks = {name: mask.to(weights[name].dtype) for name, mask in net.masks.items()}
@@ -63,7 +64,7 @@ class NtkSap:
         return net.gradient(torch.stack(moves).sum(), leaves, 2 * self.batch_size)
 
     def _noise(self, net: ScoredNet) -> Any:
-        """A batch of Gaussian inputs; integers, such as token ids, are those of the example."""
+        """A batch of Gaussian inputs; integer inputs, such as token ids, repeat the first example."""
 
         def batch(example: Tensor) -> Tensor:
             repeated = example[:1].expand(self.batch_size, *example.shape[1:])
@@ -73,21 +74,21 @@ class NtkSap:
 
 
 def keep_deviations(net: ScoredNet) -> None:
-    """Replace weights by their layer's root mean square: pruning sets it to 0, so that draws respect the masks."""
+    """Replace each unpruned weight by its layer's root mean square; pruning sets it to 0, so that draws are 0 too."""
     for name, w in net.weights.items():
         mask = net.masks[name]
         w.copy_(mask * (w.square().sum() / mask.sum().clamp(min=1)).sqrt())
 
 
 def _normal(net: ScoredNet, like: Tensor) -> Tensor:
-    """Draws from N(0, 1), in float32 and in the generator's own device so that devices and dtypes agree."""
+    """Draws from N(0, 1), in float32 on the generator's device, so that they are the same for any device and dtype."""
     source = net.generator
     return torch.randn(like.shape, generator=source, device=source.device, dtype=torch.float32).to(like)
 
 
 @contextmanager
 def _fixed_statistics(net: ScoredNet, weights: Tensors, x: Any) -> Iterator[None]:
-    """Inside, the net is in eval mode; if it was in train mode, norm layers have the statistics of this batch."""
+    """Put the net into eval mode; if it was in train mode, batch norm layers use the statistics of this batch."""
     training = net.model.training
     norms = [m for m in net.model.modules() if training and isinstance(m, _BatchNorm) and m.running_mean is not None]
     momenta = [norm.momentum for norm in norms]
@@ -98,7 +99,7 @@ def _fixed_statistics(net: ScoredNet, weights: Tensors, x: Any) -> Iterator[None
                 norm.train()
                 norm.momentum = 1.0  # running statistics become those of this batch
             with torch.no_grad():
-                net(weights, x, net.others)  # it may write to these: that is what they are for
+                net(weights, x, net.others)  # without copies of `others`, so that the new statistics are kept there
             net.model.eval()
         yield
     finally:

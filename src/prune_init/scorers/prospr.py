@@ -15,15 +15,15 @@ from prune_init.pruning.structures import leaves
 
 @dataclass(frozen=True)
 class ProsPr:
-    """|dL_M/dm|: how much the loss after M steps of training changes, to first order, when a weight is not there.
+    """|dL_M/dm|: how much the loss after M training steps changes, to first order, when a weight is removed.
 
-    The net starts at w_0 = w m and takes M steps of SGD, w_k+1 = w_k - rate dL_k/dw_k, each on examples of its own;
-    L_M is the loss on the last ones. The derivative goes through all steps. Without steps it is SNIP.
+    The net starts at w_0 = w m and takes M steps of SGD, w_k+1 = w_k - rate dL_k/dw_k, each on different examples;
+    L_M is the loss on the remaining examples. The derivative goes through all steps. With M = 0 it is SNIP.
 
-    As published: 3 steps without momentum, one iteration, train mode; biases and norm parameters take the steps too.
-    The published command's rate is 0.1 (0.5 in the example), its batches have 128 images whatever the number of
-    classes and are one and the same by default. Here the sample, 10 per class as for SNIP, is split at
-    random into M + 1 parts. Where there are several iterations, pruned weights stay 0 along the steps.
+    As published: 3 steps without momentum, one iteration, train mode; biases and norm parameters are trained too.
+    The published command's learning rate is 0.1 (0.5 in the example); its batches have 128 images for any number of
+    classes, and by default all steps use the same batch. Here the sample, 10 examples per class as for SNIP, is split
+    at random into M + 1 parts. With several iterations, pruned weights stay 0 during the steps.
     """
 
     iterations: int = 1
@@ -33,20 +33,20 @@ class ProsPr:
     examples_per_class: int = 10
 
     def __post_init__(self) -> None:
-        """Refuse a number of steps that is none."""
+        """Refuse a number of steps that is not a whole number from 0."""
         whole(0).check("scorer.steps", self.steps)
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """|w_0 dL_M/dw_0| of the masked net; needs `data`, at least one example more than steps."""
+        """|w_0 dL_M/dw_0| of the masked net; needs `data` with more examples than there are steps."""
         others = {name: net.others[name] for name, _ in net.model.named_parameters() if name in net.others}
         gradient = self._gradient(_parts(net, self.steps + 1), net.weights | others)
         return {name: (w * gradient[name]).abs_() for name, w in net.weights.items()}
 
     def _gradient(self, parts: list[ScoredNet], values: Tensors) -> Tensors:
-        """dL_M/dw_k at these values w_k, with steps on all parts but the last still to be taken.
+        """dL_M/dw_k at w_k = `values`, where a step on each of the `parts` but the last is still to be taken.
 
-        It is s - rate H_k s, with s = dL_M/dw_k+1 and H_k the Hessian of L_k at w_k: what backpropagation through
-        all steps at once would find, with the graph of one batch in memory at a time.
+        It is s - rate H_k s, with s = dL_M/dw_k+1 and H_k the Hessian of L_k at w_k. This equals backpropagation
+        through all steps at once, but keeps the graph of only one batch in memory at a time.
         """
         net, *later = parts
         weights = {name: value.detach().requires_grad_() for name, value in values.items()}
@@ -64,12 +64,12 @@ class ProsPr:
 
 
 def _live(net: ScoredNet, tensors: Tensors) -> Tensors:
-    """Zeros in place of what belongs to pruned weights."""
+    """The tensors with the entries of pruned weights set to 0."""
     return {name: t * net.masks[name] if name in net.masks else t for name, t in tensors.items()}
 
 
 def _parts(net: ScoredNet, count: int) -> list[ScoredNet]:
-    """The net with one part each of its pruning sample, in batches no larger than the sample's."""
+    """`count` copies of the net, each with a different part of the pruning sample in batches no larger than before."""
     x, y = joined(net.batches)
     if size(x) < count:
         raise InputError(

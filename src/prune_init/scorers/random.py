@@ -1,4 +1,4 @@
-"""Random pruning: the baseline that any score has to beat."""
+"""Random pruning: the baseline that any scorer has to beat."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Random:
     mode: str = "eval"
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """Independent draws from U(0, 1), made in the generator's own device so that devices agree."""
+        """Independent draws from U(0, 1), made on the generator's device so that they are the same on any device."""
         source = net.generator
         return {
             name: torch.rand(w.shape, generator=source, device=source.device, dtype=torch.float32).to(w.device)

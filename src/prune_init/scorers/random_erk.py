@@ -12,10 +12,10 @@ from prune_init.scorers import random
 
 @dataclass(frozen=True)
 class RandomErk:
-    """Random weights at layer densities proportional to sum(shape) / prod(shape). No data.
+    """Random weights are kept, at layer densities proportional to sum(shape) / prod(shape). No data.
 
-    Differs from common code, which clamps densities at 1 and so misses the total: layers that would exceed 1 become
-    dense and the rest is solved again.
+    Common code clamps densities at 1 and so misses the total. Here, layers whose density would exceed 1 become dense
+    and the densities of the others are solved for again.
     """
 
     iterations: int = 1
@@ -23,13 +23,13 @@ class RandomErk:
     uses_density: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """Ranks in random order, over n d in a layer of n at density d."""
+        """-(rank + 1/2) / (n d) of each weight, with random ranks, in a layer of n weights at density d."""
         densities = erk_densities({name: w.shape for name, w in net.weights.items()}, net.density)
         return rank_in_layer(random.Random()(net), net.masks, densities)
 
 
 def erk_densities(shapes: Mapping[str, Sequence[int]], density: float) -> dict[str, float]:
-    """Density of each layer such that the whole has `density` and none exceeds 1."""
+    """The ERK density of each layer, such that the whole net has `density` and no layer exceeds 1."""
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     dense: set[str] = set()
     while True:

@@ -9,11 +9,11 @@ from prune_init.scorers import random
 
 @dataclass(frozen=True)
 class RandomUniform:
-    """Noise ranked within each layer: round(density n) random weights of every layer are kept. No data."""
+    """Random ranks within each layer: round(density n) random weights of every layer are kept. No data."""
 
     iterations: int = 1
     mode: str = "eval"
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """-(rank + 1/2) / n of each weight among the n of its layer, in random order."""
+        """-(rank + 1/2) / n of each weight, with random ranks, in a layer of n weights."""
         return rank_in_layer(random.Random()(net), net.masks)

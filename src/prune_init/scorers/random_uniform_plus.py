@@ -11,9 +11,9 @@ from prune_init.scorers import random
 
 @dataclass(frozen=True)
 class RandomUniformPlus:
-    """Random weights; the first layer stays dense, the last keeps at least 20 %, all others share one density.
+    """Random weights are kept: the first layer is dense, the last at least 20 % dense, all others share one density.
 
-    Where the budget does not reach for the first layer and those 20 %, all layers get the same density. No data.
+    If the total is too small for a dense first layer and these 20 %, all layers get the same density. No data.
     """
 
     iterations: int = 1
@@ -21,13 +21,13 @@ class RandomUniformPlus:
     uses_density: ClassVar = True
 
     def __call__(self, net: ScoredNet) -> Tensors:
-        """Ranks in random order, over n d in a layer of n at density d."""
+        """-(rank + 1/2) / (n d) of each weight, with random ranks, in a layer of n weights at density d."""
         densities = uniform_plus_densities({name: w.numel() for name, w in net.weights.items()}, net.density)
         return rank_in_layer(random.Random()(net), net.masks, densities)
 
 
 def uniform_plus_densities(sizes: Mapping[str, int], density: float, least: float = 0.2) -> dict[str, float]:
-    """Density of each layer, by size in order from input to output, such that the whole has `density`."""
+    """The density of each layer, such that the whole net has `density`; `sizes` are ordered from input to output."""
     first, *others = sizes
     if not others:
         return {first: density}

@@ -11,11 +11,11 @@ from prune_init.pruning.scored_net import ScoredNet
 class Snip:
     """|w * dL/dw|: how much the loss changes, to first order, when a weight is removed.
 
-    L is the mean loss over the pruning sample: batches count by their size, so that in eval mode the split into
-    batches does not matter (published code weights all batches equally; equal for equal batches).
+    L is the mean loss over the pruning sample: batches are weighted by size, so that in eval mode the split into
+    batches does not matter (published code weights all batches equally, the same if they have equal sizes).
 
-    The mode of the norm layers is the largest single effect on VGG-16. Eval is the default: the original TensorFlow
-    code keeps them in inference mode, and the published SynFlow comparison does unless asked otherwise.
+    The mode of the norm layers is the choice with the largest effect on VGG-16. Eval mode is the default: the original
+    TensorFlow code runs them in inference mode, and so does the published SynFlow comparison unless asked otherwise.
     """
 
     iterations: int = 1

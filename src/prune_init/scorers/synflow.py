@@ -12,14 +12,14 @@ from prune_init.pruning.scored_net import ScoredNet
 
 @dataclass(frozen=True)
 class SynFlow:
-    """|w| * dR/d|w| with R the summed output of the net with absolute parameters on an all-ones input.
+    """|w| * dR/d|w|, where R is the summed output of the net with absolute parameters on an all-ones input.
 
-    R counts the weighted paths from input to output; the score of a weight is the share of R that flows through it.
-    The score is positive and conserved, so with many iterations no layer empties before it must (theorem 3). No data.
+    R sums the weighted paths from input to output; the score of a weight is the part of R that flows through it. It is
+    positive and conserved, so with many iterations no layer is emptied before it must be (theorem 3). No data.
 
-    Differs from the published code: float64, because R overflows float32 in deep nets and float32 masks drift.
+    Differs from the published code in using float64: R overflows float32 in deep nets, and float32 masks drift.
     As published, biases, norm parameters and buffers stay in the net, made non-negative. `biases=False` leaves
-    biases out, which theorem 3 asks for where hidden biases are not zero.
+    biases out, which theorem 3 requires where hidden biases are not zero.
     """
 
     iterations: int = 100
@@ -38,9 +38,9 @@ class SynFlow:
         return scores
 
     def make_positive(self, net: ScoredNet) -> None:
-        """Absolute values in place: the tensors are the scorer's own copies."""
+        """Take absolute values in place (of copies); if `biases` is False, set biases and running means to 0."""
         for tensor in (*net.weights.values(), *net.others.values()):
-            if tensor.is_floating_point():  # integer buffers count batches; they have no sign to lose
+            if tensor.is_floating_point():  # integer buffers, such as counters of batches, need no change
                 tensor.abs_()
         if not self.biases:
             for name, tensor in net.others.items():

@@ -11,16 +11,16 @@ from prune_init.scorers import synflow
 
 @dataclass(frozen=True)
 class SynFlowL2(synflow.SynFlow):
-    """|w|^power * dR/d(w^2), with R the summed output of the net of squared weights on an all-ones input.
+    """|w|^power * dR/d(w^2), where R is the summed output of the net with squared weights on an all-ones input.
 
-    `power=2` is conserved, as SynFlow is. `power=1` is the form of PHEW (Patil and Dovrolis 2021) and PX
-    (Iurada et al. 2024), which is not. Biases, norm parameters and buffers are made non-negative as in SynFlow.
+    With `power=2` the score is conserved, as in SynFlow. `power=1` is the form of PHEW (Patil and Dovrolis 2021) and
+    PX (Iurada et al. 2024), which is not. Biases, norm parameters and buffers are made non-negative as in SynFlow.
     """
 
     power: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse powers that no method has."""
+        """Refuse powers other than 1 and 2."""
         if self.power not in (1, 2):
             raise InputError("scorer.power", self.power, "allowed: 1, 2")
 

@@ -1,1 +1,1 @@
-"""The fast way to score: the same numbers from what is left of the weights, on a CPU. Only the loop imports it."""
+"""Faster scoring on a CPU: the same scores, computed from the remaining weights only. Only `loop.py` imports it."""

@@ -1,4 +1,4 @@
-"""Layers that multiply by what is left of their weights."""
+"""Convolutions and linear layers that multiply only by the remaining weights."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,16 +15,16 @@ from prune_init.pruning.masks import Tensors
 
 
 class LiveCalls(TorchFunctionMode):
-    """While it is active, convolutions and linear maps with the weights `tensors` work on their small tensors.
+    """While this mode is active, convolutions and linear layers whose weight is one of `tensors` use its small tensor.
 
-    A weight that is used in any other way is passed as it is: whole, and differentiable.
+    A weight that the net uses in any other way is never narrowed to fewer channels, and its tensor is differentiable.
 
     Args:
-        live: what is left of each weight.
-        entries: the vectors to differentiate by.
+        live: the remaining part of each weight.
+        entries: for each weight the vector of its remaining entries, to differentiate by.
 
     Attributes:
-        tensors: what to give to the net for its weights.
+        tensors: the tensors to pass to the net as its weights.
     """
 
     def __init__(self, live: Mapping[str, LiveWeight], entries: Tensors) -> None:
@@ -33,7 +33,7 @@ class LiveCalls(TorchFunctionMode):
         self._known = {id(self.tensors[name]): (weight, entries[name]) for name, weight in live.items()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Called in place of every function of torch."""
+        """Handle a call of a torch function."""
         kwargs = kwargs or {}
         classes = equivalence.after(func, args, kwargs)
         result = self._result(func, args, kwargs, classes)
@@ -59,17 +59,17 @@ class LiveCalls(TorchFunctionMode):
 
 
 class _Multiplication:
-    """By one weight: with matrix products of our own where torch has nothing faster, for one example in float64."""
+    """Multiplication by one weight, by `Product` where torch has nothing faster: for one example in float64."""
 
     def __init__(self, weight: LiveWeight, entries: Tensor, classes: PositionClasses | None) -> None:
         self.weight, self.entries, self.classes = weight, entries, classes
 
     def of_columns(self, x: Tensor, axis: int) -> Tensor:
-        """The channels of x that the weight reads."""
+        """The channels of x that the small tensor has columns for."""
         return x if self.weight.columns is None else x.index_select(axis, self.weight.columns)
 
     def to_rows(self, y: Tensor, bias: Tensor | None, axis: int) -> Tensor:
-        """All output channels; those that nothing feeds are 0."""
+        """Expand y to all output channels, with 0 in missing ones, and add the bias; y itself if none is missing."""
         if self.weight.rows is None:
             return y
         shape = list(y.shape)
@@ -78,11 +78,11 @@ class _Multiplication:
         return y if bias is None else y + bias.view(-1, *[1] * (y.ndim - axis - 1 if axis >= 0 else 0))
 
     def inside(self, bias: Tensor | None) -> Tensor | None:
-        """The bias that a layer with all its output channels can add itself."""
+        """The bias to pass to torch's function: only with all output channels present; else `to_rows` adds it."""
         return bias if self.weight.rows is None else None
 
     def is_own(self, x: Tensor) -> bool:
-        """Whether x is multiplied by the matrix in pieces."""
+        """Whether `own`, rather than torch, multiplies by x."""
         return x.shape[0] == 1 and x.dtype == torch.float64
 
     def own(self, x: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def _convolution_as_product(product: _Multiplication, x: Tensor, stride: Any, pa
         y = product.own(equivalence.patches(x.squeeze(0), rows, columns))
         return equivalence.everywhere(y, rows, columns)[None]
     size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in ways]
-    # Not unpacked or indexed: the gradient of that would be a copy of all.
+    # squeeze, not indexing: the gradient of indexing would be a copy of the whole tensor.
     return product.own(F.unfold(x, window, dilation, padding, stride).squeeze(0)).view(1, -1, *size)
 
 
@@ -141,7 +141,7 @@ _LAYERS: dict[Any, Callable[..., Tensor | None]] = {
 def _stand_in(weight: LiveWeight, entries: Tensor) -> Tensor:
     if weight.rows is None:
         return weight.tensor(entries)
-    # Takes no memory; and should the net do anything else with it than before, the scores will not be finite.
+    # An expanded NaN takes no memory, and if the net uses it in a new way, the scores are not finite and are refused.
     return entries.detach().new_full((), torch.nan).expand(weight.shape)
 
 

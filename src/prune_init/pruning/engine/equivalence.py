@@ -1,10 +1,10 @@
-"""Equivalence classes of positions: all-ones images and their feature maps are the same everywhere but near a border.
+"""Equivalence classes of positions: feature maps of an all-ones image are constant except near a border.
 
-Two rows of a feature map are equivalent if they are made by the same computation, tap by tap, back to the image: then
-they hold the same numbers, and these have the same derivatives by every weight. So a convolution need only be computed
-for one row of each class, and for one column of each. Classes follow from the windows that are read, padding being a
-class of its own; never from the numbers, which may be equal by chance. Of the result of an operation that the table of
-operations does not know, nothing is said.
+Two rows of a feature map are equivalent if the same computation produces them, kernel tap by kernel tap, back to the
+image: then their values are equal, and so are the derivatives of these values by every weight. A convolution need only
+be computed for one row and one column of each class. Classes follow from the windows that are read, with padding as a
+class of its own, never from the values, which may be equal by chance. After an operation that the table of operations
+does not know, no classes are known.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -17,7 +17,7 @@ from torch import Tensor
 from prune_init.pruning.operations import Operation, Positions, lookup
 
 Classes = tuple[int, ...]
-"""The class of each row, or of each column, numbered as they first occur."""
+"""The class of each row (or column), numbered in the order of first occurrence."""
 
 PADDING = -1
 
@@ -34,12 +34,12 @@ class PositionClasses(NamedTuple):
 
 
 class Representatives(NamedTuple):
-    """How the output's rows (or columns) are computed from one of each class.
+    """How all rows (or columns) of an output are computed from one representative of each class.
 
     Attributes:
-        indices: of the input, those that the windows of these read, one window after the other, int64.
-        inside: 1 for each of them, or 0 for padding, float64.
-        spread: float64 matrix from classes to all rows: which class each row is of.
+        indices: the input rows that the representatives' windows read, one window after the other, int64.
+        inside: 1 for each of these, or 0 if it is padding, float64.
+        spread: float64 one-hot matrix of shape (rows, classes): the class of each row.
     """
 
     indices: Tensor
@@ -48,24 +48,24 @@ class Representatives(NamedTuple):
 
 
 def uniform(x: Tensor) -> Tensor:
-    """Note that x, (N, C, H, W), is the same everywhere; returns x."""
+    """Note that x, (N, C, H, W), has the same value at all positions; returns x."""
     return note(x, PositionClasses((0,) * x.shape[2], (0,) * x.shape[3])) if x.ndim == 4 else x
 
 
 def note(x: Tensor, classes: PositionClasses) -> Tensor:
-    """Note what is known of x as it is now; returns x."""
+    """Attach position classes to x, valid for its current version; returns x."""
     x._position_classes = (classes, x._version)  # type: ignore[attr-defined]
     return x
 
 
 def of(x: Tensor) -> PositionClasses | None:
-    """What is known of x; nothing, if it was changed since, be it through a view."""
+    """The position classes of x; None if there are none or x was changed since, even through a view."""
     classes, version = getattr(x, "_position_classes", (None, None))
     return classes if version == x._version else None
 
 
 def after(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PositionClasses | None:
-    """What will be known of the result of a function of torch; to be asked before it is called."""
+    """The position classes of the result of a torch function; to be called before it, as it may write to its input."""
     operation = lookup(func)
     match operation and operation.positions:
         case Positions.EACH:
@@ -78,7 +78,7 @@ def after(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _joined(operands: list[Tensor]) -> PositionClasses | None:
-    """Of several maps of one size, and of values that are the same at all positions."""
+    """The classes of a function of several maps of one size, and of values that are the same at all positions."""
     maps = [x for x in operands if any(size != 1 for size in x.shape[-2:])]
     known = [classes for x in maps if (classes := of(x)) is not None]
     if not maps or len(known) < len(maps) or len({x.shape[-2:] for x in maps}) > 1:
@@ -99,7 +99,7 @@ def _windowed(given: dict[str, Any]) -> PositionClasses | None:
 
 @cache
 def windows(classes: Classes, size: int, stride: int, padding: int, dilation: int) -> Classes:
-    """The classes of the outputs of a convolution or a pooling: as many as there are different windows."""
+    """The classes of the outputs of a convolution or pooling, one for each different window of input classes."""
     padded = (PADDING,) * padding + classes + (PADDING,) * padding
     reach = dilation * (size - 1) + 1
     return _numbered(padded[start : start + reach : dilation] for start in range(0, len(padded) - reach + 1, stride))
@@ -109,7 +109,7 @@ def windows(classes: Classes, size: int, stride: int, padding: int, dilation: in
 def representatives(
     classes: Classes, length: int, size: int, stride: int, padding: int, dilation: int
 ) -> Representatives:
-    """What to compute of an output with these classes, its input having `length` rows."""
+    """The representatives of an output with these classes whose input has `length` rows."""
     firsts = torch.tensor([classes.index(one) for one in range(max(classes) + 1)])
     indices = (firsts[:, None] * stride - padding + torch.arange(size) * dilation).flatten()
     inside = (indices >= 0) & (indices < length)
@@ -118,7 +118,7 @@ def representatives(
 
 
 def patches(x: Tensor, rows: Representatives, columns: Representatives) -> Tensor:
-    """The windows of one position of each class, as `unfold` has them: (C, H, W) to (C x window, classes)."""
+    """The window of one position of each class, in the layout of `unfold`: (C, H, W) to (C x window, classes)."""
     down, across = rows.spread.shape[1], columns.spread.shape[1]
     read = x.index_select(1, rows.indices).index_select(2, columns.indices) * torch.outer(rows.inside, columns.inside)
     windows = read.view(len(x), down, -1, across, len(columns.indices) // across).permute(0, 2, 4, 1, 3)
@@ -126,7 +126,7 @@ def patches(x: Tensor, rows: Representatives, columns: Representatives) -> Tenso
 
 
 def everywhere(y: Tensor, rows: Representatives, columns: Representatives) -> Tensor:
-    """From one position of each class, (C, classes), to all positions, (C, H, W)."""
+    """Expand one position of each class, (C, classes), to all positions, (C, H, W)."""
     small = y.view(len(y), rows.spread.shape[1], columns.spread.shape[1])
     return rows.spread @ (small @ columns.spread.t())
 

@@ -1,4 +1,4 @@
-"""What is left of a weight tensor, as a vector, and products with the matrix that it stands for."""
+"""The remaining entries of a weight tensor as a vector, and products with the matrix that they form."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,16 +11,17 @@ from prune_init.pruning.masks import PIECE, indices_of
 
 
 class LiveWeight:
-    """The entries of a weight tensor that were left when it was last narrowed.
+    """The structure of a weight tensor whose remaining entries, as of the last narrowing, are kept as a vector.
 
-    They lie in a small tensor: output channels (rows) and input channels (columns) without entries are not in it.
+    The entries form a small tensor, from which output channels (rows) and input channels (columns) without entries are
+    left out. The vector itself is held by the caller and passed to the methods as `entries`.
 
     Attributes:
-        shape: of the whole tensor: output channels, input channels, window.
-        small: shape of the small tensor.
-        rows, columns: the channels that it has, int64; None: all of them.
-        indices: flat indices of the entries in it, int64, ascending; None: it holds nothing else.
-        multiplied, used_otherwise: what the net was seen to do with the tensor.
+        shape: the shape of the whole tensor: output channels, input channels, window.
+        small: the shape of the small tensor.
+        rows, columns: the channels in the small tensor, int64; None: all of them.
+        indices: ascending flat indices of the entries in the small tensor, int64; None: entries fill it completely.
+        multiplied, used_otherwise: whether the net multiplied by the tensor, and whether it used it in another way.
     """
 
     def __init__(self, shape: torch.Size) -> None:
@@ -30,7 +31,7 @@ class LiveWeight:
         self.indices: Tensor | None = None
         self.multiplied = self.used_otherwise = False
         self._matrix: Tensor | None = None
-        self._held: tuple[Tensor, int] | None = None  # which entries the matrix holds, and their version
+        self._held: tuple[Tensor, int] | None = None  # the entries that the matrix was made of, and their version
         self._gradient: Tensor | None = None
         self._matrix_is_read = self._gradient_is_taken = False  # in this iteration
         self._pieces: list[tuple[slice, slice, Tensor | None]] | None = None
@@ -41,11 +42,11 @@ class LiveWeight:
         return self.multiplied and not self.used_otherwise
 
     def begin_iteration(self) -> None:
-        """What was computed before is no longer needed: its memory may be used again."""
+        """Allow the memory of the matrix and of the gradient from the last iteration to be overwritten."""
         self._matrix_is_read = self._gradient_is_taken = False
 
     def narrow(self, entries: Tensor, kept: Tensor) -> Tensor:
-        """Leave out all entries but the `kept` ones, and channels without any; returns the vector of those left."""
+        """Leave out all entries but the `kept` ones, and channels without any; returns the vector of kept entries."""
         mask = self._in_small(kept)
         if self.movable:
             pairs = mask.flatten(1).view(*mask.shape[:2], -1).any(2)
@@ -58,13 +59,13 @@ class LiveWeight:
         return entries.index_select(0, indices_of(kept))
 
     def tensor(self, entries: Tensor) -> Tensor:
-        """The small tensor that holds these entries, zeros elsewhere; differentiable."""
+        """The small tensor with these entries, and zeros elsewhere; differentiable."""
         if self.indices is None:
             return entries.view(self.small)
         return entries.new_zeros(self.small.numel()).scatter(0, self.indices, entries).view(self.small)
 
     def whole(self, entries: Tensor) -> Tensor:
-        """The whole tensor that holds these entries, zeros or False elsewhere."""
+        """The whole tensor with these entries, and zeros or False elsewhere."""
         small = self._in_small(entries)
         if self.rows is None or self.columns is None:
             return small
@@ -73,20 +74,20 @@ class LiveWeight:
         return whole
 
     def matrix(self, entries: Tensor) -> Tensor:
-        """The small tensor as a matrix, rows by the rest; kept, and written to again in later iterations only."""
+        """The small tensor as a matrix of rows by all other axes; its memory is reused from iteration to iteration."""
         if self.indices is None:
             return entries.view(self.small[0], -1)
         if not self._holds(entries):
-            if self._matrix is None or self._matrix_is_read:  # a graph that reads the old one may still be needed
+            if self._matrix is None or self._matrix_is_read:  # a graph of this iteration may still need the old matrix
                 self._matrix = entries.new_zeros(self.small[0], self.small[1:].numel())
             self._matrix.view(-1).index_copy_(0, self.indices, entries.detach())
             self._held = (entries.detach(), entries._version)
-        assert self._matrix is not None  # because it holds something
+        assert self._matrix is not None  # because it holds these entries
         self._matrix_is_read = True
         return self._matrix
 
     def clear(self, entries: Tensor, pruned: Tensor) -> None:
-        """Set the entries at these indices to 0; in the matrix as well if it holds them."""
+        """Set the entries at the indices `pruned` to 0, also in the matrix if it is up to date."""
         held = self._holds(entries)
         entries.index_fill_(0, pruned, 0)
         if self._matrix is not None and self.indices is not None and held:
@@ -94,16 +95,16 @@ class LiveWeight:
         self._held = (entries.detach(), entries._version) if held else None
 
     def _holds(self, entries: Tensor) -> bool:
-        """Whether the matrix was made of these entries as they are now; holding on to them, nothing else is there."""
+        """Whether the matrix was made of these entries in their current version; `_held` keeps the address in use."""
         if self._held is None:
             return False
         held, version = self._held
         return held.data_ptr() == entries.data_ptr() and version == entries._version
 
     def gradient_memory(self, entries: Tensor) -> Tensor:
-        """Memory for a gradient of the entries, for the first one of an iteration the same as in those before.
+        """Memory for a gradient of the entries; the first gradient of each iteration reuses the same memory.
 
-        Fresh pages would cost more than the rest.
+        Fresh memory pages would cost more time than the rest of the computation.
         """
         if self._gradient_is_taken:
             return torch.empty_like(entries)
@@ -113,7 +114,7 @@ class LiveWeight:
         return self._gradient
 
     def pieces(self) -> list[tuple[slice, slice, Tensor | None]]:
-        """The matrix in pieces: rows, their entries, and the indices of these in the piece, int32."""
+        """The matrix cut into pieces: the rows of each, the slice of its entries, and their int32 indices in it."""
         if self._pieces is None:
             self._pieces = list(self._cut())
         return self._pieces
@@ -135,10 +136,10 @@ class LiveWeight:
 
 
 class Product(torch.autograd.Function):
-    """W x for the matrix W of a `LiveWeight` and x of shape (columns of W, anything), on a CPU.
+    """W x on a CPU, for the matrix W of a `LiveWeight` and x of shape (columns of W, any).
 
-    The gradient of the entries is made piece by piece, each piece of W being read once for both gradients and no
-    dense gradient being written.
+    The backward pass works piece by piece: each piece of W is read once for both gradients, and the dense gradient
+    of W is never stored as a whole.
     """
 
     @staticmethod
@@ -171,5 +172,5 @@ class Product(torch.autograd.Function):
 
 
 def _some(channels: Tensor) -> Tensor:
-    """At least one: layers without channels are trouble."""
+    """The channels, or channel 0 if there are none, so that no layer is left without channels."""
     return channels if len(channels) else channels.new_zeros(1)

@@ -1,7 +1,7 @@
-"""Score what is left: the same masks for a part of the work.
+"""Scoring only the remaining weights: the same masks with less work.
 
-A scorer that works weight by weight, by formulas of value and gradient, needs no other weights than those that are
-left. They become vectors, and layers multiply by smaller tensors as their channels die.
+A scorer whose score is a formula of each weight and its gradient alone needs only the remaining weights. They are
+stored as vectors, and layers multiply by smaller tensors once all weights of a channel are pruned.
 """
 
 from typing import Any
@@ -19,11 +19,11 @@ from prune_init.pruning.read_only import weights_only_read
 from prune_init.pruning.scored_net import ScoredNet
 
 FACTOR = 0.6
-"""The net is narrowed whenever the density has fallen by this factor since it last was."""
+"""The net is narrowed when the density has fallen below this factor times the density at the last narrowing."""
 
 
 class Shrinking:
-    """Makes `net` smaller as its weights go, if that is `possible`, and hands back results in whole shapes."""
+    """Makes `net` smaller as its weights are pruned, if that is `possible`, and restores whole shapes of results."""
 
     def __init__(self, net: ScoredNet, *, possible: bool) -> None:
         self._net, self._possible, self._density = net, possible, 1.0
@@ -35,7 +35,7 @@ class Shrinking:
             net.run = self._run
 
     def advance(self, density: float) -> bool:
-        """Go on towards `density`; returns whether the net has been narrowed before that."""
+        """Begin the iteration that prunes to `density`; returns whether the net was narrowed for it."""
         net, narrower = self._net, self._possible and self._net.density < FACTOR * self._density
         if narrower:
             self._density = net.density
@@ -48,7 +48,7 @@ class Shrinking:
         return narrower
 
     def remove(self, pruned: Tensors, masks: Tensors) -> None:
-        """Go on with these masks, which are changed, less the `pruned` weights of a `Choice`."""
+        """Remove the `pruned` weights of a `Choice` from `masks`, in place, and make these the net's masks."""
         net = self._net
         for name, w in net.weights.items():
             masking.fill(masks[name], pruned[name], False)
@@ -61,12 +61,12 @@ class Shrinking:
         net.masks = masks
 
     def finish(self, scores: Tensors) -> Tensors:
-        """Give the net whole masks, and return whole scores."""
+        """Give the net masks of whole shape, and return the scores in whole shape."""
         self._net.masks = self.whole(self._net.masks)
         return self.whole(scores)
 
     def whole(self, tensors: Tensors) -> Tensors:
-        """Tensors of the shapes of the model's weights, 0 or False where these were left out."""
+        """The tensors in the shapes of the model's weights, with 0 or False for entries that were left out."""
         return {name: self._live[name].whole(t) for name, t in tensors.items()} if self._possible else tensors
 
     def _run(self, model: nn.Module, weights: Tensors, others: Tensors, x: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Which weights lie on a path from input to output."""
+"""Finding the weights that lie on a path from input to output."""

@@ -1,4 +1,4 @@
-"""Calls that torch does not take apart by itself: functions written in Python, and the net's own autograd functions."""
+"""Making composed functions visible to `PathMode`: torch functions written in Python, and custom autograd functions."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from prune_init.pruning.paths.kinds import Kinds
 
 
 def is_composed(func: Callable[..., Any]) -> bool:
-    """Whether torch writes the function in Python, so that its parts can be followed."""
+    """Whether the function is written in Python in torch itself, so that its parts can be followed."""
     return isinstance(func, FunctionType) and func.__module__ in ("torch.nn.functional", "torch.functional")
 
 
 @contextmanager
 def taken_apart(func: Callable[..., Any]) -> Iterator[None]:
-    """Inside, such a function runs instead of asking first who else would."""
+    """Inside the context, such a function runs its body instead of handing the call to `__torch_function__` again."""
     module = sys.modules[func.__module__]
     with ExitStack() as inside:
         for check in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
@@ -30,7 +30,7 @@ def taken_apart(func: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def functions_shown(kinds: Kinds) -> Iterator[None]:
-    """Inside, autograd functions are their forward; a backward of one's own is a gradient, and no path."""
+    """Inside the context, autograd functions only run their forward: a custom backward says nothing about paths."""
     original = torch.autograd.Function.__dict__["apply"]
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -44,7 +44,7 @@ def functions_shown(kinds: Kinds) -> Iterator[None]:
 
 
 class _Context:
-    """What forward keeps for a backward pass that never runs."""
+    """A stand-in for the context in which forward saves tensors for its backward, which never runs."""
 
     def __init__(self, inputs: int) -> None:
         self.needs_input_grad = (True,) * inputs

@@ -1,4 +1,4 @@
-"""The weights on a path from input to output: a run of the net in the semiring of paths, and its gradient."""
+"""The weights on a path from input to output, found by running the net in the semiring of paths and its gradient."""
 
 from functools import partial
 from typing import Any
@@ -23,9 +23,9 @@ from prune_init.pruning.weights import inside, prunable
 def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> Tensors:
     """The kept weights that lie on a path from input to output (Vysogorets and Kempe 2023, effective sparsity).
 
-    A weight is on a path when the input reaches one of the elements it reads and one of the elements it writes
-    reaches the output. Weights that no mask names count as kept. A kernel tap that only ever sees padding is on no
-    path. Exact for every net of known operations; the model is only read.
+    A weight is on a path if the input reaches an element that it multiplies and the product reaches the output.
+    Weights without a mask count as kept. A kernel tap that only ever sees padding is on no path. The result is exact
+    for every net of known operations; the model is only read.
 
     Raises:
         UnsupportedOperationError: see `connectivity`.
@@ -41,7 +41,7 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
             .requires_grad_()
             for name, w in every.items()
         }
-        # Copies that forward may write to; the weights are no leaves, for the same reason.
+        # The net gets copies, which forward may write to; it could not write to leaves that require gradients.
         given = {**_constants(model, leaves), **{name: leaf.clone() for name, leaf in leaves.items()}}
         x = mapped(partial(_start, like=next(iter(leaves.values()))), example_input)
         kinds.mark(list(given.values()), Kind.CONSTANT)
@@ -56,14 +56,14 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
 
 
 def _start(x: Tensor, like: Tensor) -> Tensor:
-    """Ones in the model's type of numbers; a copy of what are no real numbers, such as token ids."""
+    """Ones in the model's dtype for a floating-point input; a copy of any other, such as token ids."""
     if not x.is_floating_point():
         return x.detach().to(like.device, copy=True)
     return torch.ones(x.shape, dtype=like.dtype, device=like.device, requires_grad=True).clone()
 
 
 def _constants(model: nn.Module, leaves: Tensors) -> Tensors:
-    """Copies of all that is not pruned. Training moves parameters that are 0 or cancel now: they do neither here."""
+    """Copies of all other tensors; trainable ones are perturbed, as training moves those that are 0 or cancel now."""
     device = next(iter(leaves.values())).device
     constants: Tensors = {name: buffer.detach().to(device, copy=True) for name, buffer in model.named_buffers()}
     draw = torch.Generator().manual_seed(0)
@@ -79,7 +79,7 @@ def _constants(model: nn.Module, leaves: Tensors) -> Tensors:
 
 
 def _on_paths(model: nn.Module, kinds: Kinds, output: Any, weights: Tensors) -> Tensors:
-    """The weights whose pattern reaches an output."""
+    """For each weight, whether its entry in the pattern reaches an output: whether its gradient is not 0."""
     ends = [y for y in leaves_of(output) if kinds.of(y) is Kind.PATH]
     if not ends:
         raise UnsupportedOperationError(f"nothing that {type(model).__name__} returns can be followed to its input")

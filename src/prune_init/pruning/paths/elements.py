@@ -1,4 +1,4 @@
-"""Operations element by element, norms, and sums along dimensions."""
+"""Path rules for elementwise operations, norm layers and reductions."""
 
 from collections import namedtuple
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _Pair = namedtuple("_Pair", "values indices")
 
 
 def elementwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
-    """A path through any operand. A weight is 0 where all that it is made of are, if the function leaves it so."""
+    """A path leads through any operand. A result of weights alone is 0 where all are and the function maps 0 to 0."""
     total = kinds.strongest((args, kwargs))
     operands = [x for x in leaves((args, kwargs)) if x.ndim or kinds.carries(x)]
     if total is Kind.PATH:
@@ -37,12 +37,12 @@ def _pointwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs:
 def _dropout(
     kinds: Kinds, function: Any, input: Tensor, p: float = 0.5, training: bool = True, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """Nothing falls out on a path; torch gives the input itself back where it does nothing."""
+    """Dropout interrupts no path. Outside training the input itself is returned, as torch does."""
     return _pointwise(kinds, function, input, p, training, *args, **kwargs) if kwargs.get("train", training) else input
 
 
 def _quotient(kinds: Kinds, func: Any, first: Any, second: Any, **_: Any) -> Tensor:
-    """A divisor carries its own paths, and cannot take away those of the dividend."""
+    """Paths lead through dividend and divisor alike. A quotient of weights alone is 0 where the dividend is 0."""
     input, other = in_order(func, first, second)
     parts = [kinds.factor(x) if kinds.of(x) is Kind.PATH else torch.zeros_like(kinds.factor(x)) for x in (input, other)]
     if not kinds.carries([input, other], Kind.PATH):
@@ -52,7 +52,7 @@ def _quotient(kinds: Kinds, func: Any, first: Any, second: Any, **_: Any) -> Ten
 
 
 def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """Statistics carry no paths. Scale and shift stand at the axis of channels, or else fit the last axes."""
+    """A norm layer: statistics carry no paths. Scale and shift belong to the channel axis, or match the last axes."""
     given = named(func, args, kwargs)
     input, weight, bias = given["input"], given.get("weight"), given.get("bias")
 
@@ -66,13 +66,13 @@ def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def named(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by the names that the table of operations knows."""
+    """The arguments of a call by name, according to the table of operations."""
     operation = lookup(func)
     return operation.bound(args, kwargs) if operation else kwargs
 
 
 def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
-    """The dimensions that a reduction names, None for all, and whether it keeps them."""
+    """The dimensions that a call reduces, None for all of them, and whether it keeps them with length 1."""
     given = named(func, args, kwargs)
     dim = given.get("dim", given.get("axis"))
     if isinstance(dim, (Tensor, bool)):
@@ -81,7 +81,7 @@ def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[An
 
 
 def _reduction(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Paths from all elements along the dimensions that are named, or along all."""
+    """Paths lead from all elements along the reduced dimensions."""
     dim, keepdim = _bound(func, args, kwargs)
     return reached(input.float().sum(dim, keepdim=keepdim))
 

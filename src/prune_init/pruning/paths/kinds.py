@@ -1,4 +1,4 @@
-"""Which tensors a path leads through: those that depend on the input, and those that weights are made into."""
+"""The kind of each tensor while paths are followed: on a path, computed from weights, or constant."""
 
 from collections.abc import Callable
 from enum import IntEnum
@@ -12,18 +12,19 @@ from prune_init.pruning.structures import leaves
 
 
 class UnsupportedOperationError(NotImplementedError):
-    """The net uses an operation whose effect on paths is not known; it is named, not guessed at."""
+    """Raised if the net uses an operation whose effect on paths is not known; the message names it."""
 
 
 class Kind(IntEnum):
-    """What a tensor holds while paths are followed; the larger one prevails.
+    """What a tensor holds while paths are followed; of several operands the largest kind determines the result's.
 
-    CONSTANT: its true values, which depend on neither input nor prunable weights; made by the net's forward.
-    RANDOM: values drawn at random, or made of such: the mask of a layer that is skipped at times.
+    CONSTANT: its true values, which depend on neither input nor prunable weights: parameters, buffers and tensors
+        made in forward.
+    RANDOM: random numbers or values computed from them, such as the mask of a layer that is skipped at random.
     CHOICE: its true values, which depend on integers or booleans of the input: token ids, masks of padding. Paths
         begin only where they choose the rows of an embedding, or are multiplied by weights.
-    WEIGHT: 1 where a tensor that is computed from prunable weights, and from no input, may be other than 0.
-    PATH: 1 where some path from the input arrives.
+    WEIGHT: computed from prunable weights but not from the input: 1 where the value may differ from 0, else 0.
+    PATH: 1 where some path from the input arrives, else 0.
     """
 
     CONSTANT = 0
@@ -34,7 +35,7 @@ class Kind(IntEnum):
 
 
 class _Reached(torch.autograd.Function):
-    """1 where not 0, forwards and backwards: nothing overflows, and no rounding makes a path."""
+    """1 where |x| is above a threshold, else 0, in both passes: no overflow, and no paths from rounding errors."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, above: float) -> Tensor:
@@ -46,29 +47,29 @@ class _Reached(torch.autograd.Function):
         return (grads[0].abs() > ctx.above).to(grads[0].dtype), None
 
 
-_apply: Callable[..., Tensor] = _Reached.apply  # autograd functions of the net are replaced while it is followed
+_apply: Callable[..., Tensor] = _Reached.apply  # saved here, as `functions_shown` replaces `Function.apply` later
 
 
 def reached(x: Tensor, above: float = 0.5) -> Tensor:
-    """1 where x, a sum of zeros and ones, is not 0. On GPUs a convolution's zero may be a rounding error."""
+    """1 where x, a sum of zeros and ones, is not 0, else 0; a threshold, as zeros may carry rounding errors on GPUs."""
     return _apply(x, above)
 
 
 class Kinds:
-    """The kind of each tensor. Tensors that share memory have one kind, so that writing to a view tells the whole."""
+    """The kind of each tensor, stored by memory: writing to a view also changes the kind of the whole tensor."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[StorageWeakRef, Kind]] = {}  # a weak reference keeps the address from being reused
 
     def mark(self, result: Any, kind: Kind) -> Any:
-        """Note the kind of all tensors in what an operation returned."""
+        """Set the kind of all tensors in `result`, and return it."""
         for tensor in leaves(result):
             storage = tensor.untyped_storage()
             self._known[storage._cdata] = StorageWeakRef(storage), kind
         return result
 
     def of(self, value: Any) -> Kind | None:
-        """The kind of a tensor; None of what is no tensor or was made elsewhere."""
+        """The kind of a tensor; None for other values and for tensors that were not made while paths are followed."""
         if not isinstance(value, Tensor):
             return None
         if value.layout is not torch.strided:
@@ -81,7 +82,7 @@ class Kinds:
         return None if found is None else found[1]
 
     def strongest(self, values: Any) -> Kind:
-        """PATH if there is one among the tensors in `values`, else WEIGHT if there is one."""
+        """The largest kind among the tensors in `values`; CONSTANT if none is known."""
         return max((kind for t in leaves(values) if (kind := self.of(t)) is not None), default=Kind.CONSTANT)
 
     def carries(self, value: Any, kind: Kind = Kind.WEIGHT) -> bool:
@@ -89,7 +90,7 @@ class Kinds:
         return self.strongest(value) >= kind
 
     def factor(self, value: Any) -> Tensor:
-        """What multiplies: 1 where it is not 0. A constant has its own zeros; draws and choices may be others."""
+        """`value` as a factor: 1 where it may differ from 0, which random numbers and choices may do everywhere."""
         if not isinstance(value, Tensor):
             return torch.tensor(float(value != 0))
         if self.of(value) in (Kind.RANDOM, Kind.CHOICE):
@@ -97,6 +98,6 @@ class Kinds:
         return value.float() if self.carries(value) else (value.detach() != 0).float()
 
     def term(self, value: Any, total: Kind) -> Tensor:
-        """What is added: a constant begins no path, but can make a weight other than 0."""
+        """`value` as a term: a sum of kind PATH counts only paths, one of kind WEIGHT all that may differ from 0."""
         factor = self.factor(value)
         return factor if total is Kind.WEIGHT or self.of(value) is Kind.PATH else torch.zeros_like(factor)

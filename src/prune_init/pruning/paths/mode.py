@@ -1,12 +1,12 @@
 """Run a net in the semiring of paths: a value is 1 where some path from the input arrives, else 0.
 
-Every operation is replaced by what it does to paths while the model's own `forward` runs, so nothing is traced and
-control flow does not matter. Weights become their masks, activations and norms the identity, pooling a sum. After
-each operation values and, in the backward pass, gradients return to 0 or 1: nothing overflows, and sums of
-non-negative numbers cannot cancel, so the answer is exact at every position, padding included.
+The model's own `forward` runs with every operation replaced by its effect on paths; nothing is traced, so Python
+control flow needs no special treatment. Weights become their masks, activations and norms the identity, pooling a
+sum. After each operation values, and in the backward pass gradients, are rounded to 0 or 1, so that nothing overflows.
+Sums of non-negative numbers cannot cancel, so the answer is exact at every position, padding included.
 
-What depends on neither input nor masks is computed as ever. As a factor, it carries paths where it is not 0; as a
-term, none. See `Kind`.
+Values that depend on neither the input nor the masks are computed as usual. As a factor, such a value lets paths pass
+where it is not 0; as a term, it begins none. See `Kind`.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ NOT_KNOWN = "the effect of {} on paths is not known"
 
 
 class PathMode(TorchFunctionMode):
-    """Inside this context torch functions compute reachability of the tensors that `kinds` knows."""
+    """While this mode is active, torch functions compute paths instead of values for tensors of kind WEIGHT or PATH."""
 
     def __init__(self, kinds: Kinds) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class PathMode(TorchFunctionMode):
             return self._computed(func, name, kind, args, kwargs)
         if effect is Paths.HINT:
             return args[0]
-        with torch.enable_grad():  # in forward's own no_grad, too: paths are what the output depends on
+        with torch.enable_grad():  # even inside the net's own no_grad, as the output depends on what runs there
             return self._carried(func, name, kind, args, kwargs)
 
     def _kind(self, name: str, operation: Operation | None, args: Any, kwargs: Any) -> Kind:
@@ -85,7 +85,7 @@ class PathMode(TorchFunctionMode):
         return max(kind, Kind.RANDOM) if effect is Paths.DROPOUT else kind
 
     def _computed(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
-        """What no path leads through has its true values, and can be written to if it was made here."""
+        """Compute true values, where no path or weight is involved; only tensors of a known kind may be written to."""
         targets = written(func, name, args, kwargs)
         if any(self.kinds.of(target) is None for target in targets):
             raise UnsupportedOperationError(f"{name} writes to a tensor that is neither parameter nor buffer")
@@ -137,19 +137,19 @@ class PathMode(TorchFunctionMode):
             raise UnsupportedOperationError(f"{name} in this form has no rule: {first_line(error)}") from error
 
     def _moved(self, func: Callable[..., Any], name: str, effect: Paths, args: Any, kwargs: Any) -> Any:
-        """What torch itself does to a pattern."""
+        """Let torch itself move the elements of a pattern."""
         if effect not in _LIKE and self.kinds.carries((args[1:], kwargs)):
             raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at indices that depend on the input"))
         result = func(*args, **kwargs)
-        if not self.kinds.carries((args, kwargs)):  # an embedding, by another name: see Kind.CHOICE
+        if not self.kinds.carries((args, kwargs)):  # the input chooses the indices, as in an embedding: Kind.CHOICE
             return torch.ones_like(result)
         integers = effect is Paths.CAST and isinstance(result, Tensor) and not result.is_floating_point()
-        return args[0] if integers else result  # token ids and comparisons are patterns, too
+        return args[0] if integers else result  # a pattern stays in floating point, so that it keeps its gradient
 
 
 @contextmanager
 def followed(kinds: Kinds) -> Iterator[None]:
-    """Inside, all operations are followed, those in the forward of the net's own autograd functions too."""
+    """Follow paths through all operations in the context, including those in custom autograd functions."""
     with functions_shown(kinds), PathMode(kinds):
         yield
 

@@ -1,4 +1,4 @@
-"""Pooling: a path from every element of a window."""
+"""Path rules for pooling: a path leads from every element of a window."""
 
 import math
 from typing import Any
@@ -13,12 +13,12 @@ from prune_init.pruning.paths.products import Rule
 
 
 def _axes(func: Any) -> int:
-    """2 of `max_pool2d`."""
+    """The number of spatial axes, such as 2 for `max_pool2d`."""
     return int(name_of(func)[-2])
 
 
 def _window_pool(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """An average of zeros and ones that is not 0."""
+    """Average and maximum pooling: 1 where the average of zeros and ones over the window is not 0."""
     given, axes = named(func, args, kwargs), _axes(func)
     if given.get("dilation", 1) not in (1, (1,) * axes, [1] * axes) or given.get("return_indices"):
         raise UnsupportedOperationError("max pooling with dilation or indices has no rule for paths")
@@ -33,7 +33,7 @@ def _adaptive_pool(kinds: Kinds, func: Any, input: Tensor, output_size: Any, ret
         raise UnsupportedOperationError("max pooling with indices has no rule for paths")
     axes = _axes(func)
     average = getattr(F, f"adaptive_avg_pool{axes}d")
-    # Windows of different sizes: multiplied by more than the largest, no sum of ones is less than 1.
+    # Window sizes differ: times the number of all elements, an average with at least one 1 in it is at least 1.
     return reached(math.prod(input.shape[-axes:]) * average(input.float(), output_size))
 
 

@@ -1,7 +1,7 @@
-"""Products: what a path does where tensors are multiplied. It leads on where all other factors can be other than 0.
+"""Path rules for products: a path through one factor continues where all other factors may differ from 0.
 
-A factor that depends on the input itself counts as other than 0 everywhere: where no path reaches it, it may still be
-a constant, such as a gate's bias or an even softmax.
+Another factor that depends on the input counts as different from 0 everywhere: where no path reaches it, it may still
+have a constant value, such as a gate's bias or a uniform softmax.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from prune_init.pruning.operations import Paths, name_of, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 
 Rule = Callable[..., Any]
-"""Maps kinds, the function of torch and its arguments to the pattern of its result."""
+"""Maps the `Kinds`, a torch function and its arguments to the pattern of its result."""
 
 
 def product(kinds: Kinds, function: Callable[..., Tensor], factors: list[Any], bias: Any = None) -> Tensor:
-    """Paths through `function`, which is linear in each of its arguments; then a bias is added."""
+    """Paths through `function`, which is linear in each of the factors, and through a bias that is added."""
     total = kinds.strongest(factors)
     if function is not torch.mul and any(kinds.of(x) is Kind.CHOICE for x in factors):
-        total = Kind.PATH  # begins here
+        total = Kind.PATH  # a path begins here
     patterns = [kinds.factor(x) for x in factors]
     on_path = [i for i, x in enumerate(factors) if kinds.of(x) is Kind.PATH]
     device = next(x for x in factors if kinds.carries(x)).device
@@ -37,12 +37,12 @@ def product(kinds: Kinds, function: Callable[..., Tensor], factors: list[Any], b
 
 
 def in_order(func: Callable[..., Any], first: Any, second: Any) -> tuple[Any, Any]:
-    """The operands of a function; those of `__rmatmul__` and its like are given the other way round."""
+    """The operands of a function in mathematical order, which is reversed for `__rmatmul__` and the like."""
     return (second, first) if plain(name_of(func)).startswith("r") else (first, second)
 
 
 def multiplication(kinds: Kinds, func: Any, input: Any, other: Any) -> Tensor:
-    """Element by element."""
+    """The elementwise product."""
     return product(kinds, torch.mul, [input, other])
 
 
@@ -76,7 +76,7 @@ def _einsum(kinds: Kinds, func: Any, equation: Any, *operands: Any) -> Tensor:
 
 
 def _added(multiply: Callable[..., Tensor]) -> Rule:
-    """input + multiply(first, second), as `addmm`; alpha and beta of 0 take away what they multiply."""
+    """The rule of beta * input + alpha * multiply(first, second), as in `addmm`; a factor of 0 removes its term."""
 
     def rule(
         kinds: Kinds, func: Any, input: Tensor, *given: Any, beta: Any = 1, alpha: Any = 1, value: Any = 1, **named: Any
@@ -110,7 +110,7 @@ def _attention(
     scale: Any = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Every output token sees all values that the mask lets it see, and depends on its query and on their keys."""
+    """Attention: each output token depends on its query and on the keys and values that the mask lets it attend to."""
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     seen = torch.ones(query.shape[-2], key.shape[-2], device=query.device)
@@ -126,7 +126,7 @@ def _attention(
         if kinds.carries([query, key], Kind.PATH):
             terms.append((scores * seen) @ (torch.ones_like(value).float() if moving else kinds.factor(value)))
         else:
-            seen = reached(scores + 1) * seen  # a softmax of weights is never 0
+            seen = reached(scores + 1) * seen  # always 1, as a softmax is never 0; but it keeps the gradient
     if moving or not terms:
         terms.append(seen @ kinds.factor(value))
     return reached(sum(terms[1:], terms[0]))

@@ -1,4 +1,4 @@
-"""Recurrent layers: paths through time. All gates of a unit read the input, and the hidden state before."""
+"""Path rules for recurrent layers: paths lead through time, as all gates read the input and the last hidden state."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationErro
 from prune_init.pruning.paths.products import Rule
 
 State = tuple[Tensor, ...]
-"""Hidden state and, for an LSTM, cell state: (batch, units)."""
+"""The hidden state and, for an LSTM, the cell state, each (batch, units)."""
 
 
 class _Weights(NamedTuple):
-    """Of one layer in one direction: (gates x units, features), (gates x units, hidden), (hidden, units)."""
+    """One layer's weights in one direction: (gates x units, features), (gates x units, hidden), (hidden, units)."""
 
     ih: Tensor
     hh: Tensor
@@ -27,7 +27,7 @@ Cell = Callable[[Tensor, State, _Weights], State]
 
 
 def _lstm_cell(x: Tensor, state: State, weights: _Weights) -> State:
-    """c' = f c + i g and h' = o tanh(c'): the gate o reaches h' alone; a projection of h' may follow."""
+    """c' = f c + i g and h' = o tanh(c'): paths through gate o reach only h'; a projection of h' may follow."""
     h, c = state
     i, f, g, o = F.linear(x, weights.ih).add(F.linear(h, weights.hh)).chunk(4, -1)
     c = reached(i + f + g + c)
@@ -36,7 +36,7 @@ def _lstm_cell(x: Tensor, state: State, weights: _Weights) -> State:
 
 
 def _gru_cell(x: Tensor, state: State, weights: _Weights) -> State:
-    """h' = (1 - z) n + z h, where n reads h through the gate r."""
+    """h' = (1 - z) n + z h, where n reads h through gate r."""
     (h,) = state
     r, z, n = F.linear(x, weights.ih).add(F.linear(h, weights.hh)).chunk(3, -1)
     return (reached(r + z + n + h),)
@@ -47,7 +47,7 @@ def _rnn_cell(x: Tensor, state: State, weights: _Weights) -> State:
 
 
 def _layers(cell: Cell, x: Tensor, start: State, weights: list[_Weights], directions: int) -> tuple[Tensor, State]:
-    """All layers over (time, batch, features); `start` has the states of all layers and directions, in that order."""
+    """Run all layers over x, (time, batch, features); `start` stacks the states layer by layer, then by direction."""
     last: list[State] = []
     for first in range(0, len(weights), directions):
         outputs = []
@@ -65,7 +65,7 @@ def _layers(cell: Cell, x: Tensor, start: State, weights: list[_Weights], direct
 
 
 def _pattern(kinds: Kinds, value: Tensor) -> Tensor:
-    """A hidden state that is a constant begins no path."""
+    """The pattern of an input or state; a constant one begins no path."""
     return kinds.term(value, Kind.PATH)
 
 
@@ -97,7 +97,7 @@ def _layer(
 
 
 def _grouped(kinds: Kinds, params: list[Tensor], count: int, biases: int) -> list[_Weights]:
-    """ih, hh, biases and projection, layer by layer."""
+    """Group torch's flat list of ih, hh, biases and projection by layer and direction."""
     size = len(params) // count
     parts = [params[size * i : size * (i + 1)] for i in range(count)]
     factors = kinds.factor

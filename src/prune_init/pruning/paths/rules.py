@@ -1,4 +1,4 @@
-"""Joins, choices and moves with a rule of their own; arguments are named as in torch."""
+"""Path rules for concatenation, padding, indexing, copying and others; arguments are named as in torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +39,7 @@ def _masked_fill(kinds: Kinds, func: Any, input: Tensor, mask: Tensor, value: An
 
 
 def _embedding(kinds: Kinds, func: Any, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
-    """The input chooses among the rows, so that any of them may be read. Constant indices read their own rows."""
+    """If the input chooses the rows, any of them may be read; constant indices read just their own rows."""
     if not kinds.carries(input, Kind.CHOICE):
         return F.embedding(input, kinds.factor(weight))
     rows = reached(kinds.factor(weight).sum(0))
@@ -68,18 +68,18 @@ def _glu(kinds: Kinds, func: Any, input: Tensor, dim: int = -1) -> Tensor:
 
 
 def _weighted_sum(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Fixed weighted sums, be it of both signs: random factors at both ends, lest terms cancel."""
+    """Sums with fixed weights, such as interpolation: random factors on both sides keep terms from cancelling."""
     draw = torch.Generator().manual_seed(0)
 
     def scaled(x: Tensor) -> Tensor:
         return x * (1 + torch.rand(x.shape, generator=draw)).to(x.device)
 
-    tiny = 1e-6  # of weights that are not 0, next to the rounding errors of those that are
+    tiny = 1e-6  # a threshold between the smallest sums that are not 0 and the rounding errors of those that are
     return reached(scaled(func(scaled(reached(input.float(), tiny)), *args, **kwargs)), tiny)
 
 
 def _copy(kinds: Kinds, func: Any, input: Tensor, source: Any, *_: Any, **__: Any) -> Tensor:
-    """What is overwritten leaves nothing behind."""
+    """The pattern of the source alone, as the input is overwritten."""
     return kinds.term(source, kinds.strongest([input, source])).to(input.device).expand(input.shape)
 
 

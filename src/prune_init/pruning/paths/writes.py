@@ -1,4 +1,4 @@
-"""Operations in place, for tensors on a path: the result of the rule is written into the same memory."""
+"""In-place operations on tensors on a path: the result of the rule is written into the same memory."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from prune_init.pruning.structures import leaves
 
 
 def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """The tensors that a call writes to; `name` is as torch has it, underscores and all."""
+    """The tensors that a call writes to; `name` is torch's name of the function, with underscores."""
     into = leaves(kwargs.get("out"))
     augmented = name.startswith("__i") and lookup(name[3:]) is not None  # __iadd__, not __invert__
     if name == "__setitem__" or augmented or (name.endswith("_") and not name.endswith("__")):
@@ -29,7 +29,7 @@ def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: 
 
 @cache
 def _position_of_inplace(func: Callable[..., Any]) -> int:
-    """Where the argument `inplace` stands among a function's arguments; -1 if it has none."""
+    """The position of the argument `inplace` in a function's signature; -1 if it has none."""
     try:
         names = list(inspect.signature(func).parameters)
     except (TypeError, ValueError):
@@ -38,7 +38,7 @@ def _position_of_inplace(func: Callable[..., Any]) -> int:
 
 
 def write(kinds: Kinds, target: Tensor, pattern: Tensor, kind: Kind) -> Tensor:
-    """Let `target`, and whatever shares its memory, hold `pattern`; returns `target`."""
+    """Write `pattern` to `target` and set the kind of everything that shares its memory; returns `target`."""
     _become(kinds, target, kind)
     with _views_that_torch_refuses():
         target.copy_(pattern)
@@ -46,7 +46,7 @@ def write(kinds: Kinds, target: Tensor, pattern: Tensor, kind: Kind) -> Tensor:
 
 
 def write_part(kinds: Kinds, target: Tensor, index: Any, value: Any) -> None:
-    """`target[index] = value`."""
+    """Carry out `target[index] = value`."""
     if kinds.carries(index):
         if kinds.carries(value) or not isinstance(index, Tensor) or index.shape != target.shape:
             raise UnsupportedOperationError("setitem at indices that depend on the input is not known")
@@ -61,7 +61,7 @@ def write_part(kinds: Kinds, target: Tensor, index: Any, value: Any) -> None:
 
 @contextmanager
 def _views_that_torch_refuses() -> Iterator[None]:
-    """Autograd writes into no view that is one of several results, and into none that was made without it."""
+    """Report views that autograd refuses to write to: one of several results of a call, or made under `no_grad`."""
     try:
         yield
     except RuntimeError as error:
@@ -69,7 +69,7 @@ def _views_that_torch_refuses() -> Iterator[None]:
 
 
 def _become(kinds: Kinds, target: Tensor, kind: Kind) -> None:
-    """A tensor of constants that is written to holds a pattern from now on."""
+    """Convert a tensor of another kind into a pattern of this kind, before one is written to it."""
     was = kinds.of(target)
     if was is kind:
         return
