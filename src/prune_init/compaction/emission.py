@@ -126,7 +126,7 @@ def _concat(rule: Concat, builder: Builder) -> fx.Node:
 
 
 def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor, Tensor]:
-    """The output and input channels to keep. Whole groups go; the others must be equal in size, so spare channels stay."""
+    """The output and input channels to keep. Whole groups go; the others stay equal in size, so spare channels stay."""
     needed = builder.liveness.needed(rule.node)
     wanted = rule.read(needed, [], builder.facts)[0] & builder.liveness.inputs(rule)[0]
     kept = needed.view(rule.groups, -1).any(1)
@@ -142,7 +142,7 @@ def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor,
 
 
 def _equally_many(needed: Tensor, at_hand: Tensor, kept: Tensor) -> tuple[Tensor, int]:
-    """The channels to keep of each kept group, as many as the fullest needs (at least 1), and the number of spare ones."""
+    """The channels to keep of each kept group, as many as the fullest needs (at least 1); and how many are spare."""
     groups = needed.view(len(kept), -1)[kept]
     size = max(1, int(groups.sum(1).max()))
     priority = groups.long() * 2 + at_hand.view(len(kept), -1)[kept].long()

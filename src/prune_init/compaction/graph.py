@@ -86,7 +86,7 @@ _FUNCTIONS = {F.batch_norm: _BatchNorm, F.linear: nn.Linear}
 
 
 def _plain(graph: fx.Graph, model: nn.Module) -> fx.Graph:
-    """Remove assertions; let functions on the tensors of a layer (timm's norms, linear layers) call the layer instead."""
+    """Remove assertions; turn functions on a layer's tensors (timm's norms, linear layers) into calls of the layer."""
     owners = {node: _owner(node, model) for node in graph.nodes if node.target in _FUNCTIONS}
     for node in list(graph.nodes):
         if node.target is torch._assert:
