@@ -111,7 +111,7 @@ class Row:
     Attributes:
         weights: number of prunable weights.
         connected: whether a path is left; None if paths cannot be followed.
-        broken: how operations break the conservation of synaptic flow; None if the net cannot be traced.
+        broken: names of operations that break the conservation of synaptic flow; None if the net cannot be traced.
         parameters: fraction of all parameters that the compact net has; None if there is no compact net.
         difference: largest difference of the compact net's outputs, relative to the largest output.
     """

@@ -42,7 +42,7 @@ class Comparison:
 
     @property
     def noise(self) -> float:
-        """Standard error of that difference, from each side's spread over runs; nan for a single run or if theirs are 0."""
+        """Standard error of that difference, from each side's spread over runs; nan for a single run."""
         if min(len(self.ours), len(self.theirs)) < 2 or not any(self.theirs):
             return math.nan
         return math.sqrt(sum(variance(runs) / len(runs) for runs in (self.ours, self.theirs))) / mean(self.theirs)
