@@ -74,8 +74,7 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
     """Estimate every cell; return the rows, cheapest first, and the machine that they hold for.
 
     Raises:
-        InputError: a value cannot work.
-        SystemExit: every cell fails.
+        InputError: a value cannot work (SystemExit: every cell fails).
         hydra.errors.HydraException: the overrides cannot be composed.
     """
     with initialize_config_module("prune_init.conf", version_base="1.3"):

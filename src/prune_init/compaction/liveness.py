@@ -1,11 +1,10 @@
 """Find the channels that a masked net needs: those that can be other than 0 and that a gradient can reach.
 
 A channel that no path from the input leads to emits a constant. The constant is 0 if all biases that contribute to it
-are 0, and it stays 0 in training if none of these biases ever gets a gradient. No gradient comes through a relu, whose
-derivative at 0 is 0, but one comes through a residual connection or another activation. So: start from the channels
-that are 0 now, find those of their biases that gradients can reach, treat these as other than 0, and repeat until no
-further bias is reached. Channels not needed then stay 0, or without influence, however long the net is trained; all
-their gradients are exactly 0.
+are 0, and it stays 0 in training if none of these ever gets a gradient. None comes through a relu, whose derivative at
+0 is 0; one comes through a residual connection or another activation. So: start from the channels that are 0 now, find
+those of their biases that gradients can reach, treat these as other than 0, and repeat until no other bias is reached.
+Channels not needed then stay 0, or without influence, however long the net is trained; their gradients are exactly 0.
 """
 
 import torch
