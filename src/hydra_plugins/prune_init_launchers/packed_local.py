@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 
 class PackedLocalLauncher(Launcher):
-    """Runs several runs at a time, each in its own process, on the GPUs in turn.
+    """Works on several runs at a time, each in its own process, on the GPUs in turn.
 
     Args:
         workers: the number of runs at a time; None: one per GPU, else one for every two cores.
