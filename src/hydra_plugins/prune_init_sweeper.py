@@ -1,6 +1,6 @@
 """Hydra's sweeper over all combinations, for thousands of runs: `hydra/sweeper=one_pass`, the default here.
 
-prune_init is imported late: every program that uses Hydra in this environment looks through all plugins.
+prune_init is imported late, since every program that uses Hydra in this environment imports all plugins.
 """
 
 from functools import partial
@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 
 
 class OnePassSweeper(BasicSweeper):
-    """Plans all runs before the first starts, leaves out finished ones, and runs the others whatever becomes of one.
+    """Plans all runs before the first starts, skips finished ones, and runs all others even if one fails.
 
-    Hydra's own sweeper composes every job for a check before the launcher does so again, and with `max_batch_size` a
-    failure in one batch keeps the later ones from starting.
+    Hydra's own sweeper composes every job for a check before the launcher composes it again, and with `max_batch_size`
+    a failure in one batch keeps the later ones from starting.
     """
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
-        """Launch what is not finished; at the end the first failure is raised."""
+        """Launch the runs that are not finished; at the end raise the first failure."""
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         folder = Path(self.config.hydra.sweep.dir)
         left = self._not_finished(folder)
@@ -32,7 +32,7 @@ class OnePassSweeper(BasicSweeper):
         return returns
 
     def _not_finished(self, folder: Path) -> list[list[str]]:
-        """The jobs without a result, after all were planned, checked and written down."""
+        """Plan and check all jobs and write the plan; return the jobs without a result (with `force`, all)."""
         from rich.progress import track
 
         from prune_init import host

@@ -1,1 +1,1 @@
-"""Launchers of sweeps, where Hydra looks for them; what they do is in prune_init.launching."""
+"""Launchers of sweeps, in the place where Hydra finds plugins; their code is in prune_init.launching."""

@@ -1,4 +1,4 @@
-"""In place of the stock launcher where submitit is not installed; Hydra does not look into modules named like this."""
+"""A stand-in for the stock launcher if submitit is not installed; Hydra skips modules whose names begin with _."""
 
 from typing import Any, NoReturn
 
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class Missing(Launcher):
-    """Says what to install."""
+    """A launcher that cannot be made: it raises an InputError that says what to install."""
 
     choice: str
 

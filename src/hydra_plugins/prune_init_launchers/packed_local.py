@@ -1,4 +1,4 @@
-"""hydra/launcher=packed_local: the runs of a sweep side by side on this machine."""
+"""hydra/launcher=packed_local: run a sweep on this machine, several runs at a time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 
 
 class PackedLocalLauncher(Launcher):
-    """So many runs at a time, each a process of its own, on the GPUs in turn.
+    """Works on several runs at a time, each in its own process, on the GPUs in turn.
 
     Args:
-        workers: how many at a time; None: one per GPU, else one for every two cores.
+        workers: the number of runs at a time; None: one per GPU, else one for every two cores.
     """
 
     def __init__(self, workers: int | None) -> None:
@@ -23,12 +23,12 @@ class PackedLocalLauncher(Launcher):
         self.workers = workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember how to compose the runs."""
+        """Keep what is needed to compose the runs."""
         self._loader: Any = hydra_context.config_loader
         self._config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run what is not done yet."""
+        """Run the runs that are not done yet; with `force`, all."""
         from prune_init.launching.local import launch
 
         return launch(self._loader, self._config, job_overrides, initial_job_idx, self.workers)

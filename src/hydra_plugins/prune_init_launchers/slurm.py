@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class SlurmLauncher(Stock):
-    """The stock launcher with one job per run, but with failures that show and a preemption that does not end well.
+    """The stock launcher with one job per run, but every failure is reported, and preempted jobs are requeued.
 
-    The arguments are the stock launcher's. What runs in the job is the stock launcher's too; submitting and waiting
-    is not: that asks sacct, reports the first failure alone, and takes a cluster's limits for endless.
+    The arguments and the code that runs in the job are the stock launcher's. Submitting and waiting are not: there the
+    stock launcher asks sacct, reports only the first failure, and ignores the cluster's limits.
     """
 
     choice = "slurm"
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit what is not done yet, and wait."""
+        """Submit the runs that are not done yet, and wait for them."""
         from prune_init.launching.cluster import launch
 
         loader = self.hydra_context.config_loader
         return launch(loader, self.config, job_overrides, initial_job_idx, self.params, self.jobs)
 
     def jobs(self, runs: "list[Planned]") -> "list[Job]":
-        """One per run, with a task for each device."""
+        """One job per run, with a task for each device."""
         from prune_init.launching.submission import Job, check_tasks
 
         check_tasks(runs, self.params)
@@ -44,7 +44,7 @@ class SlurmLauncher(Stock):
         ]
 
     def __call__(self, *arguments: Any) -> JobReturn:
-        """The job, in the job: raises what its run raised, so that the log has the traceback and SLURM says FAILED."""
+        """Run in the job; raise what the run raised, so that the log has the traceback and SLURM marks it FAILED."""
         from prune_init.launching.preemption import Preemption
 
         with Preemption():
@@ -55,12 +55,12 @@ class SlurmLauncher(Stock):
 
 
 class PackedSlurmLauncher(SlurmLauncher):
-    """Several runs per job, each a process of its own.
+    """Several runs per job, each in its own process.
 
     Args:
-        runs_per_job: how many a job takes care of ...
-        concurrent_runs: ... and how many of these side by side.
-        params: the stock launcher's.
+        runs_per_job: the number of runs in a job.
+        concurrent_runs: how many of them run at a time.
+        params: the stock launcher's arguments.
     """
 
     choice = "packed_slurm"
@@ -74,7 +74,7 @@ class PackedSlurmLauncher(SlurmLauncher):
         self._size, self._concurrent = runs_per_job, concurrent_runs
 
     def jobs(self, runs: "list[Planned]") -> "list[Job]":
-        """So many runs each."""
+        """Jobs of `runs_per_job` runs each."""
         from prune_init.launching.chunk import chunks
 
         return chunks(runs, self._size, self._concurrent, self.params)

@@ -1,1 +1,1 @@
-"""What is measured of networks and scorers, as commands: collapse, conservation, cost, families of networks."""
+"""Commands that measure networks and scorers: layer collapse, conservation, cost, families of networks."""

@@ -1,6 +1,6 @@
-"""The critical compression of all scorers beside the maximal one.
+"""The critical compression of each scorer beside the maximal one.
 
-Scorers that need data get random images: where a net collapses depends on its layers far more than on what it sees.
+Scorers that need data get random images: where a net collapses depends far more on its layers than on the data.
 """
 
 import torch
@@ -15,7 +15,7 @@ SCORERS = ("random", "random_erk", "magnitude", "snip", "grasp", "iter_snip", "s
 
 
 def main() -> None:
-    """Print the table of all scorers on the paper's networks."""
+    """Print the table of the scorers and networks asked for."""
     parser = Parser(__doc__)
     parser.add_argument("--architectures", nargs="+", default=["vgg11", "vgg16", "resnet18"], choices=networks.NETWORKS)
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=names())

@@ -1,4 +1,4 @@
-"""Both conservation theorems as a table, before and during training."""
+"""Both conservation theorems, checked at initialisation and during training: one table for each step."""
 
 import argparse
 import copy
@@ -27,7 +27,7 @@ LEARNING_RATE = 0.01
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, measure, train, and print a table at each of the steps asked for."""
+    """Measure and train, and print a table at each of the steps asked for."""
     _parser().run(lambda options: _report(options, host.console()), arguments)
 
 
@@ -46,7 +46,6 @@ def _parser() -> Parser:
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:
-    """Train from one of the steps asked for to the next, with a table at each."""
     steps = sorted({0, *options.steps})
     if steps[0] < 0:
         raise InputError("--steps", steps[0], "allowed: whole numbers from 0")
@@ -66,7 +65,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
 
 
 def _data(options: argparse.Namespace) -> tuple[Batch, Iterator[Batch]]:
-    """One batch to measure flow on, and endless ones to train on."""
+    """One batch to measure flow on, and an endless series of batches to train on."""
     if options.input_shape is None:
         dataset = fashion_small(num_classes=options.num_classes, input_shape=(1, 28, 28))
         loader = dataset.train_loader(64, seed=options.seed, device="cpu", augment=False)
@@ -82,7 +81,7 @@ def _data(options: argparse.Namespace) -> tuple[Batch, Iterator[Batch]]:
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[Batch]) -> None:
-    """A step on the cross-entropy of each batch, in train mode."""
+    """Take one optimiser step on the cross-entropy of each batch, in train mode."""
     model.train()
     for inputs, labels in batches:
         optimizer.zero_grad()
@@ -91,7 +90,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[
 
 
 def endless(loader: Loader) -> Iterator[Batch]:
-    """Its batches, epoch after epoch."""
+    """The batches of `loader`, epoch after epoch without end."""
     for epoch in count():
         loader.set_epoch(epoch)
         yield from loader
@@ -106,7 +105,7 @@ def _measured(model: nn.Module, x: Tensor, targets: Tensor, options: argparse.Na
 
 
 def non_negative(model: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers are absolute values, as SynFlow scores it (Tanaka et al. 2020, eq. 4)."""
+    """A copy with absolute values of all parameters and buffers, as SynFlow scores it (Tanaka et al. 2020, eq. 4)."""
     model = copy.deepcopy(model)
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
@@ -122,7 +121,7 @@ def _table(result: Conservation, title: str) -> Table:
     table = host.table(*heads, feet=feet, title=title, title_justify="left")
     begins = {neurons.layer: neurons for neurons in result.neurons}
     for cut in result.cuts:
-        cells = [""] * 4  # where what this layer writes joins neurons that an earlier one began
+        cells = [""] * 4  # for a layer whose output is added to neurons that begin at an earlier layer
         if neurons := begins.get(cut.layer):
             flows = [f"{float(flow.sum()):.5g}" for flow in (neurons.incoming, neurons.outgoing)]
             cells = [f"{len(neurons.incoming):,}", *flows, f"{result.residual(neurons):.1e}"]

@@ -1,9 +1,9 @@
-"""The rebuttal's table: what scoring costs in passes, measured by really scoring.
+"""The passes that each scorer needs, measured by scoring: the table in the rebuttal of the SynFlow paper.
 
     prune-init cost
 
-Passes depend on the number of classes and iterations, not on the network or the size of the images, so each case
-runs on a small network and small random images, with the real number of examples.
+The number of passes depends on the numbers of classes and iterations, not on the network or the size of the images,
+so each case runs on a small network and small random images, with the real number of examples.
 """
 
 import torch
@@ -22,7 +22,7 @@ CASES = {"SynFlow": "synflow", "SNIP": "snip", "GraSP": "grasp", "SNIP x 100": "
 
 
 def bill(scorer: str, classes: int) -> Cost:
-    """What one pruning with the scorer's published defaults costs, 10 examples per class."""
+    """The cost of pruning once with the scorer's published defaults (10 examples per class, if it needs data)."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, classes))
     per_class = getattr(named(scorer), "examples_per_class", 0)
@@ -35,7 +35,7 @@ def _sample(per_class: int, classes: int) -> list[Batch]:
 
 
 def main() -> None:
-    """Print the table, and of what its passes consist."""
+    """Print the table of passes, and a table of what they consist of."""
     parser = Parser(__doc__)
     parser.add_argument("--datasets", nargs="+", default=list(CLASSES), choices=CLASSES, help="default: all")
     chosen = parser.parse_args().datasets

@@ -1,4 +1,4 @@
-"""How far a scorer can go before no path is left."""
+"""Find the compression at which a scorer leaves no path from input to output."""
 
 import copy
 import math
@@ -21,7 +21,7 @@ from prune_init.scorers import named
 
 @dataclass(frozen=True)
 class CriticalCompression:
-    """The largest compression at which a path is left, `critical`, beside `maximal` = N / layers.
+    """The largest compression at which a path is left, `critical`, and the `maximal` one, N / layers for N weights.
 
     `kept` is the number of weights at `critical`, found to within a factor of `resolution`. `critical` can exceed
     `maximal` in nets with skip connections, whose layers need not all be on a path.
@@ -47,25 +47,25 @@ def critical_compression(
 ) -> CriticalCompression:
     """The largest compression before layer collapse (Tanaka et al. 2020, section 3), by bisection on copies.
 
-    A net has collapsed when no path leads from input to output. The search is over the number of weights kept, on a
-    log scale, between one weight per layer (the maximal compression) and all; it tries the maximal compression
-    first, which a scorer that meets theorem 3 reaches, and goes on below one weight per layer from there.
+    A net has collapsed when no path leads from input to output. The number of weights kept is bisected on a log
+    scale, between one weight per layer (the maximal compression) and all. The maximal compression is tried first:
+    scorers that satisfy theorem 3 reach it, and the search then goes on below one weight per layer.
 
     Args:
-        model: only read.
+        model: the net; it is not changed.
         scorer: as in `prune_init.prune`.
-        resolution: stop when the bracket of weights kept is within this factor, or one weight.
+        resolution: stop when the bounds on the number of weights kept differ by at most this factor, or by one weight.
         options: as in `prune_init.prune`.
 
     Raises:
-        InputError: a bad argument, a net that is not connected as it is, or paths that cannot be followed.
+        InputError: an argument is invalid, the net is not connected before pruning, or its paths cannot be followed.
     """
     weights = prunable(model, include=options.get("include"), exclude=options.get("exclude"))
     total, layers = sum(w.numel() for w in weights.values()), len(weights)
     if isinstance(resolution, bool) or not isinstance(resolution, (int, float)) or not resolution >= 1:
         raise InputError("resolution", resolution, "allowed: a factor from 1")
     if "data" in options and isinstance(options["data"], Iterable):
-        options["data"] = list(options["data"])  # every trial reads it again
+        options["data"] = list(options["data"])  # every trial iterates over it
     scorer = _scored_once(scorer, options)
 
     def connected(keep: int) -> bool:
@@ -89,7 +89,7 @@ def critical_compression(
 
 
 def _scored_once(scorer: str | Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    """One-shot scores of the dense net are the same for every sparsity: take them once."""
+    """A scorer that remembers its scores, if it is one-shot: the dense net's scores are the same for every sparsity."""
     made = named(scorer) if isinstance(scorer, str) else scorer
     repeated = (options.get("iterations") or getattr(made, "iterations", 1)) != 1
     return made if repeated or getattr(made, "uses_density", False) else _Remembered(made)

@@ -1,6 +1,6 @@
-"""What pruning means in other people's networks, one row each.
+"""Prune and compact the families of networks in torchvision and timm, one row each.
 
-The families of torchvision and timm, in small: random weights, nothing is downloaded.
+The networks are small and have random weights; nothing is downloaded.
 """
 
 import argparse
@@ -106,14 +106,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one network.
+    """The result for one network.
 
     Attributes:
-        weights: prunable ones.
-        connected: whether a path is left; None where paths cannot be followed.
-        broken: kinds of operations that break the conservation of synaptic flow; None if the net cannot be traced.
+        weights: number of prunable weights.
+        connected: whether a path is left; None if paths cannot be followed.
+        broken: names of operations that break the conservation of synaptic flow; None if the net cannot be traced.
         parameters: fraction of all parameters that the compact net has; None if there is no compact net.
-        difference: of the compact net's outputs, relative to the largest one.
+        difference: largest difference of the compact net's outputs, relative to the largest output.
     """
 
     weights: int
@@ -124,7 +124,7 @@ class Row:
 
 
 def examine(network: str, *, iterations: int = 10) -> Row:
-    """Build a network of `NETWORKS`, look for what breaks SynFlow's law, prune it with SynFlow and compact it."""
+    """Build a network of `NETWORKS`, find what breaks the conservation law, prune it with SynFlow and compact it."""
     torch.manual_seed(0)
     model = NETWORKS[network]().eval()
     broken = _broken(model)
@@ -142,7 +142,7 @@ def examine(network: str, *, iterations: int = 10) -> Row:
 
 
 def _broken(model: nn.Module) -> tuple[str, ...] | None:
-    """With absolute parameters and an all-ones input, as SynFlow sees the net."""
+    """Measured with absolute parameters and an all-ones input, as SynFlow scores the net."""
     try:
         found = conservation(non_negative(model), torch.ones(1, *INPUT_SHAPE)).broken
     except InputError:
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def _show(chosen: argparse.Namespace) -> None:
-    warnings.simplefilter("ignore")  # what cannot be followed is in the table
+    warnings.simplefilter("ignore")  # the table says what cannot be followed
     console = host.console()
     heads = ("weights", "a path is left", "breaks the law", "parameters left", "outputs differ by")
     table = host.table("network", *heads, title="SynFlow, 90 % of the weights removed, images of 3x64x64")

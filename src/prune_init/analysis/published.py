@@ -3,7 +3,7 @@
     prune-init published --exponents 1 2 3
 
 SynFlow, magnitude and random need no data, so the published numbers can be checked anywhere. Source: result files of
-ganguli-lab/Synaptic-Flow, commit 9dfa57a, `Results/data` (three runs each; facts, tabulated in the CSV beside this).
+ganguli-lab/Synaptic-Flow, commit 9dfa57a, `Results/data` (three runs each, tabulated in the CSV file beside this).
 """
 
 import csv
@@ -27,7 +27,7 @@ SCORERS = ("synflow", "magnitude", "random")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Weights kept in one layer of `size`: `ours` and `theirs`, one number a run."""
+    """Weights kept in one layer of `size` weights: `ours` and `theirs`, one number per run."""
 
     exponent: float
     layer: int
@@ -37,12 +37,12 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Relative difference of our mean from theirs."""
+        """Relative difference of our mean from theirs; 0 if theirs is 0."""
         return mean(self.ours) / mean(self.theirs) - 1 if any(self.theirs) else 0.0
 
     @property
     def noise(self) -> float:
-        """Standard error of that difference, from the spread over the seeds of either side; nan for a single run."""
+        """Standard error of that difference, from each side's spread over runs; nan for a single run."""
         if min(len(self.ours), len(self.theirs)) < 2 or not any(self.theirs):
             return math.nan
         return math.sqrt(sum(variance(runs) / len(runs) for runs in (self.ours, self.theirs))) / mean(self.theirs)
@@ -59,7 +59,7 @@ def published(scorer: str) -> dict[tuple[float, int], list[int]]:
 
 
 def compare(scorer: str, exponents: list[float], seeds: int) -> list[Comparison]:
-    """Prune VGG-16 for CIFAR-100 with our defaults at each exponent, `seeds` times, and set the means side by side."""
+    """Prune VGG-16 for CIFAR-100 with our defaults at each exponent, `seeds` times, beside the published runs."""
     theirs = published(scorer)
     jobs = list(product(exponents, range(seeds)))
     kept: dict[tuple[float, int], list[int]] = defaultdict(list)

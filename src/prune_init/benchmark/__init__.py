@@ -1,1 +1,1 @@
-"""Sweeps: what was planned, how far it is, how long it takes, and one table of all results; measurements of speed."""
+"""Sweeps: their plans, progress and duration, and one table of all results; measurements of speed."""

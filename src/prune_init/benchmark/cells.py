@@ -1,4 +1,4 @@
-"""The cells of a sweep: its runs gathered over their seeds, and which of them are finished."""
+"""The cells of a sweep: groups of runs that differ only in their seeds, and which of these are finished."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,22 +15,22 @@ from prune_init.record import kinds, results, settings
 
 
 class Cell(NamedTuple):
-    """Runs that differ in their seeds alone."""
+    """Runs that differ only in their seeds."""
 
     name: str
     first: DictConfig  # the configuration of the first run
-    overrides: list[str]  # that made it
+    overrides: list[str]  # of the first run
     folders: list[Path]
-    done: list[float]  # hours that the finished ones took
+    done: list[float]  # hours that each finished run took
 
 
 def sweep(arguments: Sequence[str]) -> tuple[ConfigLoader, DictConfig, list[list[str]]]:
-    """What Hydra makes of `python -m prune_init -m ARGUMENTS`: its loader, the configuration and the jobs.
+    """Compose `python -m prune_init -m ARGUMENTS`: Hydra's config loader, the sweep's configuration and its jobs.
 
     Hydra must be initialised.
 
     Raises:
-        InputError: several presets.
+        InputError: a key has no value, or there are several presets.
     """
     loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
@@ -38,10 +38,10 @@ def sweep(arguments: Sequence[str]) -> tuple[ConfigLoader, DictConfig, list[list
 
 
 def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[Cell]:
-    """The runs of a sweep, gathered over their seeds.
+    """Group the runs of a sweep by everything but the seed.
 
     Raises:
-        InputError: a job cannot work.
+        InputError: a job has values that cannot work, or runs on several devices.
     """
     planner = Planner.of(loader, config)
     found: dict[str, Cell] = {}
@@ -57,6 +57,6 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
         cell = found[all_but_seed]
         cell.folders.append(run.folder)
         if (record := results.read(run.folder, run.identity)) is not None:
-            took = record.seconds  # older results have the total of their last attempt
+            took = record.seconds  # not took.total: in older results that is of the last attempt only
             cell.done.append((took.setup + took.scoring + took.training) / 3600)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""All results below a folder as one table, CSV and Parquet; runs in progress and broken files do not hinder it."""
+"""Collect all results below a folder in one table, CSV and Parquet; unfinished runs and broken files are left out."""
 
 import argparse
 import json
@@ -22,18 +22,18 @@ from prune_init.subcommands import to_type
 class Collected(NamedTuple):
     """What was found below a folder."""
 
-    rows: list[Row]  # with a column for every key of the configurations that differs
-    runs: list[FinishedRun]  # what each row was made from
-    problems: list[str]  # one line for each file that is no result of ours
-    unfinished: int  # runs that began and have no result yet
+    rows: list[Row]  # with a column for each configuration key in which the runs differ
+    runs: list[FinishedRun]  # the run of each row
+    problems: list[str]  # one line for each result file that cannot be used
+    unfinished: int  # number of runs that have begun and have no result
 
 
 def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
-    """One row per result.json below `folder`, in the order of their paths.
+    """Read every result.json below `folder` into a row, in the order of their paths.
 
-    The columns are `schema`, `folder` (relative), `prune_init.benchmark.table.COLUMNS`, and then the keys of the
-    configuration, as `recipe.optimizer.lr`, in which the runs differ and which no other column tells, and `keys`; None
-    where a run has no such value.
+    The columns are `schema`, `folder` (relative), `prune_init.benchmark.table.COLUMNS`, then configuration keys such
+    as `recipe.optimizer.lr`: those in which the runs differ, unless another column tells the same, and `keys`. The
+    value is None where a run has no such key.
 
     Raises:
         InputError: `folder` is not a folder, or no run has one of `keys`.
@@ -48,7 +48,7 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
             continue
         try:
             if (record := results.read(run)) is None:
-                continue  # moved away meanwhile
+                continue  # it was moved in the meantime
             row = flat(record, run.relative_to(folder).as_posix())
             first = seen.setdefault(row["identity"], row)
             if first is not row:
@@ -72,12 +72,12 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
 
 
 def _plain(value: Any) -> Any:
-    """Lists and empty groups as JSON."""
+    """The value itself, or as JSON if it is a list or an empty group."""
     return value if isinstance(value, str | int | float | None) else json.dumps(value)
 
 
 def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Run folders in order, and whether each has a result."""
+    """Yield the run folders below `folder`, sorted, and whether each has a result."""
     for path, inner, files in os.walk(folder):
         if "result.json" in files or "status.json" in files:
             yield Path(path), "result.json" in files
@@ -85,7 +85,7 @@ def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Write results.csv and results.parquet, and tell in one line each what was left out."""
+    """Write the tables, and print one line for each file that was left out."""
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--output", type=Path, help="folder of results.csv and results.parquet; default: FOLDER")

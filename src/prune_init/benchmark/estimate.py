@@ -1,9 +1,9 @@
-"""How long a sweep takes on this machine, in hours, from a few timed training steps of each of its nets.
+"""Estimate the hours that a sweep takes on this machine, from a few timed training steps of each of its nets.
 
     prune-init estimate experiment=figure6 pair=cifar10_vgg11 compact=true
 
-Each net is pruned, compacted, compiled and trained for a few steps as the runs would do it. No data set need be there:
-where its files are missing, images of noise stand in, which scorers that look at data prune differently.
+Each net is pruned, compacted, compiled and trained for a few steps just as in the runs. The data set may be missing:
+images of noise then take its place, and scorers that use data find other masks than in the runs.
 """
 
 import argparse
@@ -30,8 +30,8 @@ STEPS = 20
 
 
 def estimates(found: list[Cell], steps: int) -> Iterator[dict[str, Any]]:
-    """One row for each cell, as it is timed; finished cells have been timed by their runs."""
-    from prune_init.benchmark import stand_in, timing  # Lightning: seconds that a typing error should not wait for
+    """Yield one row for each cell once it is timed; a finished cell takes its hours from its runs."""
+    from prune_init.benchmark import stand_in, timing  # Lightning: seconds, so only once the arguments are checked
 
     sources: dict[str, stand_in.Source] = {}
     timings: dict[str, timing.Timing] = {}
@@ -43,11 +43,11 @@ def estimates(found: list[Cell], steps: int) -> Iterator[dict[str, Any]]:
             continue
         data, same = str(cell.first.dataset), timing.same(cell.first)
         if data not in sources:
-            sources = {data: stand_in.source(cell.first)}  # one at a time: they fill memory
+            sources = {data: stand_in.source(cell.first)}  # only one at a time is kept, to save memory
         if same not in timings:
             try:
                 timings[same] = timing.timed(cell.first, sources[data], steps)
-            except InputError as error:  # as the run would fail: collapsed nets cannot be made compact
+            except InputError as error:  # the run would fail in the same way: a collapsed net cannot be made compact
                 yield row | {"hours": None, "left": 0.0, "error": str(error)}
                 continue
         hours = timings[same].total / 3600
@@ -56,7 +56,7 @@ def estimates(found: list[Cell], steps: int) -> Iterator[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """One line for each cell, the cheapest first, and the sum."""
+    """A table with one line for each cell, and the sum."""
     runs, done, left = (sum(row[key] for row in rows) for key in ("runs", "done", "left"))
     feet = ("all", "", f"{runs:,}", f"{done:,}", f"{left:,.3g} h")
     shown = host.table("cell", "a run", "runs", "done", "left", feet=feet)
@@ -71,17 +71,17 @@ def _hours(row: dict[str, Any]) -> str:
 
 
 def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]:
-    """All rows, the cheapest first, with the machine that they hold for.
+    """Estimate every cell; return the rows, cheapest first, and the machine that they hold for.
 
     Raises:
-        InputError: a value that cannot work, or no run at all.
+        InputError: a value cannot work (SystemExit: every cell fails).
         hydra.errors.HydraException: the overrides cannot be composed.
     """
     with initialize_config_module("prune_init.conf", version_base="1.3"):
         found = cells(*sweep(arguments.overrides))
         from prune_init.benchmark.speed.machine import machine
 
-        load = os.getloadavg()[0]  # before we add to it
+        load = os.getloadavg()[0]  # before the measurement adds to it
         rows = []
         for row in estimates(found, arguments.steps):
             rows.append(row)
@@ -95,7 +95,7 @@ def measured(arguments: argparse.Namespace, progress: Console) -> dict[str, Any]
 
 
 def main(given: list[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Estimate, print the table and, if asked, write it as JSON."""
     parser = Parser(__doc__)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as a run takes them")
     parser.add_argument("-m", "--multirun", action="store_true", help="understood; every estimate is of a sweep")
@@ -124,7 +124,7 @@ def _estimate(arguments: argparse.Namespace) -> None:
 
 
 def busy(load: float, threads: int, cores: int) -> str | None:
-    """What to say of an estimate that was made while others worked: cores share caches, memory and often more."""
+    """A note on an estimate made while other processes kept the cores busy, which slows down all; None if idle."""
     if load + threads <= cores:
         return None
     return f"The machine was busy (load {load:.1f}, {cores} cores): this is too much; measure when it is idle."

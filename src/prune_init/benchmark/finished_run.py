@@ -1,4 +1,4 @@
-"""A finished run, as it lies on disk."""
+"""A finished run, read from its folder."""
 
 import csv
 import math
@@ -10,21 +10,21 @@ from prune_init.record.run_record import RunRecord
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """Its folder and what its result.json says."""
+    """A run's folder and the contents of its result.json."""
 
     folder: Path
     record: RunRecord
 
     def accuracy(self, which: str) -> float | None:
-        """Test top-1 in per cent, `last`, `best` or `at_best_validation`; None where it was not measured or is NaN."""
+        """Test top-1 in per cent, `last`, `best` or `at_best_validation`; None if not measured or not finite."""
         value = getattr(self.record.top1, which)
         return None if value is None or not math.isfinite(value) else 100 * value
 
     def metrics(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv, one per epoch; empty where the run was not trained.
+        """The rows of metrics.csv, one per epoch; empty if the run was not trained.
 
         Raises:
-            ValueError: the file is torn or not ours.
+            ValueError: the file is damaged, or not one that prune_init writes.
         """
         path = self.folder / "metrics.csv"
         if not path.exists():

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from statistics import NormalDist, mean, stdev
 from typing import NamedTuple
 
-# Quantiles of Student's t at 0.975 for 1 .. 10 degrees of freedom; from there on the expansion below is right to 4e-4.
+# Quantiles of Student's t at 0.975 for 1 to 10 degrees of freedom; beyond, the expansion below is exact to 4e-4.
 _EXACT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
 
 LEAST = 3
-"""Values that an interval needs: of two, its half-width is 9 times their distance from the mean and says little."""
+"""The fewest values that get an interval: for two, its half-width is 13 times their distance from the mean."""
 
 
 class Interval(NamedTuple):
-    """The mean of `n` values, and half the width of its 95 % interval: None for fewer than three."""
+    """The mean of `n` values, and half the width of its 95 % interval (None for fewer than three values)."""
 
     mean: float
     half: float | None
@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 def interval(values: Sequence[float]) -> Interval:
     """The t-interval of the mean: mean +- t(0.975, n - 1) s / sqrt(n), s the sample standard deviation.
 
-    It takes the seeds' results as draws from one normal distribution.
+    The values are assumed to be independent draws from one normal distribution.
     """
     n = len(values)
     half = student_t(n - 1) * stdev(values) / math.sqrt(n) if n >= LEAST else None

@@ -1,4 +1,4 @@
-"""What is kept of runs that repeat published ones: a small folder each, with what became of it so far.
+"""Keep a small folder of each run that repeats a published one, with its results so far.
 
     prune-init keep-runs runs
 
@@ -29,21 +29,21 @@ from prune_init.record.run_record import RunRecord
 SCHEMA = 1
 KEPT = Path("results/replication")
 PLACES = ("results", *(f"{group}.{key}" for group in ("dataset",) for key in PLACES_WITHIN[group]))
-"""Overrides that only say where something lies."""
+"""Keys of overrides that only say where files are."""
 
 Row = dict[str, Any]
 
 
 def collect(runs: Path, to: Path = KEPT, *, commit: str | None = None) -> list[Path]:
-    """Keep what is worth keeping of every run below `runs` that trains; the folders that were written.
+    """Keep a small folder of every run below `runs` that has trained for an epoch; return these folders.
 
     Args:
-        runs: a folder of runs, at work or finished.
-        to: where the small folders go; other ones there stay.
-        commit: of the source tree, for runs that were not made in a checkout.
+        runs: a folder of runs, running or finished.
+        to: where the small folders are written; others there are left alone.
+        commit: the commit of the source code, for runs that were not made in a checkout.
 
     Raises:
-        InputError: there is no run that has trained for an epoch, or a file is not ours.
+        InputError: no run has trained for an epoch, or one has a missing or foreign file.
     """
     if not runs.is_dir():
         raise InputError("folder", runs, "is not a folder")
@@ -82,7 +82,7 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
 
 
 def _configuration(run: Path, identity: str, to: Path) -> tuple[Row, str]:
-    """What defines the run's result, without the places on this machine; and the name of its folder."""
+    """The settings that define the run's result, without paths on this machine, and the name of its folder in `to`."""
     try:
         cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
     except OSError as error:
@@ -95,7 +95,7 @@ def _configuration(run: Path, identity: str, to: Path) -> tuple[Row, str]:
 
 
 def _machine(folder: Path, identity: str) -> Row:
-    """Of the run, as it was told when it was kept first: another machine may keep it again."""
+    """The run's machine, as recorded when it was first kept: this may be called again on another machine."""
     from prune_init.benchmark.speed.machine import machine
 
     try:
@@ -118,7 +118,7 @@ def _write(path: Path, row: Row) -> None:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Keep, and name what was kept."""
+    """Keep the runs of a folder, and print the folders written."""
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--to", type=Path, default=KEPT, help=f"default: {KEPT}")

@@ -1,4 +1,4 @@
-"""Images to time a run with: some of the data set's own or, where its files are missing, noise of the same shape."""
+"""Images to time a run with: the data set's own or, if its files are missing, noise of the same shape."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -21,14 +21,14 @@ SIZES = {
     "tiny_imagenet": (100_000, 10_000),
     "imagenet": (1_281_167, 50_000),
 }
-"""Training and test images of the data sets whose files must be fetched, as they are published."""
+"""Published numbers of training and test images of the data sets whose files must be fetched."""
 
 AUGMENTED = ("cifar10", "cifar100", "tiny_imagenet")
-"""Those whose training images are cropped and flipped in memory."""
+"""Data sets whose training images are cropped and flipped in memory."""
 
 
 class Source(NamedTuple):
-    """A data set to draw images from, with its true size."""
+    """A data set to draw images from, and the numbers of images of the real one; `real` is False for noise."""
 
     dataset: Dataset
     train: int
@@ -37,10 +37,10 @@ class Source(NamedTuple):
 
 
 def source(cfg: DictConfig) -> Source:
-    """The data set of `cfg` or a stand-in of noise; validation images are not held back.
+    """Load the data set of `cfg`, or make a stand-in of noise; no validation images are held out.
 
     Raises:
-        InputError: the files cannot be read; or they are missing and the data set is none of `SIZES`.
+        InputError: the files cannot be read, or they are missing and the data set is not in `SIZES`.
     """
     try:
         real: Dataset = building.build(cfg.dataset)
@@ -52,7 +52,7 @@ def source(cfg: DictConfig) -> Source:
 
 
 def shortened(dataset: Dataset, train: int, test: int) -> Dataset:
-    """So many of its images, evenly spaced, so that a sorted data set keeps its last class; noise is repeated."""
+    """Select images, evenly spaced so that a sorted data set keeps its last class; noise is repeated."""
     return replace(dataset, train=_some(dataset.train, train), test=_some(dataset.test, test))
 
 
@@ -61,7 +61,7 @@ def _some(images: Images, count: int) -> Images:
 
 
 def _noise(cfg: DictConfig) -> Dataset:
-    """As many images as the pruning sample takes of each class, and enough to repeat for training and testing."""
+    """Noise images: as many of each class as the pruning sample takes, and at least 256 for training and testing."""
     classes, shape = cfg.dataset.num_classes, tuple(cfg.dataset.input_shape)
     labels = torch.arange(classes).repeat(max(cfg.sample.per_class, -(-256 // classes)))
     pixels = torch.randint(256, (len(labels), *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

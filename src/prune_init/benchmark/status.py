@@ -1,4 +1,4 @@
-"""How far the sweeps in a folder are: done, running, failed, missing; and why each failure failed."""
+"""Show how far the sweeps in a folder are: runs done, running, failed and missing, and why each failed."""
 
 import os
 from collections import Counter
@@ -22,7 +22,7 @@ STATES = ("done", "running", "failed", "missing")
 
 
 class Failure(NamedTuple):
-    """A run that has no result, and why."""
+    """A run that failed, the reason, and its log."""
 
     folder: Path
     reason: str
@@ -30,7 +30,7 @@ class Failure(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Runs by state, of each sweep and of runs that no sweep planned, and every failure once."""
+    """The number of runs in each state, by sweep (runs that no sweep planned come last), and every failure once."""
 
     sweeps: list[tuple[str, Counter[str]]]
     failures: list[Failure]
@@ -40,7 +40,7 @@ def progress(results: Path) -> Progress:
     """Look at every run below `results`, planned or not.
 
     Raises:
-        InputError: `results` is no folder with runs, or a plan in it is torn.
+        InputError: `results` is not a folder with runs, or a plan in it is damaged.
     """
     if not results.is_dir():
         raise InputError("folder", results, "is not a folder")
@@ -78,10 +78,10 @@ def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
 
 
 def _begun(results: Path) -> Iterator[plan.Planned]:
-    """All runs that left a word, whatever planned them."""
+    """All runs with a status.json or result.json, planned by a sweep or not."""
     for folder, _ in run_folders(results):
         told: Any = run_status.read(folder)
-        with suppress(InputError):  # which `_look` will tell
+        with suppress(InputError):  # `_look` will report it
             told = told or read(folder)
         yield plan.Planned(folder, told.identity if told else "")
 
@@ -103,7 +103,7 @@ def show(results: Path, console: Console) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.run(lambda chosen: show(chosen.folder, host.console()))

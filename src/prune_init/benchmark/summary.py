@@ -16,7 +16,7 @@ from prune_init.errors import InputError, one_of
 from prune_init.files import write
 
 Values = Mapping[int, float]
-"""By seed; accuracies in per cent."""
+"""Values by seed; accuracies are in per cent."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Summary:
     """The table of one network on one data set.
 
     Attributes:
-        lines: by the name of the scorer, with what is special about a variant in brackets, and by exponent.
-        left_out: runs without a finite value.
+        lines: the values by line name (the scorer, with a variant's name in brackets), then by exponent.
+        left_out: number of runs without a finite value.
     """
 
     dataset: str
@@ -37,11 +37,11 @@ class Summary:
 
     @property
     def exponents(self) -> list[float]:
-        """Of all lines."""
+        """The exponents of all lines, sorted."""
         return sorted({exponent for line in self.lines.values() for exponent in line})
 
     def differences(self, name: str) -> dict[float, Values]:
-        """Of a line to the baseline, by exponent, for the seeds that both have; none of the baseline to itself."""
+        """Differences of a line to the baseline, by exponent, for seeds that both have; empty for the baseline."""
         base = {} if self.baseline in (None, name) else self.lines.get(str(self.baseline), {})
         return {
             x: {seed: value - base[x][seed] for seed, value in values.items() if seed in base[x]}
@@ -51,15 +51,15 @@ class Summary:
 
 
 def summaries(runs: Sequence[FinishedRun], column: str, baseline: str | None = None) -> list[Summary]:
-    """One for each network and data set, in alphabetical order.
+    """Make a table for each data set and network, in alphabetical order.
 
     Args:
-        runs: all of them.
-        column: of the table of runs, a number.
-        baseline: a line's name, as `random`.
+        runs: the runs to summarise.
+        column: a numeric column of the table of runs.
+        baseline: the name of a line, such as `random`.
 
     Raises:
-        InputError: no such column, or no such line in any table.
+        InputError: there is no such column, or no table has such a line.
     """
     numbers = [name for name, (kind, _, _) in COLUMNS.items() if kind in (int, float)]
     if column not in numbers:
@@ -94,7 +94,7 @@ def _percent(column: str) -> bool:
 
 
 def cell(values: Values | None, column: str, *, sign: bool = False) -> str:
-    """Mean and half-width from three seeds on, below that the single values; empty where there is none."""
+    """A cell as text: mean and half-width of three or more values, fewer as they are; empty if there are none."""
     if not values:
         return ""
     form = ("+" if sign else "") + (".2f" if _percent(column) else ".4g")
@@ -106,7 +106,7 @@ def cell(values: Values | None, column: str, *, sign: bool = False) -> str:
 
 
 def grid(summary: Summary) -> Iterator[list[str]]:
-    """The head and the lines as text; differences stand in a line below each scorer's own."""
+    """The rows of the table as text, heads first; differences are in a row below each scorer's own."""
     exponents = summary.exponents
     yield ["scorer", *(f"{10**exponent:,.4g}x" for exponent in exponents)]
     for name, line in summary.lines.items():
@@ -117,7 +117,7 @@ def grid(summary: Summary) -> Iterator[list[str]]:
 
 
 def caption(summary: Summary) -> str:
-    """What stands in the table."""
+    """The caption: what the table shows."""
     unit = ", %" if _percent(summary.column) else ""
     text = f"{summary.architecture} on {summary.dataset}: {summary.column}{unit} by compression; mean ± half of the "
     text += "95 % t-interval over seeds, single values of fewer than three"
@@ -126,7 +126,7 @@ def caption(summary: Summary) -> str:
 
 
 def markdown(found: Sequence[Summary]) -> str:
-    """One table after another."""
+    """The tables in Markdown, one after another."""
     parts = []
     for summary in found:
         head, *lines = grid(summary)
@@ -136,7 +136,7 @@ def markdown(found: Sequence[Summary]) -> str:
 
 
 def latex(found: Sequence[Summary]) -> str:
-    """Tabulars with the rules of the package booktabs."""
+    """The tables as LaTeX tabulars with booktabs rules."""
     parts = []
     for summary in found:
         head, *lines = ([_tex(text) for text in cells] for cells in grid(summary))
@@ -154,7 +154,7 @@ def _tex(text: str) -> str:
 
 
 def comma_separated(found: Sequence[Summary]) -> str:
-    """A line for each cell, at full precision."""
+    """The tables as CSV, one line for each cell, at full precision."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = ("dataset", "architecture", "scorer", "exponent", "column")

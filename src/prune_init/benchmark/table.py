@@ -1,4 +1,4 @@
-"""The one table of all results: its columns, and the row that one result.json becomes."""
+"""The table of all results: its columns, and how a result.json becomes a row."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -12,16 +12,16 @@ Row = dict[str, Any]
 
 
 def flat(record: RunRecord, folder: str) -> Row:
-    """One row of plain values from one result; `folder` says where it lies.
+    """Make a row of plain values from a result; `folder` is the run's folder, as it will be shown.
 
     Raises:
-        KeyError, TypeError: its configuration lacks what every configuration has.
+        KeyError, TypeError: the configuration lacks a key that every configuration has.
     """
     return {"schema": SCHEMA, "folder": folder, **{name: get(record) for name, (_, get, _) in COLUMNS.items()}}
 
 
 def _at(path: str) -> Callable[[RunRecord], Any]:
-    """The attribute or key at `path`; None where a part of it is None."""
+    """A function that gets the attribute or key at `path`, or None if something on the way is None."""
 
     def get(value: Any) -> Any:
         for name in path.split("."):
@@ -88,11 +88,11 @@ COLUMNS: dict[str, tuple[type, Callable[[RunRecord], Any], str]] = {
     "prune_init": (str, _at("versions.prune_init"), "version"),
     "commit": (str, _at("commit"), "of the source tree; + if it had changes; empty outside a checkout"),
 }
-"""Name, type, where in result.json, meaning. Before them come `schema` (of this table) and `folder`."""
+"""Type, getter and meaning of each column by its name. Before them come `schema` (of this table) and `folder`."""
 
 SAID = (
     *("dataset.name", "architecture.name", "scorer.name", "seed", "sparsity", "exponent", "mode", "scorer.mode"),
     *("iterations", "scorer.iterations", "schedule.name", "scope", "target", "ablation.name", "lifecycle.name"),
     *("lifecycle.sparsity", "recipe.name", "recipe.epochs", "train", "compact", "precision"),
 )
-"""Keys of the configuration that these columns tell already."""
+"""Configuration keys that these columns already show."""

@@ -1,4 +1,4 @@
-"""Tables as files: of runs as CSV and Parquet, of their layers and epochs as Parquet."""
+"""Write tables: runs as CSV and Parquet, their layers and epochs as Parquet."""
 
 import csv
 import sys
@@ -12,11 +12,11 @@ from prune_init.errors import InputError
 from prune_init.files import whole
 
 ABOUT = ("folder", "identity", "dataset", "architecture", "scorer", "seed", "exponent")
-"""Columns of runs that stand in the tables of layers and of epochs as well."""
+"""Columns of the table of runs that the tables of layers and of epochs have as well."""
 
 
 def write_csv(table: list[Row], path: Path) -> None:
-    """One line per row, of which there must be one; empty where there is no value."""
+    """Write one line per row (there must be at least one); None is left empty."""
     with whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
@@ -24,7 +24,7 @@ def write_csv(table: list[Row], path: Path) -> None:
 
 
 def write_parquet(table: list[Row], path: Path) -> None:
-    """The same, typed; the file's metadata has the schema's number and each column's meaning.
+    """Write the same table with types; the metadata hold the schema's number and the meaning of each column.
 
     Raises:
         InputError: pyarrow is not installed.
@@ -48,7 +48,7 @@ def write_parquet(table: list[Row], path: Path) -> None:
 
 
 def layer_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row]:
-    """A row for each layer of each run."""
+    """Yield a row for each layer of each run."""
     for row, run in zip(rows, runs, strict=True):
         for place, layer in enumerate(run.record.layers):
             yield {
@@ -59,7 +59,7 @@ def layer_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row
 
 
 def epoch_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row]:
-    """A row for each epoch of each run, from its metrics.csv; a file that is torn is named and left out."""
+    """Yield a row for each epoch of each run, from its metrics.csv; a damaged file is reported and left out."""
     for row, run in zip(rows, runs, strict=True):
         try:
             yield from ({key: row[key] for key in ABOUT} | epoch for epoch in run.metrics())
@@ -68,7 +68,7 @@ def epoch_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row
 
 
 def write_long(table: list[Row], path: Path) -> None:
-    """Rows of one kind as Parquet; where a row lacks a column there is no value."""
+    """Write rows as Parquet, typed by their values; a row without one of the columns gets a null there."""
     import pyarrow
     from pyarrow import parquet
 
@@ -78,6 +78,6 @@ def write_long(table: list[Row], path: Path) -> None:
 
 
 def _kind(values: Sequence[Any]) -> type:
-    """The narrowest type of a column that has them all."""
+    """The type of a column: that of all values, float for ints and floats, else str."""
     found = {type(value) for value in values if value is not None}
     return found.pop() if len(found) == 1 else float if found == {int, float} else str

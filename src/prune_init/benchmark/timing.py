@@ -1,4 +1,4 @@
-"""What one run would take, from a few of its own training steps and test batches under its own Trainer."""
+"""Estimate the time of a run from a few of its training steps and test batches, under its own Trainer."""
 
 import tempfile
 import time
@@ -16,23 +16,23 @@ from prune_init.command.assembly import make_data, make_module, make_trainer
 from prune_init.training.datamodule import TEST_BATCH
 
 WARM = 2
-"""Training steps that are not counted: the first ones find out which algorithms to use."""
+"""Warm-up training steps, which are not counted: in the first ones torch selects its algorithms."""
 TESTS = 2
-"""Whole test batches of each epoch."""
+"""Full test batches in each timed epoch."""
 
 Clock = Callable[[], float]
 
 
 class Timing(NamedTuple):
-    """Seconds of one run.
+    """The estimated seconds of one run.
 
     Attributes:
-        start: pruning and whatever else comes before the first epoch; and compiling, which the first epoch waits for.
-        step: of a training step, with reading its batch.
-        test: of a pass over the test set and, if there is one, the validation set.
-        rest: of what an epoch costs besides, such as writing its checkpoint.
-        steps: training steps of an epoch.
-        epochs: of the whole run, all its levels counted.
+        start: seconds before the first epoch, such as pruning, and of compiling, which happens in the first epoch.
+        step: seconds of a training step, including reading its batch.
+        test: seconds of a pass over the test set and the validation set, if there is one.
+        rest: other seconds of an epoch, such as those of writing its checkpoint.
+        steps: training steps in an epoch.
+        epochs: number of epochs of the whole run, over all levels.
     """
 
     start: float
@@ -44,12 +44,12 @@ class Timing(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Of the whole run."""
+        """Seconds of the whole run."""
         return self.start + self.epochs * (self.steps * self.step + self.test + self.rest)
 
 
 class Stopwatch(pl.Callback):
-    """Notes when the batches of the last epoch begin."""
+    """Record when each batch of the last epoch begins."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -57,24 +57,24 @@ class Stopwatch(pl.Callback):
         self.began = self.ended = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the epoch before."""
+        """Forget the previous epoch's batches."""
         self.epochs.append(time.perf_counter())
         self.trained, self.tested, self.began = [], [], self._now()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """A training step begins."""
+        """Record the start of a training step."""
         self.trained.append(self._now())
 
     def on_validation_batch_start(self, *_: Any, **__: Any) -> None:
-        """The first test batch ends the last training step, too."""
+        """Record the start of a test batch; the first one is also the end of the last training step."""
         self.tested.append(self._now())
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The end of the last test batch."""
+        """Record the end of the last test batch."""
         self.tested.append(self._now())
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After the last epoch's checkpoint."""
+        """Record the end of training, after the last epoch's checkpoint."""
         self.epochs.append(time.perf_counter())
         self.ended = self._now()
 
@@ -85,15 +85,15 @@ class Stopwatch(pl.Callback):
 
 
 def clock() -> Clock:
-    """The time of the processor where one thread does all work, so that others at work do not count; else the clock."""
+    """CPU time if one thread does all the work, so that other processes do not count; otherwise the wall clock."""
     return time.perf_counter if torch.cuda.is_available() or torch.get_num_threads() > 1 else time.process_time
 
 
 def timed(cfg: DictConfig, source: Source, steps: int) -> Timing:
     """Prune as the run of `cfg` would, and time `steps` of its training steps.
 
-    What `torch.compile` made is timed in a second epoch: the first one compiles again for the smaller last batch and
-    for testing, and leaves behind the code that all later epochs use.
+    A net compiled by `torch.compile` is timed in a second epoch: in the first, it is also compiled for the smaller last
+    batch and for testing, and all later epochs use that code.
     """
     batch = cfg.recipe.batch_size
     train = min(source.train, (WARM + steps) * batch + source.train % batch)
@@ -134,14 +134,14 @@ def _summed(watch: Stopwatch, before: float, epochs: int, steps: float, tests: f
 
 
 def _undisturbed(seconds: list[float]) -> float:
-    """The lower quartile: on an idle machine about the median, on a busy one nearer to what idle would give."""
+    """The lower quartile: about the median on an idle machine, and closer to an idle machine's on a busy one."""
     return sorted(seconds)[len(seconds) // 4]
 
 
 def same(cfg: DictConfig) -> str:
-    """What decides how long a run takes: two runs that agree in it are timed once.
+    """The settings that decide how long a run takes: runs that agree in them are timed once.
 
-    Masks do so only if they make the net smaller, the seed never.
+    The seed does not count, and the sparsity only if the net is compacted.
     """
     kept = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True)
     assert isinstance(kept, dict)

@@ -1,4 +1,4 @@
-"""Which runs of one scorer are averaged: those that differ in the seed alone. Any other difference has its name."""
+"""Group the runs of a scorer into variants: runs are averaged only if they differ in nothing but the seed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,20 +8,20 @@ from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.record.keys import differing, label, leaves
 
 AVERAGED = ("seed", "sparsity", "exponent", "lifecycle.sparsity")
-"""Keys of a configuration that do not make another variant."""
+"""Configuration keys in which the runs of one variant may differ."""
 
 
 class Variant(NamedTuple):
-    """Runs of one scorer on one network that differ in seed and compression alone, by exponent."""
+    """Runs of one scorer on one network that differ only in seed and compression, by exponent."""
 
     scorer: str
-    name: str  # empty if there is no other
-    order: int  # among the variants of the scorer
+    name: str  # empty if the scorer has no other variant, or nothing to name this one by
+    order: int  # position among the scorer's variants
     runs: dict[float, list[FinishedRun]]
 
 
 def variants(runs: Iterable[FinishedRun]) -> Iterator[Variant]:
-    """Of one network: scorers in alphabetical order, of each the most frequent and plainest variant first."""
+    """Yield one network's variants: by scorer, alphabetically, those with most runs and shortest names first."""
     by_scorer: dict[str, list[FinishedRun]] = defaultdict(list)
     for run in runs:
         by_scorer[run.record.scorer].append(run)
@@ -47,6 +47,6 @@ def _named(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]
 
 
 def _name(settings: Mapping[str, Any], said: Sequence[str]) -> str:
-    """What is special about a variant, from at most three keys, in the words that folders are named by."""
+    """A name from at most three of the keys in which variants differ, in the words used in folder names."""
     told = {key: settings.get(key) for key in said}
     return ", ".join([label(key, value) for key, value in told.items() if value not in (None, "none")][:3])

@@ -1,1 +1,1 @@
-"""From a masked net to a smaller plain one with the same outputs and gradients."""
+"""Turn a masked network into a smaller plain one with the same outputs and gradients."""

@@ -1,4 +1,4 @@
-"""The two ways to bring the channels of one tensor in line with those of another."""
+"""Two modules that line up the channels of one tensor with those of another: a gather and an indexed addition."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class Align(nn.Module):
-    """The channels of `index` along `axis`, counted from the right; `zero`, one more than there are, stands for 0."""
+    """Gather the channels `index` along `axis`, which is negative; the index `zero`, their number, gives zeros."""
 
     index: Tensor
 
@@ -14,17 +14,17 @@ class Align(nn.Module):
         super().__init__()
         self.axis = axis
         self.padding = [0, 0] * (-axis - 1) + [0, 1] if (index == zero).any() else None
-        self.register_buffer("index", index, persistent=False)  # the state_dict is that of the layers alone
+        self.register_buffer("index", index, persistent=False)  # the state_dict holds the layers' tensors only
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pick the channels."""
+        """Gather the channels."""
         if self.padding is not None:
             x = F.pad(x, self.padding)
         return x.index_select(self.axis, self.index)
 
 
 class IndexAdd(nn.Module):
-    """The first input, with the second added to its channels of `index`."""
+    """Add the second input to the channels `index` of the first."""
 
     index: Tensor
 
@@ -34,5 +34,5 @@ class IndexAdd(nn.Module):
         self.register_buffer("index", index, persistent=False)
 
     def forward(self, x: Tensor, part: Tensor) -> Tensor:
-        """Add without writing out the zeros in between."""
+        """Add without making a tensor that is zero in the other channels."""
         return torch.index_add(x, self.axis, self.index, part)

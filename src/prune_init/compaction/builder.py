@@ -1,4 +1,4 @@
-"""The smaller net: plain layers with fewer channels, joined as the net joins them."""
+"""Build the smaller net: plain layers with fewer channels, connected as in the whole net."""
 
 import copy
 from typing import Any
@@ -18,27 +18,27 @@ Index = tuple[Tensor, ...]
 
 
 class CompactNet(fx.GraphModule):
-    """Plain layers by their old names, and the operations between them."""
+    """A net of plain layers under their old names, and the operations between them."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CompactNet":
         twin: Any = super().__deepcopy__(memo)
-        for name in ("compaction", "input_shape"):  # fx copies the graph and what it refers to, nothing else
+        for name in ("compaction", "input_shape"):  # fx copies only the graph and what it refers to
             if hasattr(self, name):
                 setattr(twin, name, getattr(self, name))
         return twin
 
 
 class Builder:
-    """The graph of the smaller net while it is written, operation by operation; see `emission`.
+    """The graph of the smaller net while it is written, one operation after the other; see `emission`.
 
-    Every value keeps at least one channel, so that its other sizes are known where it is filled up with zeros.
+    Every value keeps at least one channel, needed or not: zeros for removed channels take their shape from it.
 
     Attributes:
-        graph: what is written.
-        modules: what it refers to.
-        index: where each smaller parameter and buffer is in the whole one: `whole[index]`.
-        rules, values: of each operation of the whole net, its rule, and what stands for it in the smaller one.
-        left_alone: operations and layers that could not be made as small as they might be, and why.
+        graph: the graph that is written.
+        modules: the modules and tensors that it refers to, by name.
+        index: the position of each smaller parameter and buffer in the whole one: `whole[index]`.
+        rules, values: for each operation of the whole net, its rule and the node that replaces it in the smaller net.
+        left_alone: operations and layers that are larger than they might be, and why.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Builder:
         self.values: dict[fx.Node, fx.Node] = {}
         self._kept: dict[fx.Node, Tensor] = {}
         self._aligned: dict[tuple[fx.Node, int, tuple[int, ...]], fx.Node] = {}
-        self._copies: dict[int, Any] = {}  # tensors that modules share stay shared
+        self._copies: dict[int, Any] = {}  # deepcopy's memo: tensors that modules share stay shared
 
     def finished(self) -> CompactNet:
-        """The net of what was written."""
+        """Return the net of the finished graph."""
         self.graph.output(map_arg(self.net.graph.output_node().args[0], self.whole))
         self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
         model = self.net.model
@@ -68,37 +68,37 @@ class Builder:
         return small
 
     def needed(self, node: fx.Node) -> Tensor:
-        """The channels that are needed, at least one."""
+        """The channels of `node` that are needed, or the first one if none is."""
         needed = self.liveness.needed(node).nonzero().flatten()
         return needed if len(needed) else torch.zeros(1, dtype=torch.long)
 
     def stored(self, source: fx.Node, reader: Rule) -> Tensor:
-        """The channels of `source` that there are, as `reader` counts them."""
+        """The channels that `source` has in the smaller net, counted along the axis that `reader` reads."""
         if self.rules[source].axis == reader.reads and source in self._kept:
             return self._kept[source]
         return torch.arange(reader.widths[reader.sources.index(source)])
 
     def carried(self, node: fx.Node, source: fx.Node) -> Tensor:
-        """The channels that an operation on each channel keeps: those it needs.
+        """The channels that a channelwise operation keeps: those that are needed, or all that its input has.
 
-        If nobody else reads its input, spare channels of the input come along, which is cheaper than a gather.
+        All are kept if nothing else reads the input and no needed one is missing: that is cheaper than a gather.
         """
         needed, stored = self.needed(node), self.stored(source, self.rules[node])
         return stored if len(source.users) == 1 and torch.isin(needed, stored).all() else needed
 
     def overlap(self, source: fx.Node, reader: Rule, wanted: Tensor) -> Tensor:
-        """Those of the `wanted` channels that `source` has."""
+        """The `wanted` channels that `source` has in the smaller net."""
         return wanted[torch.isin(wanted, self.stored(source, reader))]
 
     def whole(self, source: fx.Node) -> fx.Node:
-        """The value of `source` as the net knows it; the removed channels are 0."""
+        """The value of `source` with all channels of the whole net; the removed ones are 0."""
         if source not in self._kept:
             return self.values[source]
         rule = self.rules[source]
         return self._align(source, self._kept[source], torch.arange(rule.wide_out), rule.axis)
 
     def aligned(self, source: fx.Node, reader: Rule, wanted: Tensor) -> fx.Node:
-        """The `wanted` channels of `source`; those it does not have are 0. What is broadcast stays as it is."""
+        """The `wanted` channels of `source`; those it does not have are 0. A tensor that is broadcast stays whole."""
         if reader.reads is None:
             return self.whole(source)
         if self.rules[source].axis == reader.reads and self.rules[source].wide_out > 1:
@@ -120,18 +120,18 @@ class Builder:
         return self._aligned[key]
 
     def index_add(self, x: fx.Node, part: fx.Node, axis: int | None, index: Tensor) -> fx.Node:
-        """Add `part` to these channels of x."""
+        """Add `part` to the channels `index` of `x`."""
         assert axis is not None
         return self._call(IndexAdd(index, axis), x, part)
 
     def keep(self, node: fx.Node, channels: Tensor, value: fx.Node) -> fx.Node:
-        """Note which channels `value` has."""
+        """Record which channels `value`, which stands for `node`, has; return it."""
         if self.rules[node].axis is not None:
             self._kept[node] = channels
         return value
 
     def copy(self, node: fx.Node, replaced: dict[fx.Node, fx.Node]) -> fx.Node:
-        """The same operation on other values, by default the stored ones."""
+        """Copy an operation, its inputs replaced by those of `replaced`, else by those of the smaller net."""
         target = str(node.target)
         if node.op == "call_module" and target not in self.modules:
             self.modules[target] = copy.deepcopy(self.net.module(node), self._copies)
@@ -140,7 +140,7 @@ class Builder:
         return self.graph.node_copy(node, lambda source: replaced.get(source, self.values[source]))
 
     def layer(self, node: fx.Node, smaller: nn.Module, index: dict[str, Index]) -> None:
-        """Let `node` call `smaller`, its tensors being `index` of those of the layer it replaces."""
+        """Let `node` call `smaller`, whose tensors are the parts `index` of those of the layer that it replaces."""
         name, old = str(node.target), self.net.module(node)
         for key in smaller.state_dict():
             where = index.get(key, ())
@@ -151,7 +151,7 @@ class Builder:
         self.modules[name] = smaller.train(old.training)
 
     def leave(self, node: fx.Node, reason: str) -> None:
-        """Say that `node` is not as small as it might be."""
+        """Record why `node` is larger than it might be."""
         self.left_alone[place(node)] = reason
 
     def _call(self, module: nn.Module, *values: fx.Node) -> fx.Node:

@@ -1,4 +1,4 @@
-"""From a masked net to a smaller one that computes the same function and trains the same way."""
+"""Turn a masked net into a smaller one that computes the same function and trains in the same way."""
 
 import copy
 import warnings
@@ -26,13 +26,13 @@ from prune_init.traced import operation, place
 
 @dataclass(frozen=True, eq=False)
 class Compaction:
-    """How a compact net and the whole net it was made of belong together. Names are the same in both.
+    """How a compact net corresponds to the whole net that it was made from. Tensors have the same names in both.
 
     Attributes:
-        index: where each parameter and buffer of the compact net is in the whole one: `whole[index]`.
-        masks: of the compact net's weights, True = kept.
-        whole_masks: of the whole net's weights.
-        left_alone: operations that are not understood, and layers with channels that could not go, and why.
+        index: the position of each parameter and buffer of the compact net in the whole one: `whole[index]`.
+        masks: the masks of the compact net's weights, True = kept.
+        whole_masks: the masks of the whole net's weights.
+        left_alone: operations without a rule, and layers with channels that could not be removed, and why.
     """
 
     index: dict[str, Index] = field(repr=False)
@@ -41,47 +41,47 @@ class Compaction:
     left_alone: dict[str, str]
 
     def narrow(self, whole: Mapping[str, Tensor]) -> Tensors:
-        """The compact net's part of tensors shaped like the whole net's, by name: weights, masks, scores."""
+        """Select the compact net's part of tensors shaped like the whole net's, by name: weights, masks, scores."""
         return {name: whole[name][index] for name, index in self.index.items() if name in whole}
 
     @torch.no_grad()
     def widen(self, small: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
-        """Write tensors shaped like the compact net's into those of the whole net, in its types."""
+        """Write tensors shaped like the compact net's into `whole`, the whole net's, in the dtypes of `whole`."""
         for name, index in self.index.items():
             if name in small:
                 whole[name][index] = small[name].to(whole[name])
 
 
 def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, masks: Tensors | None = None) -> nn.Module:
-    """A smaller net with the same outputs as a pruned one; its layers are plain and keep their names.
+    """Make a smaller net with the same outputs as a pruned one; its layers are plain and keep their names.
 
-    Channels go that have no influence on the output, and channels that are always 0. `exact=True` promises:
+    Channels that have no influence on the output, and channels that are always 0, are removed. `exact=True` guarantees:
 
-    - In eval and in train mode, outputs, gradients of the weights that are left, and running statistics are those of
-      the masked net, to rounding. Weights that are removed and not masked have gradients of exactly 0 there.
+    - In eval and in train mode, outputs, gradients of the remaining weights and running statistics equal those of the
+      masked net up to rounding. In the masked net, weights that are removed but not masked have gradients of exactly 0.
     - Hence the masked net (pruned weights held at 0) and the compact one agree after any number of training steps,
-      with any optimiser that treats each weight for itself, and with clipping by the global norm.
+      with any optimiser that updates each weight independently of the others, and with clipping by the global norm.
 
-    Three things in train mode are not covered: dropout draws other numbers, because it has fewer to draw; a constant
-    other than 0 that enters a batch norm leaves it as rounding noise, in both nets, whose sign a relu may follow; and
-    statistics of spare channels, which fill up the groups of a grouped convolution, mean nothing.
+    Three things in train mode are excepted. Dropout draws fewer random numbers, hence other ones. A constant channel
+    other than 0 leaves a batch norm as rounding noise, in both nets, and the sign of the noise can decide what a relu
+    lets through. The statistics of spare channels, which fill up the groups of a grouped convolution, mean nothing.
 
-    `exact=False` promises outputs in eval mode alone, as the weights are now: channels go that are 0 now although
-    training would change them, and constants are added to the bias of their reader if no padding is in between.
+    `exact=False` guarantees only the outputs in eval mode for the present weights: channels that are 0 now go, even if
+    training would change them; constants are added to the bias of a layer that has one, no groups and no zero padding.
 
     Args:
-        model: only read, its pruned weights being 0. Hooks are not taken over.
+        model: the pruned net, its pruned weights at 0. It is not changed; its hooks are not copied.
         example_input: a batch of the model's input; only its shape matters.
         exact: see above.
-        masks: which weights are kept; tensors that no mask names are kept whole. Default: all that are not 0. Before
-            training give masks: of ten million random weights one or two are 0 by chance.
+        masks: which weights are kept; tensors without a mask are kept whole. Default: the weights that are not 0. Pass
+            masks before training: of ten million random weights one or two are 0 by chance.
 
     Returns:
         A `torch.fx.GraphModule` in the mode of `model`, or a copy of `model` if there is nothing to remove. Its
-        attribute `compaction` tells what was done: see `Compaction`.
+        attribute `compaction` is a `Compaction`.
 
     Raises:
-        InputError: no path leads from input to output, the model cannot be traced, or the masks are not of it.
+        InputError: no path leads from input to output, the model cannot be traced, or the masks do not fit it.
     """
     model = inside(model)
     weights = prunable(model)
@@ -95,10 +95,10 @@ def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:
 
     Args:
         compact_net: made by `compact`, trained or not.
-        model: the net that it was made of, or one like it. Weights that have no place in the compact net stay.
+        model: the net that it was made from, or one like it. Weights that are not in the compact net are kept.
 
     Raises:
-        InputError: the two do not belong together.
+        InputError: `compact_net` is not a compact net, or was made from another net.
     """
     compaction = getattr(compact_net, "compaction", None)
     if not isinstance(compaction, Compaction):
@@ -113,7 +113,7 @@ def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:
 
 
 class Compactor:
-    """`compact` for many masks of one net, which is traced once; its weights are read anew each time."""
+    """`compact` for many masks of one net: it is traced once, its weights are read at every call."""
 
     def __init__(self, model: nn.Module, example_input: Tensor) -> None:
         self._net = ChannelGraph(model, example_input)
@@ -125,7 +125,7 @@ class Compactor:
             warnings.warn(f"compaction leaves alone what it has no rule for: {names}", stacklevel=3)
 
     def __call__(self, masks: Tensors, *, exact: bool = True) -> nn.Module:
-        """The compact net of these masks."""
+        """Make the compact net for `masks`."""
         model, net, rules = self._net.model, self._net, self._rules
         tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         facts, liveness = permanent_liveness(net, rules, masks, tensors)

@@ -1,4 +1,4 @@
-"""How each operation is written into the smaller net: one function for each rule of `rules`, `layers` and `joins`."""
+"""Write each operation into the smaller net: one function for each rule of `rules`, `layers` and `joins`."""
 
 from functools import singledispatch
 from typing import Any
@@ -13,7 +13,7 @@ from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule
 
 
 def build(builder: Builder) -> CompactNet:
-    """Write all operations that the output depends on."""
+    """Write all operations; those that the output does not depend on are dropped at the end."""
     for node, rule in builder.rules.items():
         builder.values[node] = emit(rule, builder)
     return builder.finished()
@@ -21,7 +21,7 @@ def build(builder: Builder) -> CompactNet:
 
 @singledispatch
 def emit(rule: Rule, builder: Builder) -> fx.Node:
-    """The operation in the smaller net, on whole tensors."""
+    """Write the operation of `rule` and return its node. This is the general case, on whole tensors."""
     return builder.copy(rule.node, {source: builder.whole(source) for source in rule.sources})
 
 
@@ -35,7 +35,7 @@ def _channelwise(rule: Channelwise, builder: Builder) -> fx.Node:
 
 @emit.register
 def _reshape(rule: Reshape, builder: Builder) -> fx.Node:
-    """Written without numbers of channels."""
+    """Flatten or unflatten in a form that does not name the number of channels."""
     source, call = rule.sources[0], builder.graph.call_function
     kept = builder.stored(source, rule)
     x = builder.aligned(source, rule, kept)
@@ -51,13 +51,13 @@ def _reshape(rule: Reshape, builder: Builder) -> fx.Node:
 
 @emit.register
 def _query(rule: Query, builder: Builder) -> fx.Node:
-    """The shape as the net knows it."""
+    """A number of channels is asked of the whole tensor, anything else of the smaller one."""
     return emit.dispatch(Rule)(rule, builder) if rule.whole else builder.copy(rule.node, {})
 
 
 @emit.register
 def _layer(rule: LayerRule, builder: Builder) -> fx.Node:
-    """The weights between the channels that are kept."""
+    """A layer with the weights between the channels that are kept."""
     source = rule.sources[0]
     rows, columns = builder.needed(rule.node), builder.stored(source, rule)
     per_row, groups = columns[None], 1
@@ -74,7 +74,7 @@ def _layer(rule: LayerRule, builder: Builder) -> fx.Node:
 
 @emit.register
 def _norm(rule: NormRule, builder: Builder) -> fx.Node:
-    """The norms of the channels that are kept."""
+    """A batch norm of the channels that are kept."""
     kept = builder.carried(rule.node, rule.sources[0])
     old = rule.module
     smaller = next(kind for kind in NORMS if isinstance(old, kind))(
@@ -87,7 +87,7 @@ def _norm(rule: NormRule, builder: Builder) -> fx.Node:
 
 @emit.register
 def _pointwise(rule: Pointwise, builder: Builder) -> fx.Node:
-    """The same operation, all inputs brought to the channels that are needed."""
+    """The same operation, on the needed channels of all inputs."""
     kept = builder.needed(rule.node)
     replaced = {source: builder.aligned(source, rule, kept) for source in rule.sources}
     return builder.keep(rule.node, kept, builder.copy(rule.node, replaced))
@@ -95,7 +95,7 @@ def _pointwise(rule: Pointwise, builder: Builder) -> fx.Node:
 
 @emit.register
 def _join(rule: Join, builder: Builder) -> fx.Node:
-    """Add where there is something to add: what is always 0 is left out."""
+    """Add only the channels of each input that can be other than 0."""
     plain = rule.node.op == "call_function" and not rule.node.kwargs and "add" in str(rule.node.target)
     shapes = {builder.net.shapes[source] for source in rule.sources}
     if not plain or len(shapes) > 1 or len(set(rule.sources)) < 2:
@@ -113,7 +113,7 @@ def _join(rule: Join, builder: Builder) -> fx.Node:
 
 @emit.register
 def _concat(rule: Concat, builder: Builder) -> fx.Node:
-    """The same, of what there is."""
+    """Concatenate the channels that are left of each input that is needed, or of the first if none is."""
     needed = builder.liveness.needed(rule.node).split(rule.widths)
     starts = [sum(rule.widths[:position]) for position in range(len(rule.widths))]
     parts, kept = [], []
@@ -126,7 +126,7 @@ def _concat(rule: Concat, builder: Builder) -> fx.Node:
 
 
 def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole groups go; those that stay have equally many channels, so some stay that nobody needs."""
+    """The output and input channels to keep. Whole groups go; the others stay equal in size, so spare channels stay."""
     needed = builder.liveness.needed(rule.node)
     wanted = rule.read(needed, [], builder.facts)[0] & builder.liveness.inputs(rule)[0]
     kept = needed.view(rule.groups, -1).any(1)
@@ -142,7 +142,7 @@ def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor,
 
 
 def _equally_many(needed: Tensor, at_hand: Tensor, kept: Tensor) -> tuple[Tensor, int]:
-    """As many channels of each kept group as the fullest needs, at least one; and how many of them are not needed."""
+    """The channels to keep of each kept group, as many as the fullest needs (at least 1); and how many are spare."""
     groups = needed.view(len(kept), -1)[kept]
     size = max(1, int(groups.sum(1).max()))
     priority = groups.long() * 2 + at_hand.view(len(kept), -1)[kept].long()
@@ -152,7 +152,7 @@ def _equally_many(needed: Tensor, at_hand: Tensor, kept: Tensor) -> tuple[Tensor
 
 
 def _of_width(old: Any, wide_in: int, wide_out: int, groups: int) -> nn.Module:
-    """An uninitialised layer like `old`, of another width; on no device, so that no random number is drawn."""
+    """An uninitialised layer like `old` with other widths, on the meta device so that no random number is drawn."""
     bias = old.bias is not None
     if isinstance(old, nn.Linear):
         return nn.Linear(wide_in, wide_out, bias=bias, device="meta")

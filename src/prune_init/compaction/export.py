@@ -1,4 +1,4 @@
-"""Nets for other programs: torch.export and ONNX files, each loaded back and compared with the net."""
+"""Export nets as torch.export and ONNX files; each file is loaded back and compared with the net."""
 
 import copy
 import os
@@ -14,19 +14,19 @@ def save_program(net: nn.Module, example_input: Tensor, path: str | os.PathLike[
     """Write `net`, in eval mode and for any batch size, as a `torch.export` file (.pt2).
 
     Args:
-        net: a compact net, or any that torch.export takes.
+        net: a compact net, or any other that torch.export can export.
         example_input: a batch of its input; only its shape, dtype and device matter.
         path: the file.
 
     Returns:
-        The largest difference between the outputs of `net` and of the file, relative to the largest output.
+        The largest difference between the outputs of `net` and of the saved program, relative to the largest output.
     """
     net = copy.deepcopy(net).eval()
     program = torch.export.export(net, (_batch(example_input, 2),), dynamic_shapes=_any_batch())
     torch.export.save(program, path)
     again = torch.export.load(path).module()
     x = _batch(example_input, 3)
-    return _difference(net, x, again(x.clone()))  # a net may write to its input
+    return _difference(net, x, again(x.clone()))  # a net may change its input in place
 
 
 def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str]) -> float:
@@ -46,7 +46,7 @@ def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str
         os.fspath(path),
         dynamo=True,
         dynamic_shapes=_any_batch(),
-        external_data=False,  # one file
+        external_data=False,  # weights go into the same file
         verbose=False,
     )
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
@@ -60,7 +60,7 @@ def _any_batch() -> tuple[dict[int, object]]:
 
 
 def _batch(example_input: Tensor, size: int) -> Tensor:
-    """Fixed numbers, drawn without touching global randomness."""
+    """A batch of random numbers, always the same, that leaves the global random state alone."""
     draw = torch.Generator().manual_seed(size)
     x = torch.randn((size, *example_input.shape[1:]), generator=draw)
     return x.to(example_input.device, example_input.dtype)

@@ -1,4 +1,4 @@
-"""Constants that a layer reads, added to its bias instead: the same outputs in eval mode, as the weights are now."""
+"""Fold constants that a layer reads into its bias: the same outputs in eval mode, for the present weights."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from prune_init.pruning.masks import Tensors
 def folded(
     net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors, fed: Liveness, example_input: Tensor
 ) -> tuple[Tensors, Tensors, WeightFacts, Liveness]:
-    """Masks, tensors and needed channels of the net whose layers with a bias read no constants any more.
+    """Return masks, tensors, facts and liveness of the net after folding constants into biases.
 
-    A channel that the input does not reach (`fed`) has the same value for every input. If that is 0 everywhere,
-    nobody needs it. If it is the same at every position, and its reader does not put zeros around it, it adds the same
-    to every output.
+    A channel that does not depend on the network's input (not live in `fed`) has the same value for every input. If it
+    is 0 everywhere, it is not needed. If it is equal at all positions, and the layer that reads it does not pad with
+    zeros, its contribution to each output channel is one number, which is added to the bias.
     """
     masks, tensors, zero = dict(masks), dict(tensors), {}
     values = net.values(example_input)

@@ -1,4 +1,4 @@
-"""A net as a graph that is the same in train and in eval mode, with the shape of every value."""
+"""Trace a net into one graph for train and eval mode, with the shape of every tensor."""
 
 import copy
 from typing import Any
@@ -17,14 +17,14 @@ from prune_init.traced import trace
 
 
 class ChannelGraph:
-    """What compaction reads: the operations of a net and the shapes that flow between them. The net is only read.
+    """The operations of a net and the shapes of the tensors between them. The net itself is not changed.
 
     Attributes:
         model: the net.
-        graph: its operations; batch norms are module calls, however the net writes them, and an argument that
-            follows train and eval mode is read from the attribute `training`.
-        root: holds what the graph refers to.
-        shapes: of every value that is a tensor, for a batch of two.
+        graph: its operations. Batch norms are module calls, however the net's code calls them; an argument that is
+            True in train and False in eval mode is read from the attribute `training`.
+        root: the copy of the net whose modules and tensors the graph refers to.
+        shapes: the shape of every tensor in the graph, for a batch of two.
     """
 
     def __init__(self, model: nn.Module, example_input: Tensor) -> None:
@@ -39,7 +39,7 @@ class ChannelGraph:
 
     @torch.no_grad()
     def values(self, example_input: Tensor) -> dict[fx.Node, Tensor]:
-        """What the net computes in eval mode for a batch of two blank inputs."""
+        """The tensor at each node, in eval mode, for a batch of two inputs of zeros."""
         for name, buffer in self.model.named_buffers():
             self.root.get_buffer(name).copy_(buffer)
         parameter = next(self.model.parameters())
@@ -72,13 +72,13 @@ class _Recorder(fx.Interpreter):
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         module = self.fetch_attr(target)
-        if isinstance(module, _BatchNorm):  # a norm with an activation built in: only the norm, see _plain
+        if isinstance(module, _BatchNorm):  # timm's include an activation, which is a node of its own here: see _plain
             return _BatchNorm.forward(module, *args, **kwargs)
         return module(*args, **kwargs)
 
 
 def _shell(model: nn.Module) -> nn.Module:
-    """A copy that shares the parameters: while it is traced, forward may count in buffers and set attributes."""
+    """A copy that shares the parameters: tracing runs forward, which may change buffers and set attributes."""
     return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
@@ -86,7 +86,7 @@ _FUNCTIONS = {F.batch_norm: _BatchNorm, F.linear: nn.Linear}
 
 
 def _plain(graph: fx.Graph, model: nn.Module) -> fx.Graph:
-    """Without assertions; functions that use the tensors of a layer (timm's norms and linear layers) call the layer."""
+    """Remove assertions; turn functions on a layer's tensors (timm's norms, linear layers) into calls of the layer."""
     owners = {node: _owner(node, model) for node in graph.nodes if node.target in _FUNCTIONS}
     for node in list(graph.nodes):
         if node.target is torch._assert:
@@ -96,13 +96,13 @@ def _plain(graph: fx.Graph, model: nn.Module) -> fx.Graph:
                 call = graph.call_module(owner, (node.args[0],))
             call.meta = {**node.meta, "layer": True}
             node.replace_all_uses_with(call)
-    # What is left unread are the counters of these norms; their modules count for themselves.
+    # This removes the code that counted batches for these norms: the called modules count for themselves.
     graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     return graph
 
 
 def _owner(node: fx.Node, model: nn.Module) -> str | None:
-    """The layer whose tensors a function uses, each as the layer itself uses it."""
+    """The name of the layer whose tensors a function uses in the layer's own way, or None."""
     tensors = [str(source.target).rpartition(".") for source in node.all_input_nodes if source.op == "get_attr"]
     owners = {owner for owner, _, _ in tensors}
     names = [name for _, _, name in tensors]
@@ -113,7 +113,7 @@ def _owner(node: fx.Node, model: nn.Module) -> str | None:
 
 
 def _follow_mode(trained: fx.Graph, graph: fx.Graph, model: nn.Module) -> None:
-    """Where the two graphs differ by True in train and False in eval mode, let `graph` read the mode when it runs."""
+    """Let `graph` read `training` at run time for each argument that is True in train mode and False in eval mode."""
     branches = InputError("model", type(model).__name__, "its forward does different operations in train and eval mode")
     if len(trained.nodes) != len(graph.nodes):
         raise branches

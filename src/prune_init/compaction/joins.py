@@ -1,4 +1,4 @@
-"""The rules of operations that bring several tensors together: sums, products, concatenation."""
+"""Rules of operations that combine several tensors: sums, products, concatenation."""
 
 import torch
 from torch import Tensor, fx
@@ -7,7 +7,7 @@ from prune_init.compaction.rules import Rule, WeightFacts
 
 
 class Pointwise(Rule):
-    """Several tensors meet element by element and broadcast."""
+    """An elementwise operation on several tensors, with broadcasting."""
 
     def __init__(self, node: fx.Node, sources: list[fx.Node], axis: int, channels: int) -> None:
         super().__init__(node, sources)
@@ -15,23 +15,23 @@ class Pointwise(Rule):
         self.widths, self.wide_out = [channels] * len(sources), channels
 
     def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
-        """Those of the output."""
+        """The channels read of the output, for every input."""
         return [read for _ in inputs]
 
 
 class Join(Pointwise):
-    """A sum, such as a residual connection: a channel lives where either does."""
+    """A sum, such as a residual connection: a channel is live if it is in either input."""
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
-        """The union."""
+        """The union of the inputs' live channels."""
         return torch.stack(inputs).any(0)
 
 
 class ProductRule(Pointwise):
-    """A product, such as squeeze-and-excitation: a channel lives where both do."""
+    """A product, such as squeeze-and-excitation: a channel is live if it is in both inputs."""
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
-        """The intersection; input reaches the product through either factor."""
+        """The intersection; the union if constants do not count: input reaches a product through either factor."""
         stacked = torch.stack(inputs)
         return stacked.all(0) if facts.constants else stacked.any(0)
 
@@ -42,7 +42,7 @@ class ProductRule(Pointwise):
 
 
 class Concat(Rule):
-    """Channels side by side."""
+    """A concatenation of channels."""
 
     def __init__(self, node: fx.Node, sources: list[fx.Node], axis: int, widths: list[int]) -> None:
         super().__init__(node, sources)
@@ -51,9 +51,9 @@ class Concat(Rule):
         self.wide_out = sum(widths)
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
-        """One after the other."""
+        """The inputs' live channels, concatenated."""
         return torch.cat(inputs)
 
     def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
-        """Each its own part."""
+        """The part of `read` that belongs to each input."""
         return list(read.split(self.widths))

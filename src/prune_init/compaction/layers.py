@@ -1,4 +1,4 @@
-"""The rules of layers with parameters: convolutions, linear layers, batch norms."""
+"""Rules of layers with parameters: convolutions, linear layers, batch norms."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class LayerRule(Rule):
-    """A convolution or a linear layer, in groups or not."""
+    """A convolution, grouped or not, or a linear layer."""
 
     def __init__(self, node: fx.Node, source: fx.Node, module: Any) -> None:
         super().__init__(node, [source])
@@ -23,12 +23,12 @@ class LayerRule(Rule):
         self.widths = [wide * self.groups]
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
-        """Channels with a weight from a live input channel, or a bias."""
+        """Output channels with a kept weight from a live input channel, or with a bias."""
         blocks = self._blocks(facts) & inputs[0].view(self.groups, 1, -1)
         return blocks.any(2).flatten() | facts.emits[self.node]
 
     def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
-        """Channels with a weight to a channel that is read."""
+        """Input channels with a kept weight to an output channel that is read."""
         blocks = self._blocks(facts) & read.view(self.groups, -1, 1)
         return [blocks.any(1).flatten()]
 
@@ -37,12 +37,12 @@ class LayerRule(Rule):
 
 
 class NormRule(Channelwise):
-    """A batch norm. A channel that is always 0 has mean 0, and stays 0 if its bias does."""
+    """A batch norm. A channel that is always 0 has mean 0, and comes out as 0 if its bias is 0."""
 
     def __init__(self, node: fx.Node, source: fx.Node, module: Any, axis: int) -> None:
         super().__init__(node, source, (axis, axis), module.num_features, Channels.PASSES)
         self.module = module
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:
-        """Those of the input, and those that have a constant of their own."""
+        """Live channels of the input, and channels to which the norm itself gives a constant."""
         return inputs[0] | facts.emits[self.node]

@@ -1,10 +1,10 @@
-"""Which channels a masked net needs: those that can be other than 0 and that a gradient can reach.
+"""Find the channels that a masked net needs: those that can be other than 0 and that a gradient can reach.
 
-A channel that no path leads to emits a constant. The constant is 0 where all biases on the way are 0, and it stays 0
-while training if none of these biases ever gets a gradient. It gets none through relu, whose derivative at 0 is 0;
-it does where a residual connection or another activation reads it. So: start from the channels that are 0 now, see
-which of their biases gradients can reach, take these as other than 0, and repeat until no further bias is reached.
-What is then left out stays 0, or without influence, however long the net is trained; all its gradients are exactly 0.
+A channel that no path from the input leads to emits a constant. The constant is 0 if all biases that contribute to it
+are 0, and it stays 0 in training if none of these ever gets a gradient. None comes through a relu, whose derivative at
+0 is 0; one comes through a residual connection or another activation. So: start from the channels that are 0 now, find
+those of their biases that gradients can reach, treat these as other than 0, and repeat until no other bias is reached.
+Channels not needed then stay 0, or without influence, however long the net is trained; their gradients are exactly 0.
 """
 
 import torch
@@ -19,9 +19,9 @@ Rules = dict[fx.Node, Rule]
 
 
 class Liveness:
-    """One pass forward, which channels can be other than 0, and one backward, which are read.
+    """The channels that can be other than 0 (`live`), found going forward, and those that are read, going backward.
 
-    `zero` are channels known to be 0 for another reason.
+    `zero` marks channels known to be 0 for another reason.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Liveness:
                 self.read[source] |= read if same else read.any()
 
     def inputs(self, reader: Rule) -> list[Tensor]:
-        """The live channels of each of its sources, as `reader` counts channels."""
+        """The live channels of each source of `reader`, counted along the axis that `reader` reads."""
         counted = []
         for source, width in zip(reader.sources, reader.widths, strict=True):
             live = self.live[source]
@@ -52,14 +52,14 @@ class Liveness:
         return counted
 
     def needed(self, node: fx.Node) -> Tensor:
-        """The channels that are both."""
+        """The channels of `node` that are both live and read."""
         return self.live[node] & self.read[node]
 
 
 def permanent_liveness(
     net: ChannelGraph, rules: Rules, masks: Tensors, tensors: Tensors
 ) -> tuple[WeightFacts, Liveness]:
-    """The channels that are needed now, or will be after any number of training steps."""
+    """Find the channels that are needed now, or could be after any number of training steps."""
     facts = facts_now(rules, masks, tensors)
     biased = [node for node in facts.emits if f"{node.target}.bias" in tensors]
     while True:
@@ -72,14 +72,14 @@ def permanent_liveness(
 
 
 def facts_now(rules: Rules, masks: Tensors, tensors: Tensors) -> WeightFacts:
-    """What the rules need to know, as the weights are now."""
+    """The facts that the rules need, for the present weights."""
     layers = {node: rule for node, rule in rules.items() if isinstance(rule, (LayerRule, NormRule))}
     emits = {node: _constants(rule, tensors) for node, rule in layers.items()}
     return WeightFacts(_connections(rules, masks), emits)
 
 
 def reached(net: ChannelGraph, rules: Rules, facts: WeightFacts, found: Liveness) -> Liveness:
-    """Which of the live channels the network's input reaches, all constants left out."""
+    """Find the live channels that depend on the network's input; constants are ignored."""
     silent = {node: torch.zeros_like(channels) for node, channels in facts.emits.items()}
     zero = {node: ~live for node, live in found.live.items()}
     return Liveness(net, rules, WeightFacts(facts.connects, silent, constants=False), zero)
@@ -95,7 +95,7 @@ def _constants(rule: Rule, tensors: Tensors) -> Tensor:
 
 
 def _connections(rules: Rules, masks: Tensors) -> dict[fx.Node, Tensor]:
-    """For each layer the pairs of channels, output and input of a group, with a weight between them."""
+    """For each layer, whether a weight is kept between an output channel (row) and an input channel of its group."""
     found = {}
     for node, rule in rules.items():
         if isinstance(rule, LayerRule):

@@ -1,4 +1,4 @@
-"""Which rule each operation of a net follows; what is not recognised is left alone, and said."""
+"""Find the rule of each operation of a net; operations without one are left alone and reported."""
 
 from math import prod
 from operator import getitem
@@ -17,7 +17,7 @@ _FORWARDS = {kind.forward for kind in (*LAYERS, *NORMS)}
 
 
 def recognised(net: ChannelGraph) -> tuple[dict[fx.Node, Rule], dict[fx.Node, str]]:
-    """The rule of each node, in the order of the graph; and the unknown operations, with what there is to say."""
+    """The rule of each node, in the order of the graph, and the unknown operations, each with a remark or ""."""
     rules: dict[fx.Node, Rule] = {}
     unknown = {}
     seen = _Recogniser(net, rules)
@@ -41,18 +41,18 @@ class _Recogniser:
         self._holders += [id(net.attribute(node)) for node in net.graph.nodes if node.op == "get_attr"]
 
     def could_be_smaller(self, node: fx.Node) -> bool:
-        """Whether an operation has weights, or reads a tensor other than the net's input."""
+        """Whether a rule could save work: the operation has weights, or reads more than the net's input."""
         weighted = node.op == "call_module" and any(True for _ in self._net.module(node).parameters())
         tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
         return weighted or (node.op != "get_attr" and any(source.op != "placeholder" for source in tensors))
 
     def more(self, node: fx.Node) -> str:
-        """More about a layer that is left alone."""
+        """The remark on an unknown operation."""
         layer = node.op == "call_module" and isinstance(self._net.module(node), (*LAYERS, *NORMS))
         return " whose weights are used twice" if layer and not self._alone(self._net.module(node)) else ""
 
     def rule(self, node: fx.Node) -> Rule | None:
-        """What `node` does to channels, if it is known."""
+        """The rule of `node`, or None if what it does to channels is not known."""
         if not node.op.startswith("call"):
             return None
         found = known(node, self._net.model)
@@ -115,7 +115,7 @@ class _Recogniser:
         if len(tensors) == 1 and len(node.args) == 2:
             number = next((argument for argument in node.args if argument is not tensors[0]), 0)
             if channels is Channels.QUOTIENT and (node.args[0] is not tensors[0] or node.args[1] is tensors[0]):
-                return None  # 0 is in the denominator
+                return None  # channels that are 0 would be in the denominator
             lifts = channels is Channels.SUM and number != 0
             return self._each(node, tensors, Channels.LIFTS if lifts else Channels.PASSES)
         if len(axes) != 1 or len(tensors) != 2 or channels is Channels.QUOTIENT:
@@ -125,7 +125,7 @@ class _Recogniser:
         return kind(node, tensors, axis, self._net.shapes[node][axis])
 
     def _each(self, node: fx.Node, tensors: list[fx.Node], at_zero: Channels = Channels.PASSES) -> Rule | None:
-        """Element by element or window by window; a reduction may drop axes to the right of the channels."""
+        """The rule of an operation on each channel by itself, which may drop axes to the right of the channels."""
         if len(tensors) > 1:
             return None
         (source,) = tensors
@@ -138,7 +138,7 @@ class _Recogniser:
         return Channelwise(node, source, (axis, moved), before[axis], at_zero) if same else None
 
     def _pads_zeros(self, node: fx.Node) -> bool:
-        if node.op == "call_module":  # only ConstantPad and its kind have a value
+        if node.op == "call_module":  # only constant and zero padding have a value
             module = self._net.module(node)
             amounts, zeros = module.padding, getattr(module, "value", None) == 0
         else:
@@ -155,7 +155,7 @@ class _Recogniser:
         return axis is None or all(dim % rank > axis + rank for dim in dims)
 
     def _query(self, node: fx.Node, found: Operation | None) -> Rule | None:
-        """About the shape; getitem is known where it picks from a shape."""
+        """The rule of an operation on the shape of a tensor, or of getitem on such a shape."""
         source = node.all_input_nodes[0] if node.all_input_nodes else None
         if node.target is getitem and source is not None and isinstance(self._rules[source], Query):
             return Query(node, node.all_input_nodes, whole=False)
@@ -180,5 +180,5 @@ class _Recogniser:
 
 
 def _argument(node: fx.Node, name: str) -> Any:
-    """The second argument of a call, which is called `name`."""
+    """The second argument of a call, given by position or as `name`."""
     return node.kwargs.get(name, node.args[1] if len(node.args) > 1 else None)

@@ -1,1 +1,1 @@
-"""Many runs, each a process of its own: here or on a cluster. Hydra composes, submitit submits, SLURM schedules."""
+"""Run sweeps, each run in its own process, here or on a cluster: Hydra composes, submitit submits, SLURM schedules."""

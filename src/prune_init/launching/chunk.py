@@ -1,4 +1,4 @@
-"""Several runs as one element of a job array, each a process of its own."""
+"""Several runs as one element of a job array, each in its own process."""
 
 import os
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from prune_init.launching.workers import ended
 class Chunk:
     """The function that submitit sends to the cluster.
 
-    After a requeue it is called again: finished runs are skipped, others go on from their last.ckpt.
+    After a requeue it is called again: finished runs are skipped, the others resume from their last.ckpt.
     """
 
     runs: tuple[Planned, ...]
     concurrent: int
 
     def __call__(self) -> None:
-        """Run what has no result.
+        """Run the runs without a result.
 
         Raises:
-            RuntimeError: some runs failed; SLURM then says FAILED.
+            RuntimeError: some runs failed; SLURM then marks the job as FAILED.
         """
         with Preemption() as preemption:
             left = to_do(self.runs)
@@ -41,24 +41,24 @@ class Chunk:
             raise RuntimeError(f"{len(failed)} of {len(left)} runs have no result; see above")
 
     def checkpoint(self) -> Any:
-        """What submitit requeues at its signal: the same again."""
+        """What submitit requeues when it is signalled: the same chunk."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def _job() -> dict[str, str]:
-    """The job's number, for status.json; the runs do not see SLURM's own variables."""
+    """The job's number as a variable for status.json, since the runs do not get SLURM's own variables."""
     number = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID", ""))
     element = os.environ.get("SLURM_ARRAY_TASK_ID")
     return {"PRUNE_INIT_SLURM_JOB": number if element is None else f"{number}_{element}"}
 
 
 def chunks(runs: list[Planned], size: int, concurrent: int, params: Mapping[str, Any]) -> list[Job]:
-    """Jobs of `size` runs each.
+    """Make jobs of `size` runs each.
 
     Raises:
-        InputError: the settings of the launcher cannot work.
+        InputError: a job or a run needs more than one node, or a job more than one task.
     """
     for key in ("tasks_per_node", "nodes"):
         if params[key] != 1:

@@ -1,4 +1,4 @@
-"""A sweep on a SLURM cluster: submitted whole, waited for by squeue, judged by its files."""
+"""Run a sweep on a SLURM cluster: submit all of it, poll squeue until it ends, and judge success by the runs' files."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from prune_init.launching.submission import Job, submit
 from prune_init.record import status as run_status
 
 POLL = 5.0
-"""Seconds between looks at the queue."""
+"""Seconds between queries of the queue."""
 
 
 def launch(
@@ -29,18 +29,18 @@ def launch(
     params: Mapping[str, Any],
     jobs: Callable[[list[Planned]], list[Job]],
 ) -> list[JobReturn]:
-    """Submit what has no result yet, wait until no job of the sweep is queued or running, and report.
+    """Submit the runs without a result, wait until no job of the sweep is queued or running, and report.
 
     Args:
         loader: Hydra's config loader.
-        config: of the sweep.
-        overrides: of each run.
-        first: number of the first.
-        params: of the stock launcher.
-        jobs: makes jobs of the runs that have no result, or refuses them.
+        config: the configuration of the sweep.
+        overrides: the overrides of each run.
+        first: the number of the first run.
+        params: the stock launcher's parameters.
+        jobs: makes the jobs for the runs that have no result, or refuses them.
 
     Raises:
-        InputError: jobs of this sweep are active already, or the sweep cannot run as it is.
+        InputError: jobs of this sweep are active already, another launcher works here, or the sweep cannot run.
     """
     sweep = Path(config.hydra.sweep.dir).absolute()
     params = {**params, "name": job_name(params["name"], sweep)}
@@ -75,9 +75,9 @@ def _refuse_while_active(name: str, sweep: Path) -> None:
 
 
 def _submitted(folder: Path, params: Mapping[str, Any], work: list[Job]) -> dict[Planned, str]:
-    """Submit, and say of each run what will be known if it leaves no word itself.
+    """Submit the jobs; return for each run what to report if the run itself records no reason for its failure.
 
-    When the first array is refused nothing has happened; a later one leaves its runs to the next launch.
+    A refusal of the first array is raised, as nothing was submitted; runs of later ones are left to the next launch.
     """
     said: dict[Planned, str] = {}
     try:
@@ -92,7 +92,7 @@ def _submitted(folder: Path, params: Mapping[str, Any], work: list[Job]) -> dict
 
 
 def _wait(name: str, runs: list[Planned], progress: Progress) -> None:
-    """Until no job is active. A controller that does not answer is away, not a sign that jobs have ended."""
+    """Wait until no job is active. If the controller does not answer, the jobs are assumed to go on."""
     unfinished = runs
     while True:
         jobs = active(name)

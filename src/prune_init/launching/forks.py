@@ -1,4 +1,4 @@
-"""Runs as forks of one process: a new interpreter for each would spend seconds on the same imports."""
+"""Start runs as forks of one process: a new interpreter for each would spend seconds on the same imports."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from typing import Any
 
 
 class ForkServer:
-    """`prune_init.command.fork_server`, started when it is first needed; once it has died, the next run starts another.
+    """A client of `prune_init.command.fork_server`, which it starts when needed, and again after the server has died.
 
-    `multiprocessing` has one for the whole life of a process, with the environment of its first use.
+    `multiprocessing` has a fork server too, but only one per process, with the environment of its first use.
 
     Args:
-        environment: of all runs.
-        inherit: open files that the runs hold too.
+        environment: the environment variables of all runs.
+        inherit: open file descriptors that the runs inherit.
     """
 
     def __init__(self, environment: Mapping[str, str], inherit: Sequence[int] = ()) -> None:
@@ -26,11 +26,11 @@ class ForkServer:
         self._connection: _Connection | None = None
 
     def fork(self, arguments: Sequence[str], log: str, more: Mapping[str, str]) -> "Forked":
-        """Start `python -m prune_init ARGUMENTS`, its output in `log`.
+        """Start `python -m prune_init ARGUMENTS`, its output in `log`, with `more` environment variables.
 
         Raises:
             ConnectionError: the server has died.
-            OSError: it cannot fork.
+            OSError: the server cannot fork.
         """
         if self._connection is None or self._connection.lost:
             self._connection = _Connection(self.environment, self.inherit)
@@ -40,13 +40,13 @@ class ForkServer:
         return Forked(self._connection, answer)
 
     def close(self) -> None:
-        """End the server, and the runs that it still has."""
+        """Kill the server. A run that it still has ends at its next `poll`."""
         if self._connection is not None:
             self._connection.close()
 
 
 class _Connection:
-    """To one server process; lost when it has died, or was interrupted in an answer."""
+    """A connection to one server process; `lost` once the server has died or an exchange was interrupted."""
 
     def __init__(self, environment: Mapping[str, str], inherit: Sequence[int]) -> None:
         ours, theirs = socket.socketpair()
@@ -55,7 +55,7 @@ class _Connection:
                 [sys.executable, "-m", "prune_init.command.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # where it cannot work, runs are tried without it, and say why
+                stderr=subprocess.DEVNULL,  # if it fails, runs start without it and show the reason
                 env=environment,
                 pass_fds=(theirs.fileno(), *inherit),
                 start_new_session=True,
@@ -71,7 +71,7 @@ class _Connection:
             answer = self._stream.readline()
             if not answer:
                 raise ConnectionError("the fork server has died")
-        except BaseException:  # KeyboardInterrupt too: the next answer would be that of this question
+        except BaseException:  # KeyboardInterrupt too: else the next question would get this answer
             self.close()
             raise
         return json.loads(answer)
@@ -85,19 +85,19 @@ class _Connection:
 
 
 class Forked:
-    """A run whose parent is the server; used as a `subprocess.Popen`."""
+    """A run that is a child of the server; it stands in for a `subprocess.Popen`."""
 
     def __init__(self, connection: _Connection, pid: int) -> None:
         self._connection, self.pid = connection, pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, negative after a signal; None while it lives."""
+        """The exit code, negative after a signal; None while the run lives."""
         if self.returncode is None:
             if not self._connection.lost:
                 with suppress(ConnectionError):
                     self.returncode = self._connection.ask(self.pid)
-            if self._connection.lost:  # nobody can tell any more how it ends, so it ends now
+            if self._connection.lost:  # its exit code can no longer be known, so it is ended now
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
                 self.returncode = -signal.SIGKILL

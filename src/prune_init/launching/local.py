@@ -1,4 +1,4 @@
-"""A sweep on this machine: its runs side by side, each a process of its own."""
+"""Run a sweep on this machine, several runs at a time, each in its own process."""
 
 import time
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from prune_init.launching.workers import ended, visible_gpus
 def launch(
     loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int, workers: int | None
 ) -> list[JobReturn]:
-    """Run those of `jobs` that have no result yet, `workers` at a time; None: one per GPU, else per two cores.
+    """Run the jobs without a result (with `force`, all), `workers` at a time; None: one per GPU, else per two cores.
 
     Raises:
-        InputError: another launcher works in this directory, or the sweep cannot run as it is.
+        InputError: another launcher works in this directory, or the sweep cannot run.
     """
     said: dict[Planned, str] = {}
     start = time.monotonic()

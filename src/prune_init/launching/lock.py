@@ -1,4 +1,4 @@
-"""One launcher per directory."""
+"""A lock that admits one launcher per directory."""
 
 import os
 import socket
@@ -14,13 +14,13 @@ NAME = ".launcher.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Hold the lock of `folder` and yield its open file.
+    """Hold the lock of `folder` and yield the descriptor of its file.
 
-    It is the kernel's lock on the file, not the file, that counts: a process that dies lets go of it, so no lock is
-    ever stale. Runs that inherit the open file hold the lock too: a launcher that was killed leaves it to them.
+    What counts is the kernel's lock on the file, not the file: the kernel releases it when its holders die, so that it
+    is never stale. Runs that inherit the descriptor hold the lock too, even after their launcher was killed.
 
     Raises:
-        InputError: somebody else holds it.
+        InputError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)

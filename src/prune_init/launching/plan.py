@@ -1,4 +1,4 @@
-"""The runs of a sweep: composed and checked once for all who ask."""
+"""Plan the runs of a sweep: compose and check each job, once for all users of the plan."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from prune_init.record import schema, settings
 from prune_init.record.kinds import typed
 
 OURS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
-"""Options of the sweep, which its runs do not get."""
+"""Overrides for the sweep itself, which are not passed on to its runs."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a sweep: plain values, so that it can be sent to another machine.
+    """One run of a sweep, in plain values, so that it can be sent to another machine.
 
     Args:
-        folder: where it goes.
-        identity: what its result.json must say it is.
-        overrides: what was asked for, without the options that all runs share.
+        folder: the run's folder.
+        identity: the hash that its result.json must have.
+        overrides: the job's overrides, without the options that all runs share.
         number: its place in the sweep.
-        name: the overrides that tell it from the others.
-        arguments: of `python -m prune_init`.
-        devices: how many it computes on; None if that is not a number.
-        nodes: on how many machines.
-        more: overrides that the launcher adds: a checkpoint to resume from.
+        name: the overrides that distinguish it from the other runs.
+        arguments: the arguments of `python -m prune_init`.
+        devices: the number of devices per node; None if it is not given as a number.
+        nodes: the number of machines.
+        more: overrides that the launcher adds, so that a checkpoint is written from which to resume.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Planned:
     more: tuple[str, ...] = ()
 
     def tidy(self) -> None:
-        """Of a finished run: remove last.ckpt, unless it was asked for."""
+        """Remove the last.ckpt of a finished run, unless the user set `checkpoint`."""
         if self.more:
             (self.folder / "last.ckpt").unlink(missing_ok=True)
 
@@ -57,16 +57,16 @@ class Planned:
 
 
 def overrides(config: DictConfig) -> list[str]:
-    """What a sweep sets: the values of its preset, then those of the command line, which come after them."""
+    """The overrides of a sweep: those of its preset, then those of the command line, which take precedence."""
     swept = config.hydra.sweeper.get("params") or {}
     return [*(f"{key}={value}" for key, value in swept.items()), *typed(config, "task")]
 
 
 def all_jobs(loader: ConfigLoader, config: DictConfig) -> list[list[str]]:
-    """The overrides of each run: all combinations.
+    """The overrides of each run: all combinations of the swept values.
 
     Raises:
-        InputError: a key has no value, or there are several presets.
+        InputError: a key has no value or cannot be read, or there are several presets.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides(config))
     for override in parsed:
@@ -92,17 +92,17 @@ def plan(
     first: int = 0,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> list[Planned]:
-    """The run of each job, checked; those that were planned before are known.
+    """Plan and check the run of each job; jobs that were planned before are not composed again.
 
     Args:
-        loader: Hydra's, from its context or `GlobalHydra`.
+        loader: Hydra's config loader, from its context or `GlobalHydra`.
         config: the sweep's own configuration, with `hydra`.
         jobs: the overrides of each run, e.g. `["scorer=snip", "seed=1"]`.
-        first: number of the first.
-        progress: wraps the jobs, to show how far it is.
+        first: the number of the first run.
+        progress: wraps the jobs, to show progress.
 
     Raises:
-        InputError: a job has values that cannot work, or two jobs are one run.
+        InputError: a job has values that cannot work, or two jobs have the same folder.
         hydra.errors.HydraException: a job cannot be composed.
     """
     planner = Planner.of(loader, config)
@@ -118,10 +118,10 @@ def plan(
 
 
 class Planner:
-    """Composes jobs of a sweep, Hydra's 0.1 to 0.2 s only once per combination of group choices.
+    """Composes the jobs of a sweep; Hydra, which takes 0.1 to 0.2 s, is called once per combination of group choices.
 
-    Plain values such as `seed=1` are set afterwards, which is what Hydra does with them as well; so a configuration
-    serves only jobs that set the same keys, and no value of one job is left in another.
+    Plain values such as `seed=1` are then set in that configuration, as Hydra itself would do. It is reused only for
+    jobs that set the same keys, so that no value of one job remains in another.
     """
 
     _last: "Planner | None" = None
@@ -135,18 +135,18 @@ class Planner:
 
     @classmethod
     def of(cls, loader: ConfigLoader, config: DictConfig) -> "Planner":
-        """That of this sweep: its checks, its sweeper and its launcher, which Hydra calls in turn, share one."""
+        """The planner of this sweep, shared by the checks, the sweeper and the launcher, which Hydra calls in turn."""
         if cls._last is None or (cls._last._loader, id(cls._last._config)) != (loader, id(config)):
             cls._last = cls(loader, config)
         return cls._last
 
     def compose(self, job: Sequence[str], number: int) -> DictConfig:
-        """The configuration of one job, good until the next call."""
+        """The configuration of one job, valid until the next call."""
         kind = tuple(self._parse(o).key_or_group if self._quick(o) else o for o in job)
         if kind not in self._composed:
             self._composed[kind] = self._loader.load_sweep_config(self._config, list(job))
         cfg = self._composed[kind]
-        if not _in_own_place(cfg):  # a place of the user's own may hang on anything
+        if not _in_own_place(cfg):  # a subdir that the user set may depend on anything
             cfg = self._loader.load_sweep_config(self._config, list(job))
             with open_dict(cfg.hydra.job):
                 cfg.hydra.job.id = cfg.hydra.job.num = number
@@ -156,7 +156,7 @@ class Planner:
         return cfg
 
     def samples(self) -> Iterator[DictConfig]:
-        """The first job, and those by which each further value comes in: every value, not all combinations."""
+        """Compose the first job and every job with a value not seen before: every value, not all combinations."""
         seen: set[str] = set()
         for number, job in enumerate(all_jobs(self._loader, self._config)):
             if number == 0 or not seen.issuperset(job):
@@ -164,7 +164,7 @@ class Planner:
                 yield self.compose(job, number)
 
     def run(self, job: tuple[str, ...], number: int, common: set[str]) -> Planned:
-        """The run of a job, which is what it was when it was first asked for."""
+        """The run of a job, planned at the first call and remembered."""
         if job not in self._runs:
             cfg = self.compose(job, number)
             schema.check(cfg)
@@ -187,7 +187,7 @@ class Planner:
 
     @cached_property
     def _shared(self) -> list[str]:
-        """Where the configuration comes from, if the command line said so, and the options that all runs get."""
+        """The arguments of all runs: their configuration's source, if given on the command line, and hydra options."""
         hydra = self._config.hydra
         sources = {source.provider: source for source in hydra.runtime.config_sources}
         found = ["--config-name", str(hydra.job.config_name)]
@@ -197,7 +197,7 @@ class Planner:
         return found + [option for option in typed(self._config, "hydra") if not key_of(option).startswith(OURS)]
 
     def _is_plain_value(self, override: str) -> bool:
-        """Whether `override` is `key=value`, where the key is no group and the value has no parts."""
+        """Whether `override` is `key=value`, where the key is no config group and the value no list or dict."""
         parsed = self._parse(override)
         return (
             parsed.type == OverrideType.CHANGE
@@ -208,6 +208,6 @@ class Planner:
 
 
 def _in_own_place(cfg: DictConfig) -> bool:
-    """Whether a run's folder is the one that `settings.folder` gives."""
+    """Whether the run goes to the default folder, the one that `settings.folder` gives."""
     node = cfg.hydra.sweep._get_node("subdir")
     return isinstance(node, Node) and node._value() == "${run_name:}"

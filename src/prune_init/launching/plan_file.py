@@ -1,4 +1,4 @@
-"""The plan of a sweep, written down beside its runs so that the missing show."""
+"""The plan of a sweep, written beside its runs, so that missing runs can be found."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ FOLDER = ".sweeps"
 
 
 class Sweep(NamedTuple):
-    """What was written down of one sweep."""
+    """The plan of one sweep, as read from its file."""
 
     title: str
     runs: list[Planned]
@@ -25,7 +25,7 @@ class Sweep(NamedTuple):
 def write(results: Path, planned: Sequence[Planned], title: str) -> Path:
     """Write the plan below the folder `results`; the same sweep typed again writes the same file.
 
-    Each line is one run, after a line with the schema and the title; sweeps that share runs do no harm.
+    The first line has the schema and the title, each further line one run. Sweeps may share runs.
     """
     top = results.absolute()
     runs = [
@@ -41,10 +41,10 @@ def write(results: Path, planned: Sequence[Planned], title: str) -> Path:
 
 
 def read(results: Path) -> list[Sweep]:
-    """All plans below the folder `results`, oldest first.
+    """Read all plans below the folder `results`, oldest first.
 
     Raises:
-        InputError: a file there is no plan of this schema.
+        InputError: a file there is not a plan of this schema.
     """
     sweeps = []
     for path in sorted((results / FOLDER).glob("*.jsonl"), key=lambda path: path.stat().st_mtime):

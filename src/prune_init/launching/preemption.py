@@ -1,4 +1,4 @@
-"""SIGTERM in a SLURM job: the job is about to be killed, and requeued if that was a preemption."""
+"""Handle SIGTERM in a SLURM job: the job is about to be killed, and requeued if it was preempted."""
 
 import os
 import signal
@@ -6,14 +6,14 @@ import time
 from types import FrameType, TracebackType
 
 PATIENCE = 15 * 60
-"""Seconds to wait for the kill: longer than any usual grace time."""
+"""Seconds to wait to be killed: longer than any usual grace period."""
 
 
 class Preemption:
-    """Notices SIGTERM while the block runs and then does not let it end well.
+    """Notices SIGTERM while the block runs, and then waits at its end to be killed.
 
-    A job that ends by itself during the grace time is finished for SLURM: it would not be requeued, and its runs
-    would stay undone. So whatever ends the block after a SIGTERM, an exception or a return, waits for the kill.
+    SLURM takes a job that ends by itself during the grace period for finished: it would not be requeued, and its runs
+    would stay undone. So after a SIGTERM the end of the block, by exception or not, waits for the kill.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class Preemption:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self.given:  # not by print, which the signal may have interrupted
+        if not self.given:  # not print: the signal may have interrupted a print
             os.write(1, b"SIGTERM: nothing more is started; waiting for SLURM to end or requeue this job\n")
         self.given = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.given:
             deadline = time.monotonic() + PATIENCE
-            while time.monotonic() < deadline:  # in slices: a signal taken by another thread does not wake a sleep
+            while time.monotonic() < deadline:  # in slices: a signal to another thread does not end a sleep
                 time.sleep(1)
             raise TimeoutError("told to terminate, but not killed")
         signal.signal(signal.SIGTERM, self._before)

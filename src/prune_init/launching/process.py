@@ -1,4 +1,4 @@
-"""A run as a process of the ordinary command: what kills it kills nothing else, and it can be repeated by hand."""
+"""A run as a process of the ordinary command: if it is killed, only it dies, and it can be repeated by hand."""
 
 import os
 import signal
@@ -19,16 +19,16 @@ LOG = "output.log"
 
 @dataclass(frozen=True)
 class Process:
-    """A run at work; it leads a group of its own, with the ranks and loaders that it starts."""
+    """A running run. It leads a process group, with the ranks and data loaders that it starts."""
 
     run: Planned
     slot: int
     child: subprocess.Popen[bytes] | Forked
 
     def error(self) -> str | None:
-        """Why the run ended without a result, recorded in its status.json; None if its result is there.
+        """Why the ended run has no result, which is also recorded in its status.json; None if it has one.
 
-        Truth is the file: Lightning ends with exit code 0 when it is told to terminate.
+        The file decides, not the exit code: Lightning exits with 0 when it is told to terminate.
         """
         run = self.run
         try:
@@ -42,27 +42,27 @@ class Process:
         if status and status.pid == self.child.pid and status.status == "failed":
             return str(status.error)
         why = _why(self.child.returncode, run.folder / LOG)
-        if state != "running":  # else it is somebody else's, and this one was refused
-            with suppress(OSError):  # a full disk
+        if state != "running":  # else another process works in the folder, and this run was refused
+            with suppress(OSError):  # the disk may be full
                 run_status.fail(run.folder, run.identity, run.overrides, why, run.folder / LOG)
         return why
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the run and all that it started."""
+        """Send a signal to the run and all processes that it started."""
         with suppress(ProcessLookupError):
             os.killpg(self.child.pid, number)
 
 
 def start(run: Planned, slot: int, more: Mapping[str, str], server: ForkServer) -> Process:
-    """Start a run, its output in output.log of its folder.
+    """Start a run, with its output in output.log in its folder.
 
-    A run on one device is a fork. Others start ranks by their own command line, and are new interpreters.
+    A run on one device is a fork of the server. Others start ranks by their own command line: new interpreters.
 
     Args:
-        run: which.
-        slot: of those that work side by side.
-        more: environment variables of this run alone.
-        server: that has what is common to all.
+        run: the run to start.
+        slot: its slot among those that work side by side.
+        more: environment variables of this run only.
+        server: the fork server, with the environment and files common to all runs.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -86,9 +86,9 @@ def start(run: Planned, slot: int, more: Mapping[str, str], server: ForkServer) 
 
 
 def arguments(run: Planned) -> list[str]:
-    """What one would type after `python -m prune_init` to have this run alone.
+    """What to type after `python -m prune_init` to repeat this run by itself.
 
-    The mode is given because a preset may ask for a sweep.
+    It includes hydra.mode because a preset may ask for a sweep.
     """
     folder = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
     return [*run.arguments, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]

@@ -1,4 +1,4 @@
-"""What SLURM says, from squeue and scontrol alone: sacct needs a database that not every cluster has."""
+"""Query SLURM by squeue and scontrol only: sacct needs a database that not every cluster has."""
 
 import getpass
 import hashlib
@@ -13,12 +13,12 @@ PATIENCE = 60
 
 
 def job_name(name: str, sweep: Path) -> str:
-    """The name of a sweep's jobs, by which they are found again: `name` and a hash of the sweep's directory."""
+    """The name by which a sweep's jobs are found again: `name` and a hash of the sweep's directory."""
     return f"{name}-{hashlib.sha256(str(sweep.absolute()).encode()).hexdigest()[:10]}"
 
 
 def active(name: str) -> list[str] | None:
-    """Jobs and array elements of that name that wait or run, as `ID STATE`; None if the controller does not answer."""
+    """Waiting and running jobs and array elements of a name, as `ID STATE`; None if the controller is away."""
     try:
         said = _ask(
             "squeue", "--noheader", "--array", f"--user={getpass.getuser()}", f"--name={name}", "--format=%i %T"
@@ -29,7 +29,7 @@ def active(name: str) -> list[str] | None:
 
 
 def max_array_size() -> int:
-    """How many elements a job array may have here.
+    """The number of elements that a job array may have on this cluster.
 
     Raises:
         InputError: there is no SLURM, or it does not answer.

@@ -1,4 +1,4 @@
-"""What a sweep shows while it works and when it has ended."""
+"""The output of a sweep, while it runs and when it has ended."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -19,7 +19,7 @@ class RunFailedError(HydraException):
 
 
 def bar(total: int, done: int) -> Progress:
-    """One bar over runs; without a terminal, only what is printed on it."""
+    """A progress bar over runs; without a terminal it shows only what is printed on it."""
     console = host.console()
     progress = Progress(
         TextColumn("{task.description:<8}"),
@@ -35,13 +35,13 @@ def bar(total: int, done: int) -> Progress:
 
 
 def show(progress: Progress, completed: int, note: str = "") -> None:
-    """So many runs are done by now."""
+    """Show that `completed` runs are done."""
     (task,) = progress.tasks
     progress.update(task.id, completed=completed, note=note)
 
 
 def to_do(runs: Iterable[Planned]) -> list[Planned]:
-    """Those without a result.
+    """The runs without a result.
 
     Raises:
         InputError: a folder holds another configuration's result, or one that cannot be read.
@@ -50,7 +50,7 @@ def to_do(runs: Iterable[Planned]) -> list[Planned]:
 
 
 def outcome(run: Planned) -> str:
-    """Of a run that is done: its last test accuracy, if it was tested, and its seconds."""
+    """One line on a finished run: its last test accuracy, if it was tested, and its duration."""
     record = results.read(run.folder, run.identity)
     assert record is not None
     tested = "" if record.top1.last is None else f"top-1 {100 * record.top1.last:.2f} %, "
@@ -58,7 +58,7 @@ def outcome(run: Planned) -> str:
 
 
 def summary(runs: Sequence[Planned], seconds: float) -> str:
-    """How many of all runs are done by now."""
+    """One line on all runs: how many are done and how many failed."""
     missing = len(to_do(runs))
     return f"{len(runs) - missing} done, {missing} failed, {_duration(seconds)}"
 
@@ -68,11 +68,11 @@ def _duration(seconds: float) -> str:
 
 
 def returns(runs: Sequence[Planned], said: Mapping[Planned, str]) -> list[JobReturn]:
-    """What Hydra's sweepers take for each run, after listing those without a result: why, and where their log is.
+    """Make the `JobReturn` of each run for Hydra; print the runs without a result, each with its reason and log.
 
     Args:
         runs: in the sweeper's order.
-        said: what is known of runs that left no word themselves.
+        said: the reason for runs that recorded none themselves.
     """
     back = []
     for run in runs:

@@ -1,4 +1,4 @@
-"""Job arrays through submitit, cut to what the site takes."""
+"""Submit job arrays through submitit, in sizes that the cluster allows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from prune_init.launching.plan import Planned
 from prune_init.launching.queue import max_array_size
 
 FOR_EVERY_EXECUTOR = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
-"""Settings that submitit knows without the prefix slurm_."""
+"""Settings that submitit takes without the prefix slurm_."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One element of a job array: what it calls, and the runs that this makes."""
+    """One element of a job array: the function to call, its arguments, and the runs that it makes."""
 
     runs: tuple[Planned, ...]
     function: Callable[..., Any]
@@ -23,12 +23,12 @@ class Job:
 
 
 def submit(folder: Path, params: Mapping[str, Any], jobs: Sequence[Job]) -> Iterator[list[tuple[Job, Path]]]:
-    """Submit all jobs, in as many arrays as MaxArraySize asks for, and yield those of each with their logs.
+    """Submit all jobs, in as few arrays as MaxArraySize allows; yield the jobs of each array with their logs.
 
     Args:
-        folder: for submitit's files; %j stands for the job.
-        params: of the stock launcher: resources, and max_num_timeout.
-        jobs: in their order.
+        folder: the folder for submitit's files; %j stands for the job's number.
+        params: the stock launcher's parameters: resources, and max_num_timeout.
+        jobs: the jobs, in order.
 
     Raises:
         InputError: SLURM refuses an array.
@@ -56,10 +56,10 @@ def submit(folder: Path, params: Mapping[str, Any], jobs: Sequence[Job]) -> Iter
 
 
 def check_tasks(runs: Sequence[Planned], params: Mapping[str, Any]) -> None:
-    """Refuse jobs with another number of tasks than their runs have devices: each task is one of Lightning's ranks.
+    """Refuse jobs whose tasks do not match the devices of their runs: each task is one of Lightning's ranks.
 
     Raises:
-        InputError: naming the setting and what the trainer needs.
+        InputError: they do not match; it names the setting and what the trainer needs.
     """
     for run in runs:
         if run.devices is None:

@@ -1,4 +1,4 @@
-"""Runs side by side: so many at a time, each on its share of the processors."""
+"""Run several runs at a time, each on its share of the cores and GPUs."""
 
 import math
 import os
@@ -12,10 +12,10 @@ from prune_init.launching.plan import Planned
 from prune_init.launching.process import Process, start
 
 CLUSTER = ("SLURM_", "SLURMD_", "SUBMITIT_", "SBATCH_", "SRUN_", "PMI_", "PMIX_")
-"""Variables that would make Lightning believe that a run is a rank of a SLURM job."""
+"""Prefixes of variables by which Lightning would take a run for a rank of a SLURM job."""
 POLL = 0.2
 LAST_WORDS = 10.0
-"""Seconds between looks at the processes, and from SIGTERM to SIGKILL."""
+"""Seconds between checks of the processes, and from SIGTERM to SIGKILL."""
 
 
 def ended(
@@ -28,15 +28,15 @@ def ended(
 ) -> Generator[tuple[Planned, str | None]]:
     """Work through `runs`, `workers` at a time, and yield each as it ends, with the reason if it has no result.
 
-    Nothing is left running when this is left, whichever way. Signals are noticed at the next look: one thread does
-    all this, and sleeps in short slices.
+    However this generator ends, no process is left running. One thread does it all, in short sleeps between checks,
+    so a signal is noticed at the next check.
 
     Args:
-        runs: in their order.
-        workers: how many at a time.
-        inherit: open files that the processes hold too.
-        environment: more variables for all of them.
-        halt: asked at every look: true ends the work at once, without judging runs that are not finished.
+        runs: the runs, in order.
+        workers: the number of runs at a time.
+        inherit: open file descriptors that the processes inherit.
+        environment: further variables for all of them.
+        halt: called at every check: True ends the work at once, without a verdict on unfinished runs.
     """
     waiting, slots, busy = list(reversed(runs)), list(reversed(range(workers))), list[Process]()
     variables = {key: value for key, value in os.environ.items() if not key.startswith(CLUSTER)}
@@ -64,7 +64,7 @@ def ended(
 
 
 def share(gpus: Sequence[str], slot: int, devices: int | None) -> dict[str, str]:
-    """The variable that gives slot number `slot` its `devices` GPUs, round robin; nothing if there are too few."""
+    """The variable that gives slot number `slot` its `devices` GPUs, round robin; empty if there are too few."""
     if devices is None or not 0 < devices <= len(gpus):
         return {}
     first = slot % (len(gpus) // devices) * devices
@@ -76,7 +76,7 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in given.split(",") if name]
-    import torch  # a second, which those who are told their GPUs are spared
+    import torch  # takes a second, so only if no GPUs are given
 
     return [str(number) for number in range(torch.cuda.device_count())]
 

@@ -1,1 +1,1 @@
-"""Seeing a folder of runs: one page that opens offline, and the published figures redrawn."""
+"""Show a folder of runs: as one page that opens offline, and as the figures of the paper."""

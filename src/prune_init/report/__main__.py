@@ -1,6 +1,6 @@
-"""A page that shows a folder of runs, or figures of the paper drawn from them, or from ours.
+"""Show a folder of runs as a page, or redraw figures of the paper, from the runs or computed on the spot.
 
-Writes DIR/report/report.html, which opens offline, and its figures as SVG and PNG; with figure=NAME, that figure alone.
+Writes DIR/report/report.html, which opens offline, and its figures as SVG and PNG; with figure=NAME, that figure only.
 """
 
 import sys
@@ -14,7 +14,7 @@ from prune_init.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, read, draw, write."""
+    """Run the command."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     figures = [word for word in given if word.startswith("figure=")]
     parser = Parser(__doc__)

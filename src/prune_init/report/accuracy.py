@@ -1,4 +1,4 @@
-"""Accuracy against compression: ours with intervals over seeds, the published curves dashed beside them."""
+"""Figures of accuracy against compression: our runs with intervals over seeds, published curves dashed."""
 
 import math
 from collections import Counter
@@ -22,13 +22,13 @@ WHICH = {
     "at_best_validation": "at the best validation accuracy",
 }
 BAND, WIDE = 0.16, 5.0
-"""Opacity of a band; wider ones (half, in per cent) are as much lighter, so that none covers the curves of others."""
+"""Opacity of a band, and the half-width (in per cent) from which on it is lighter, so as not to hide other curves."""
 LEAST = 10.0
-"""Per cent that an axis of accuracies spans at least: less would make much of little."""
+"""The least span of an accuracy axis in per cent: a smaller one would exaggerate small differences."""
 
 
 def accuracy(panel: Panel, which: str = "last", *, effective: bool = False, narrow: bool = False) -> Drawing:
-    """One panel, over nominal or effective compression."""
+    """Draw one panel, over nominal or effective compression."""
     figure = canvas(width=4.2, height=4.0) if narrow else canvas(height=4.3)
     (axes,) = figure.axes
     switches = {"x": "effective" if effective else "nominal", "y": which}
@@ -40,7 +40,7 @@ def accuracy(panel: Panel, which: str = "last", *, effective: bool = False, narr
 
 
 def grid(name: str, title: str, shown: Sequence[Panel], which: str) -> Drawing:
-    """Several panels side by side, with one legend; a row for each data set, if all have equally many networks."""
+    """Draw several panels side by side with one legend; a row for each data set, if all have equally many networks."""
     shown = sorted(shown, key=lambda panel: (panel.dataset, panel.architecture))
     columns = _columns(shown)
     rows = math.ceil(len(shown) / columns)
@@ -71,9 +71,9 @@ def _columns(shown: Sequence[Panel]) -> int:
 def draw(
     axes: Axes, panel: Panel, which: str, *, effective: bool = False, tips: dict[str, list[str]] | None = None
 ) -> list[str]:
-    """Draw the curves; returns what a caption has to say of them."""
+    """Draw the curves of a panel; return the sentences of a caption for them."""
     theirs = {} if effective else _published(panel, which)
-    # At one compression the points of all series would lie on one another; but a published curve needs them in place.
+    # With one compression all series would overlap, so they are shifted; beside a published curve they must not be.
     apart = 0.1 if len(panel.exponents) == 1 and not theirs else 0.0
     exponents: list[float] = []
     means: list[float] = []
@@ -116,7 +116,7 @@ def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point, Interval
 
 
 def stretches(values: Iterable[tuple[float, Interval]]) -> list[list[tuple[float, float, float]]]:
-    """Lower and upper ends of the intervals, by stretches of neighbouring points that have one."""
+    """The ends (x, low, high) of intervals, grouped by runs of neighbouring points that have one."""
     return [
         [(x, value.mean - (value.half or 0), value.mean + (value.half or 0)) for x, value in stretch]
         for known, stretch in groupby(values, key=lambda one: one[1].half is not None)
@@ -125,7 +125,7 @@ def stretches(values: Iterable[tuple[float, Interval]]) -> list[list[tuple[float
 
 
 def _interval(axes: Axes, series: Series, stretch: list[tuple[float, float, float]]) -> None:
-    """A band, or a bar at one point."""
+    """Draw a band, or a bar if there is a single point."""
     x, low, high = zip(*stretch, strict=True)
     if len(stretch) == 1:
         mark(axes.vlines(x, low, high, color=series.look.color, linewidth=1.4), series)
@@ -136,14 +136,14 @@ def _interval(axes: Axes, series: Series, stretch: list[tuple[float, float, floa
 
 
 def _limits(means: Sequence[float]) -> tuple[float, float]:
-    """Of the axis: around the means, so that a wide interval does not flatten the curves."""
+    """Limits of the accuracy axis, from the means only, so that a wide interval does not flatten the curves."""
     low, high = min(means, default=0.0), max(means, default=100.0)
     slack = max(0.08 * (high - low), (LEAST - (high - low)) / 2)
     return max(low - slack, 0.0), min(high + slack, 101.0)
 
 
 def _dashed(axes: Axes, series: Series, curve: published.Curve) -> published.Curve:
-    """Draw a published curve; returns it."""
+    """Draw a published curve and return it."""
     if curve:
         look: dict[str, Any] = {"color": series.look.color, "linestyle": (0, (4, 3)), "linewidth": 1.3, "alpha": 0.9}
         mark(axes.plot([x for x, _ in curve], [value.mean for _, value in curve], **look, zorder=2)[0], series)
@@ -151,7 +151,7 @@ def _dashed(axes: Axes, series: Series, curve: published.Curve) -> published.Cur
 
 
 def _published(panel: Panel, which: str) -> dict[str, published.Curve]:
-    """The curves that were published, by the key of their series: the first variant of their scorer."""
+    """The published curves by series key; each belongs to the first variant of its scorer."""
     first = [series for series in panel.series if series.order == 0]
     found = {s.key: published.accuracy(panel.dataset, panel.architecture, s.scorer, which) for s in first}
     return {key: curve for key, curve in found.items() if curve}

@@ -1,4 +1,4 @@
-"""What `prune-init report` does: read the runs, draw, write."""
+"""The work of `prune-init report`: read the runs, draw, write."""
 
 from pathlib import Path
 
@@ -24,15 +24,15 @@ from prune_init.report.runs import load
 from prune_init.report.series import Panel
 
 MOST = 10
-"""Lines of trouble that the terminal shows; the page has them all."""
+"""The most notes on problems that the terminal shows; the page shows all."""
 
 
 def write_page(folder: Path, baseline: str | None = None) -> Path:
-    """Write report/report.html below `folder`, with its figures beside it; returns its path.
+    """Write report/report.html below `folder`, with its figures beside it; return its path.
 
     Args:
-        folder: of the runs.
-        baseline: the scorer to which the tables of means tell differences, paired by seed.
+        folder: the folder of the runs.
+        baseline: a scorer; the tables of means show the differences to it, paired by seed.
 
     Raises:
         InputError: there is nothing to show, or no such baseline.
@@ -60,10 +60,10 @@ def write_page(folder: Path, baseline: str | None = None) -> Path:
 
 
 def draw_figures(folder: Path, names: list[str]) -> None:
-    """Write report/figure-NAME.svg and .png below `folder`, for each name.
+    """Write report/figure-NAME.svg and .png below `folder` for each name.
 
     Raises:
-        InputError: there is no such figure, or no run that it needs.
+        InputError: there is no such figure, or there are no runs for it.
     """
     console = host.console()
     for name in names:
@@ -107,7 +107,7 @@ def _drawings(panel: Panel, problems: list[str]) -> list[Drawing]:
 
 
 def _theory(panel: Panel, problems: list[str]) -> list[Drawing]:
-    """Conservation in the network of most runs."""
+    """The figures of conservation in the network with most runs."""
     dataset = panel.runs[0].record.config.get("dataset") or {}
     scorers = tuple(dict.fromkeys(series.scorer for series in panel.series))[:5]
     try:

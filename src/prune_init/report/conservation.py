@@ -1,4 +1,4 @@
-"""The paper's theory, computed at once: neurons (figure 3), layers (figure 4), training (figure 5b)."""
+"""Figures of the paper's theory, computed on the spot: neurons (figure 3), layers (figure 4), training (figure 5b)."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -25,9 +25,9 @@ SCORERS = ("random", "magnitude", "snip", "grasp", "synflow")
 def measured(
     name: str, num_classes: int, input_shape: tuple[int, ...], scorers: tuple[str, ...]
 ) -> dict[str, ScorerFlow]:
-    """Scores of the net `name` at initialisation, seed 0, on two images per class (at most 20) of noise.
+    """Scores of the net `name` at initialisation, seed 0, on two images per class.
 
-    The embedded images are used where they fit the net.
+    They are the embedded images if these fit the net, else noise (then at most 20).
     """
     torch.manual_seed(0)
     model = named(name, num_classes, input_shape)
@@ -42,7 +42,7 @@ def _images() -> Dataset:
 
 
 def neurons(name: str, found: Mapping[str, ScorerFlow], *, narrow: bool = False) -> Drawing:
-    """Score into each neuron against score out of it, on log axes."""
+    """Plot the score into each neuron against the score out of it, on log axes."""
     count = len(found)
     if narrow:
         figure = canvas((count + 1) // 2, min(count, 2), width=4.2, height=2.4 * ((count + 1) // 2))
@@ -73,7 +73,7 @@ def neurons(name: str, found: Mapping[str, ScorerFlow], *, narrow: bool = False)
 
 
 def layers(name: str, found: Mapping[str, ScorerFlow]) -> Drawing:
-    """Mean score of each layer against its inverse size; the published VGG-19 in a second row."""
+    """Plot the mean score of each layer against its inverse size; the second row shows the published VGG-19."""
     figure = canvas(2, len(found), width=max(5.0, 2.35 * len(found)), height=5.0)
     above, below = figure.axes[: len(found)], figure.axes[len(found) :]
     for ours, published_axes, (scorer, flow) in zip(above, below, found.items(), strict=True):
@@ -95,9 +95,9 @@ def layers(name: str, found: Mapping[str, ScorerFlow]) -> Drawing:
 
 
 def training(axes: Axes) -> list[float]:
-    """Figure 5b: mean squared weight of each layer against inverse size while the conv net trains.
+    """Draw figure 5b: mean squared weight of each layer against inverse size while the conv net trains.
 
-    Plain SGD on the embedded images. Returns the correlation of the logarithms each time.
+    It trains by plain SGD on the embedded images. Returns the correlation of the logarithms at each step shown.
     """
     torch.manual_seed(0)
     model = named("conv", 10, IMAGE)

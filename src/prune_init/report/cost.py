@@ -1,4 +1,4 @@
-"""What scoring costs: passes, as the rebuttal counts them, and measured seconds."""
+"""The figure and the table of scoring costs: passes, as the rebuttal counts them, and measured seconds."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from prune_init.report.series import Panel, Series
 
 @dataclass(frozen=True)
 class CostRow:
-    """Of one series: medians over its runs."""
+    """The costs of one series: medians over its runs."""
 
     series: Series
     iterations: float
@@ -22,11 +22,11 @@ class CostRow:
     seconds: float
     flops: float
     share: float | None
-    """Of the run's total seconds, if it was trained."""
+    """Share of scoring in the run's total seconds; None if no run was trained."""
 
 
 def costs(panel: Panel) -> list[CostRow]:
-    """The table of passes and seconds."""
+    """The rows of the table of passes and seconds."""
     return [_cost(series) for series in panel.series]
 
 
@@ -47,7 +47,7 @@ def _cost(series: Series) -> CostRow:
 
 
 def cost(panel: Panel, *, narrow: bool = False) -> Drawing:
-    """Passes and seconds, as points on log axes: bars would need a zero."""
+    """Plot passes and seconds as points on log axes; bars would need a zero."""
     rows = costs(panel)
     height = 1.3 + 0.36 * len(rows)
     size = (2, 1, 4.2, 2 * height) if narrow else (1, 2, 8.6, height)

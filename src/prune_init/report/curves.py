@@ -1,4 +1,4 @@
-"""Training curves: test accuracy by epoch, for a few compressions."""
+"""The figure of training curves: test accuracy by epoch, for a few compressions."""
 
 import math
 from collections import defaultdict
@@ -14,7 +14,7 @@ FACETS = 3
 
 
 def curves(panel: Panel, problems: list[str], *, narrow: bool = False) -> Drawing | None:
-    """Mean over seeds of test top-1 after each epoch; None where nothing was trained."""
+    """Plot test top-1 after each epoch, the mean over seeds; None if nothing was trained."""
     exponents = spread(sorted({p.exponent for s in panel.series for p in s.points if p.accuracy("last")}), FACETS)
     if not exponents:
         return None
@@ -39,7 +39,7 @@ def curves(panel: Panel, problems: list[str], *, narrow: bool = False) -> Drawin
 
 
 def spread(values: list[float], count: int) -> list[float]:
-    """At most `count` of the sorted values: both ends and what lies evenly between."""
+    """At most `count` of the sorted values: both ends and evenly spaced ones between them."""
     if len(values) <= count:
         return values
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

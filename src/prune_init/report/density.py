@@ -1,4 +1,4 @@
-"""Where the weights are left: density of each layer over compression, one map for each scorer."""
+"""The figure of the weights left: density of each layer at each compression, one map for each series."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from prune_init.report.drawing import Drawing, canvas, mark, ratio, short
 from prune_init.report.palette import FAINT, INK, VERMILLION
 from prune_init.report.series import Panel, Series
 
-SCALE = "viridis"  # even in lightness, and safe for colour-blind eyes
+SCALE = "viridis"  # perceptually uniform, and safe for colour-blind readers
 LOWEST = 1e-4
-"""Smaller densities have the colour of this one."""
+"""Densities below it are drawn in its colour."""
 COLUMNS = 3
-MOST = 15  # maps in one figure
+MOST = 15  # the most maps in one figure
 WHITE = "#fffffe"
-"""On a map, whose colours do not follow the page's: not quite that of paper, which does."""
+"""White of marks on a map: not #ffffff, which a dark page replaces, since a map keeps its colours there."""
 
 Grid = np.ndarray[Any, Any]
 
 
 def density(panel: Panel, *, narrow: bool = False) -> Drawing:
-    """Mean density over seeds of each layer (rows, from input to output) at each compression (columns)."""
+    """Map the density of each layer (rows, from input to output) at each compression (columns), the mean over seeds."""
     shown = panel.series[:MOST]
     names = [layer.name.removesuffix(".weight") for layer in panel.runs[0].record.layers]
     columns = 1 if narrow else min(COLUMNS, len(shown))
@@ -54,7 +54,7 @@ def density(panel: Panel, *, narrow: bool = False) -> Drawing:
 
 
 def _tips(series: Series, grid: Grid, exponents: Sequence[float], names: Sequence[str]) -> list[list[str]]:
-    """What each cell stands for, by layer and compression."""
+    """The text for each cell, by layer and compression."""
     return [
         [
             f"{series.look.label}, {name}\n{ratio(x)} compression: "
@@ -66,7 +66,7 @@ def _tips(series: Series, grid: Grid, exponents: Sequence[float], names: Sequenc
 
 
 def _grid(series: Series, exponents: Sequence[float], layers: int) -> Grid:
-    """Mean density by layer and compression; nan where there is none, or of a net with other layers."""
+    """Mean density by layer and compression; nan without runs. Nets with another number of layers are left out."""
     grid = np.full((layers, len(exponents)), np.nan)
     for point in series.points:
         found = [[layer.density for layer in run.record.layers] for run in point.runs]
@@ -97,14 +97,14 @@ def _map(axes: Axes, series: Series, grid: Grid, exponents: Sequence[float], nam
 
 
 def _stretches(places: list[int]) -> list[tuple[int, int]]:
-    """First and last of each stretch of neighbours among the sorted `places`."""
+    """First and last of each group of consecutive numbers in the sorted `places`."""
     firsts = [at for at in places if at - 1 not in places]
     lasts = [at for at in places if at + 1 not in places]
     return list(zip(firsts, lasts, strict=True))
 
 
 def _ticks(exponents: Sequence[float]) -> list[int]:
-    """At most six columns, powers of ten if there are three."""
+    """At most six columns to label: powers of ten, if there are at least three."""
     round_ones = [at for at, x in enumerate(exponents) if x == round(x)]
     places = round_ones if len(round_ones) > 2 else list(range(len(exponents)))
     return places[:: math.ceil(len(places) / 6)]

@@ -1,4 +1,4 @@
-"""Figures: one look for all of them, as SVG in the page, and as SVG and PNG files beside it."""
+"""Figures with one look for all of them: as SVG in the page, and as SVG and PNG files beside it."""
 
 import io
 import math
@@ -21,7 +21,7 @@ from prune_init.report.palette import FAINT, GRID, INK
 from prune_init.report.series import Series
 
 LOOK: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: it can be read, searched and set in the page's own type
+    "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -50,28 +50,28 @@ LOOK: dict[Any, Any] = {
     "axes.facecolor": "none",
     "savefig.dpi": 150,
 }
-mpl.rcParams.update(LOOK)  # artists take their looks when they are made, in this module and all others
+mpl.rcParams.update(LOOK)  # set globally, since artists read it when they are made, also in other modules
 
 
 INCHES = 0.55
-"""For a number below an axis."""
+"""The room for a number below an axis."""
 PIXELS = 1.74
-"""In the page for each point of a figure, at most: so letters have one size in all of them."""
+"""The most pixels in the page for a point (1/72 inch) of a figure: text then has the same size in all figures."""
 
 
 @dataclass
 class Drawing:
-    """A figure with what a reader has to know.
+    """A figure with its title, its caption and what a page needs.
 
     Attributes:
-        name: of its files.
+        name: the name of its files.
         title: what it shows.
         caption: how to read it.
-        figure: the drawing itself.
-        tips: what the points of each series stand for, by its key, in the order they are drawn; for a map, by rows.
+        figure: the matplotlib figure.
+        tips: by series key, the text for each of its points in drawing order; for a map, by rows.
         panel: in a page, the key of the panel that it belongs to.
-        switches: in a page, the positions of the switches at which it is seen.
-        narrow: whether it is the form for phones, which is seen in the page alone.
+        switches: in a page, the positions of the switches at which it is shown.
+        narrow: whether it is the form for phones, which only the page has.
     """
 
     name: str
@@ -85,11 +85,11 @@ class Drawing:
 
     @property
     def key(self) -> str:
-        """Its name in a page."""
+        """The drawing's name in a page."""
         return f"{self.name}-narrow" if self.narrow else self.name
 
     def save(self, folder: Path) -> None:
-        """Write NAME.svg and NAME.png into `folder`; the narrow form is drawn, and not written."""
+        """Write NAME.svg and NAME.png into `folder`; a narrow form is drawn but not written."""
         svg = self.svg
         if not self.narrow:
             write(folder / f"{self.name}.svg", svg)
@@ -98,19 +98,19 @@ class Drawing:
 
     @cached_property
     def svg(self) -> str:
-        """The drawing as a file has it."""
+        """The SVG file's text."""
         engine = self.figure.get_layout_engine()
         assert engine is not None
         engine.execute(self.figure)
-        self.figure.set_layout_engine(None)  # arranged once, for both files
+        self.figure.set_layout_engine(None)  # laid out once, so that both files are alike
         buffer = io.StringIO()
         meta = {"Date": None, "Creator": "prune_init", "Title": self.title}
-        with mpl.rc_context({"svg.hashsalt": self.key}):  # names within the SVG are its own in the page
+        with mpl.rc_context({"svg.hashsalt": self.key}):  # makes ids in the SVG unique in the page
             self.figure.savefig(buffer, format="svg", metadata=meta)
         return buffer.getvalue()
 
     def for_page(self) -> str:
-        """The same with colours that follow light and dark, series that can be found, a size that follows the page."""
+        """The SVG for a page: its colours follow light and dark mode, its size the page; series can be selected."""
         svg = self.svg[self.svg.index("<svg") :]
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
         size = re.compile(r'width="([\d.]+)pt" height="[\d.]+pt"')
@@ -124,7 +124,7 @@ class Drawing:
 
 
 def canvas(rows: int = 1, columns: int = 1, *, width: float = 8.6, height: float = 4.6, **more: Any) -> Figure:
-    """An empty figure of rows x columns axes, in inches."""
+    """An empty figure of rows x columns axes; width and height are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.subplots(rows, columns, squeeze=False, **more)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1, wspace=0.05, hspace=0.06)  # type: ignore[union-attr, call-arg]
@@ -132,16 +132,16 @@ def canvas(rows: int = 1, columns: int = 1, *, width: float = 8.6, height: float
 
 
 def mark(artist: Any, series: Series | str, *, points: bool = False) -> None:
-    """Let the page know which series an artist belongs to, so that it can be switched off.
+    """Tell the page which series an artist belongs to, so that it can be hidden.
 
-    Of a series whose drawing has tips, the artist with the `points` is the one that they belong to.
+    `points` marks the artist of a series to whose points the drawing's tips belong.
     """
     key = series if isinstance(series, str) else series.key
     artist.set_gid(f"points={key}" if points else f"series={key}")
 
 
 def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "compression ratio") -> None:
-    """Log x axis in multiples of compression, with the share removed below each."""
+    """Set up a log x axis of compression ratios, with the share removed below each."""
     low, high = min(exponents, default=0), max(exponents, default=1)
     pad = 0.04 * (high - low) if high > low else 0.5
     axes.set_xlim(low - pad, high + pad)
@@ -155,13 +155,13 @@ def compression_axis(axes: Axes, exponents: Iterable[float], *, label: str = "co
 
 
 def ratio(exponent: float) -> str:
-    """10**exponent for text: 3.2x, 100x, 31,623x."""
+    """Format 10**exponent for text: 3.2x, 100x, 31,623x."""
     value = 10.0**exponent
     return f"{value:.2g}x" if value < 99.5 else f"{value:,.0f}x"
 
 
 def short(exponent: float) -> str:
-    """10**exponent for axes: 3.2, 100, 32k, 1M."""
+    """Format 10**exponent for axes: 3.2, 100, 32k, 1M."""
     value = 10.0**exponent
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if value >= size * 0.9995:
@@ -170,13 +170,13 @@ def short(exponent: float) -> str:
 
 
 def sparsity(exponent: float) -> str:
-    """The fraction removed at 10**exponent, with as many nines as it takes."""
+    """Format the fraction removed at compression 10**exponent, with as many nines as needed."""
     left = 100 * 10.0**-exponent
     return f"{100 - left:.{max(0, math.ceil(-math.log10(left) - 1e-9))}f}%"
 
 
 def legend(figure: Figure, entries: Iterable[Series], extra: Iterable[Line2D] = ()) -> None:
-    """Below the axes."""
+    """Add a legend below the axes."""
     handles = [*(Line2D([], [], label=one.look.label, **one.style) for one in entries), *extra]
     rows = math.ceil(len(handles) / max(2, round(figure.get_figwidth() / 1.4)))
     columns = math.ceil(len(handles) / rows)  # rows of equal length

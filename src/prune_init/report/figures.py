@@ -55,7 +55,7 @@ FIGURES: dict[str, Callable[[Sequence[Panel]], Drawing]] = {
     "a": _all("a", "Rebuttal, figure A: GraSP, its first and its corrected version, and SynFlow", GRASP),
     "b": _all("b", "Rebuttal, figure B: SNIP, its modes and iterations, and SynFlow", SNIP),
 }
-"""By name: from the panels of a folder of runs, or computed now; an InputError where there is no run that they need."""
+"""Figures by name, from the panels of a folder of runs or computed on the spot; an InputError if runs are missing."""
 COMPUTED = ("3", "4", "5", "7")
 """Figures that need no runs."""
 
@@ -63,7 +63,7 @@ PRESETS = {"1": "figure1", "2": "critical", "6": "figure6", "a": "rebuttal_a", "
 
 
 def _of(name: str, shown: Sequence[Panel], scorers: tuple[str, ...], *, trained: bool = True) -> list[Panel]:
-    """The panels with the scorers of a figure alone."""
+    """The panels, with only the scorers of a figure."""
     kept = [
         Panel(panel.dataset, panel.architecture, tuple(s for s in panel.series if s.scorer in scorers and not s.levels))
         for panel in shown
@@ -77,5 +77,5 @@ def _of(name: str, shown: Sequence[Panel], scorers: tuple[str, ...], *, trained:
 
 
 def _nearest(shown: Sequence[Panel]) -> Panel:
-    """The published network and data set, if they were run, else those with most runs."""
+    """The panel of the published network and data set if there is one, else the panel with most runs."""
     return next((p for p in shown if (p.dataset, p.architecture) == ("cifar100", "vgg16")), shown[0])

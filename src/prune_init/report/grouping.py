@@ -1,6 +1,6 @@
-"""Which runs belong together: panels of one network and data set, and in each the series that differ in one thing.
+"""Group runs into panels of one network and data set, and each panel's runs into series.
 
-Runs are averaged over seeds only. Any other difference of their configurations makes another series, named by it.
+Runs are averaged over seeds only. Any other difference of configuration makes another series, named after it.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from prune_init.report.series import Panel, Point, Series
 
 
 def panels(runs: Iterable[FinishedRun]) -> list[Panel]:
-    """Runs by data set and network, those with most runs first."""
+    """The panels of `runs`, those with most runs first."""
     members: dict[tuple[str, str], list[FinishedRun]] = defaultdict(list)
     for run in runs:
         members[run.record.dataset, run.record.architecture].append(run)

@@ -1,4 +1,4 @@
-"""Figure 5: iterative magnitude pruning, and what training does to the magnitudes of layers."""
+"""Figure 5: iterative magnitude pruning, and how training changes the magnitudes of layers."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from prune_init.report.series import Panel
 
 
 def lottery_ticket(shown: Sequence[Panel]) -> Drawing:
-    """Iterative magnitude pruning: accuracy by levels, and what training does to the magnitudes of layers."""
+    """Draw the accuracy of iterative magnitude pruning by levels, and how training changes the magnitudes of layers."""
     figure = canvas(1, 2, width=8.6, height=4.3)
     left, right = figure.axes
     exponents: list[float] = []

@@ -2,7 +2,7 @@
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const at = (id) => document.getElementById(id);
 
-// What is shown: one network, one position of each switch, the series that are ticked, the rows that match.
+// Show one network, one position of each switch, the ticked series, and the rows of runs that match the filter.
 function update() {
   const panel = at("panel") ? at("panel").value : null;
   const wanted = { panel: panel };
@@ -28,7 +28,7 @@ function update() {
   at("count").textContent = some + rows.length.toLocaleString("en") + (rows.length === 1 ? " run" : " runs");
 }
 
-// Sorting: numbers by value, all else by letters; a second click turns the order round.
+// Sort the table: numbers by value, other columns alphabetically; a second click reverses the order.
 function sort(head) {
   const column = head.cellIndex, descending = head.getAttribute("aria-sort") === "ascending";
   for (const other of head.parentNode.cells) other.setAttribute("aria-sort", "none");
@@ -42,7 +42,7 @@ function sort(head) {
   at("table").tBodies[0].append(...rows);
 }
 
-// A command to the clipboard, also where a page from a file may not use it directly.
+// Copy a command to the clipboard; where a page may not use it, show the command to be copied by hand.
 async function copy(button) {
   try { await navigator.clipboard.writeText(button.dataset.command); }
   catch { prompt("The command", button.dataset.command); return; }
@@ -50,7 +50,7 @@ async function copy(button) {
   setTimeout(() => (button.textContent = "copy"), 1500);
 }
 
-// The words on a cell of a map of layers (rows) by compressions (columns).
+// The text for the cell under the pointer of a map of layers (rows) by compressions (columns).
 function cell(event) {
   const map = event.target.closest("figure image.series");
   const grid = map && tips[map.closest("figure").id]?.[map.dataset.series];
@@ -60,7 +60,7 @@ function cell(event) {
   return row?.[Math.min(row.length - 1, Math.floor(((event.clientX - left) / width) * row.length))] ?? null;
 }
 
-// The words on a point: those of its series, counted as the points were drawn.
+// Show the text for the point or cell under the pointer; a series has its points' texts in drawing order.
 function tip(event) {
   const mark = event.target.closest("figure .points use");
   const words = mark && tips[mark.closest("figure").id]?.[mark.closest(".points").dataset.series];

@@ -1,4 +1,4 @@
-"""The page: everything that was drawn, a table of all runs, and where it comes from, in one file."""
+"""The page: all figures, a table of all runs and their provenance in one file."""
 
 import hashlib
 import shlex
@@ -27,7 +27,7 @@ from prune_init.report.series import Panel, Series
 from prune_init.subcommands import called
 
 MOST = 12
-"""Values of a key that are listed."""
+"""The most values of a configuration key that are listed."""
 
 SECTIONS = {
     "accuracy": "Accuracy against compression",
@@ -45,7 +45,7 @@ def page(
     problems: Sequence[str],
     tables: Sequence[Summary] = (),
 ) -> str:
-    """The HTML of the report on `folder`, which will lie in folder/report."""
+    """Make the HTML of the report on `folder`, to be written to folder/report."""
     here = files("prune_init.report")
     script = here.joinpath("page.js").read_text()
     runs = [run for panel in panels for run in panel.runs]
@@ -86,7 +86,7 @@ def _choices(drawings: Sequence[Drawing]) -> dict[str, list[str]]:
 
 
 def _missing(folder: Path, runs: Sequence[FinishedRun]) -> int:
-    """Runs that sweeps in `folder` planned and that are not there; 0 if there is no readable plan."""
+    """The number of planned runs in `folder` that are not finished; 0 if a plan cannot be read."""
     try:
         planned = {run.folder for sweep in plan_file.read(folder) for run in sweep.runs}
     except InputError:
@@ -95,7 +95,7 @@ def _missing(folder: Path, runs: Sequence[FinishedRun]) -> int:
 
 
 def _setup(runs: Sequence[FinishedRun]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The keys that vary over the runs, with their values, and those that do not."""
+    """The configuration keys that vary over the runs and those that do not, with their values."""
     flat = [leaves(run.record.config) for run in runs]
     keys = dict.fromkeys(key for one in flat for key in one if not key.endswith("_partial_"))
     values = {key: sorted({str(one.get(key)) for one in flat}, key=_natural) for key in keys}
@@ -114,7 +114,7 @@ def _natural(text: str) -> tuple[float, str]:
 def _cards(
     panels: Sequence[Panel], runs: Sequence[FinishedRun], problems: int, missing: int
 ) -> list[tuple[str, str, str, str | None]]:
-    """The page in numbers: a heading, the number, what it means, and the panel it is about."""
+    """The page's key figures: heading, number, its meaning, and the panel that it is about, if any."""
     seconds = sum(run.record.seconds.total for run in runs)
     gone = sum(run.record.collapsed for run in runs)
     notes = "" if not problems else "; 1 note below" if problems == 1 else f"; {problems:,} notes below"
@@ -144,7 +144,7 @@ def _time(seconds: float) -> str:
 
 
 def leader(panel: Panel) -> tuple[str, str, str] | None:
-    """Who has the highest mean at the highest compression that all series of the first panel share."""
+    """The card of the series with the highest mean at the highest compression that all series of a panel share."""
     trained = [{p.exponent: v for p in s.points if (v := p.accuracy("last"))} for s in panel.series]
     shared = set.intersection(*map(set, trained)) if trained else set()
     if not shared or len(trained) < 2:
@@ -155,7 +155,7 @@ def leader(panel: Panel) -> tuple[str, str, str] | None:
 
 
 def _rows(panel: Panel) -> Iterator[tuple[Panel, Series, FinishedRun, str, str | None]]:
-    """The table of runs: each with what tells it from the others, and its command."""
+    """The rows of the table of runs, each with what distinguishes the run from others, and its command."""
     flat = {id(run): leaves(run.record.config) for run in panel.runs}
     keys = [key for key in differing(list(flat.values())) if key not in (*AVERAGED, "scorer.name")]
     for series in panel.series:
@@ -165,14 +165,14 @@ def _rows(panel: Panel) -> Iterator[tuple[Panel, Series, FinishedRun, str, str |
 
 
 def _command(run: FinishedRun) -> str | None:
-    """What was typed for the run, if its folder tells."""
+    """The command of a run, if its folder records it."""
     status = run_status.read(run.folder)
     told = status is not None and status.identity == run.record.identity
     return shlex.join(["python", "-m", "prune_init", *status.overrides]) if status is not None and told else None
 
 
 def _provenance(folder: Path, runs: Sequence[FinishedRun]) -> list[tuple[str, str]]:
-    """What made the runs, and what made this page."""
+    """The provenance of the runs and of this page."""
     versions = Counter(", ".join(f"{name} {number}" for name, number in run.record.versions.items()) for run in runs)
     commits = Counter(str(run.record.commit or "not from a checkout") for run in runs)
     own = results.versions()

@@ -1,20 +1,20 @@
 """One colour, marker and name for each scorer, in every figure.
 
 The colours are those of Okabe and Ito (2008, "Color universal design"), which people with the common kinds of colour
-blindness can tell apart. Their black is the ink of the page, so that it is white on a dark one.
+blindness can tell apart. In place of their black stands the page's text colour, which is light on a dark page.
 """
 
 from typing import NamedTuple
 
 INK, FAINT, GRID = "#1b1b1c", "#5f6368", "#dcdee1"
-"""Of text, of secondary text, and of grid lines; a page swaps them for its own, light or dark."""
+"""Colours of text, secondary text and grid lines; a page replaces them by its own, light or dark."""
 
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
 VERMILLION, PURPLE, YELLOW, GREY = "#D55E00", "#CC79A7", "#F0E442", "#999999"
 
 
 class Look(NamedTuple):
-    """How a scorer is drawn and called."""
+    """The name, colour and marker of a scorer in figures."""
 
     label: str
     color: str
@@ -41,10 +41,10 @@ _LOOKS = {
 
 
 def look(scorer: str) -> Look:
-    """Of a scorer that is not ours: ink, a star, its own name."""
+    """The look of a scorer; one that is not ours is shown by its own name, with a star in the text colour."""
     return _LOOKS.get(scorer, Look(scorer, INK, "*"))
 
 
 def rank(scorer: str) -> tuple[int, str]:
-    """The order of scorers in every legend and table."""
+    """A sort key: the order of scorers in every legend and table."""
     return (list(_LOOKS).index(scorer) if scorer in _LOOKS else len(_LOOKS), scorer)

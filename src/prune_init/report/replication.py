@@ -1,4 +1,4 @@
-"""Published accuracies beside ours: the table and the figure of docs/replication.md, from results/replication.
+"""Bring the table and the figure of docs/replication.md up to date, published accuracies beside ours.
 
 prune-init replication
 """
@@ -25,7 +25,7 @@ BEGIN, END = f"<!-- begin: {FIGURE} -->\n", f"<!-- end: {FIGURE} -->\n"
 
 
 def table(cells: Iterable[KeptRun]) -> str:
-    """Markdown: a line for each run and, where several seeds are finished, one for their mean."""
+    """A Markdown table with a line for each run and, if several seeds are finished, one for their mean."""
     lines = [
         "| network | scorer | exponent | seed | epochs | best epoch, % | last epoch, % | published, % | their mean "
         "| difference | in their standard deviations | hours |",
@@ -62,7 +62,7 @@ def _line(cell: KeptRun, seed: object, epochs: str, best: float, last: float, ho
 
 
 def origins(cells: Iterable[KeptRun]) -> Iterator[str]:
-    """Markdown: the commands of the runs, by where, when and with what they were made."""
+    """The commands of the runs in Markdown, by the machine, the versions and the day they were started on."""
     made: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
         about = cell.about
@@ -76,7 +76,7 @@ def origins(cells: Iterable[KeptRun]) -> Iterator[str]:
 
 
 def section(cells: list[KeptRun]) -> str:
-    """The part of the document that is made from the files."""
+    """The part of the document that is made from the kept runs."""
     finished = sum(cell.finished for cell in cells)
     note = f"{finished} of {len(cells)} runs are finished; of the others the accuracies so far stand in brackets.\n"
     picture = f"![Published test accuracy against compression, and ours]({FIGURE}.svg)\n"
@@ -85,10 +85,10 @@ def section(cells: list[KeptRun]) -> str:
 
 
 def write(folder: Path = KEPT, document: Path = DOCUMENT) -> None:
-    """Bring the document up to date and draw the figure beside it.
+    """Rewrite the document's section and draw the figure beside it.
 
     Raises:
-        InputError: there is no run, or the document has no place for them.
+        InputError: there is no kept run, or the document lacks the marks of the section.
     """
     from prune_init.report.replication_figure import figure
 
@@ -109,7 +109,7 @@ def write(folder: Path = KEPT, document: Path = DOCUMENT) -> None:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Write, or say in one line why not."""
+    """Run the command."""
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=KEPT, help=f"default: {KEPT}")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"default: {DOCUMENT}")

@@ -16,41 +16,41 @@ from prune_init.subcommands import to_type
 
 @dataclass(frozen=True, eq=False)
 class KeptRun:
-    """One run, as `prune_init.benchmark.replication` keeps it; accuracies in per cent."""
+    """A kept run; accuracies are in per cent."""
 
     about: dict[str, Any]  # cell.json
-    top1: tuple[float, ...]  # on the test set, after each epoch so far
+    top1: tuple[float, ...]  # test accuracy after each epoch so far
     hours: float  # of training and testing
-    record: RunRecord | None  # of a finished run
+    record: RunRecord | None  # None if it is not finished
 
     @property
     def finished(self) -> bool:
-        """Whether it trained to its end."""
+        """Whether the run was trained to its end."""
         return self.record is not None
 
     @property
     def config(self) -> dict[str, Any]:
-        """What defines the result."""
+        """The settings that define the result."""
         config: dict[str, Any] = self.about["config"]
         return config
 
     @property
     def key(self) -> tuple[str, str, str, float]:
-        """What the published runs are compared by."""
+        """Data set, network, scorer and exponent, by which published runs are found."""
         names = (self.config[group]["name"] for group in ("dataset", "architecture", "scorer"))
         return (*names, round(float(self.config["exponent"]), 4))
 
     @property
     def theirs(self) -> list[float]:
-        """The published runs."""
+        """Accuracies of the published runs with the same key."""
         return published.runs(*self.key)
 
 
 def read(folder: Path) -> list[KeptRun]:
-    """All cells that are kept below `folder`, by network, scorer, compression and seed.
+    """Read all kept runs below `folder`, sorted by data set, network, scorer, compression and seed.
 
     Raises:
-        InputError: there is none, or a file is not ours.
+        InputError: there is none, or a file is missing or invalid.
     """
     found = []
     for path in sorted(folder.rglob("cell.json")):

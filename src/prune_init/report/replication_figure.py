@@ -1,4 +1,4 @@
-"""The figure of docs/replication.md: the published curves of each network that was trained, and our points on them."""
+"""The figure of docs/replication.md: published curves of the networks that were trained, and our points."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from prune_init.report.series import Panel, Point, Series
 
 
 def figure(cells: Sequence[KeptRun]) -> Drawing:
-    """A panel for each network and data set, accuracy of the best epoch; unfinished runs are hollow."""
+    """Draw a panel for each network and data set, accuracy of the best epoch; unfinished runs are hollow."""
     shown = _panels(cells)
     drawing = grid("replication", "Published test accuracy against compression, and ours", shown, "best")
     places = {panel.title: axes for panel, axes in zip(_in_order(shown), drawing.figure.axes, strict=True)}
@@ -27,11 +27,11 @@ def figure(cells: Sequence[KeptRun]) -> Drawing:
 
 
 def _in_order(shown: Iterable[Panel]) -> list[Panel]:
-    return sorted(shown, key=lambda panel: (panel.dataset, panel.architecture))  # as `grid` has them
+    return sorted(shown, key=lambda panel: (panel.dataset, panel.architecture))  # as `grid` sorts them
 
 
 def _panels(cells: Sequence[KeptRun]) -> list[Panel]:
-    """The finished runs by network, and a series without points for each scorer that has a published curve alone."""
+    """A panel for each network's finished runs; scorers with only a published curve get a series without points."""
     runs: dict[tuple[str, str], dict[str, dict[float, list[FinishedRun]]]] = {}
     for cell in cells:
         dataset, architecture, scorer, exponent = cell.key

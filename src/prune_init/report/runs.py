@@ -1,4 +1,4 @@
-"""What a folder of runs holds: the runs that can be shown, and one line for everything that cannot."""
+"""Load a folder of runs: those that can be shown, and a note on each that cannot."""
 
 import math
 from collections import Counter
@@ -13,10 +13,10 @@ from prune_init.subcommands import to_type
 
 
 def load(folder: Path) -> Collected:
-    """All finished runs below `folder`, each once, and a line for all that is left out or not as usual.
+    """Load all finished runs below `folder`, each once, with a note on whatever is left out or unusual.
 
     Raises:
-        InputError: `folder` is not there or holds no finished run.
+        InputError: `folder` is not a folder, or has no finished run.
     """
     found = collect(folder)
     problems = [line.removeprefix("results=").replace(f"{folder}/", "", 1) for line in found.problems]
@@ -30,7 +30,7 @@ def load(folder: Path) -> Collected:
 
 
 def _remarks(runs: list[FinishedRun], folder: Path) -> Iterable[str]:
-    """What readers of the figures have to know about the runs in them."""
+    """Notes that a reader of the figures needs."""
     for run in runs:
         if run.record.ties is not None and (told := run.record.ties.told):
             yield f"{run.folder.relative_to(folder)}: {told}"

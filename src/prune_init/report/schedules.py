@@ -1,4 +1,4 @@
-"""Figure 7: schedules, and how much of the flow their largest step prunes."""
+"""Figure 7: the share of the flow that the largest step of each schedule prunes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ from prune_init.report.series import Panel
 from prune_init.scorers.synflow import SynFlow
 
 LOOKS = ((1, ORANGE, "v"), (10, SKY, "s"), (100, BLUE, "o"))
-"""Colour and marker of each number of iterations."""
+"""Each number of iterations, with its colour and marker."""
 
 
 def schedules(shown: Sequence[Panel]) -> Drawing:
-    """The largest share of the flow that one iteration prunes: above 1 a whole layer can go at once."""
+    """Draw the largest share of the flow that one iteration prunes: above 1 it can remove a whole layer."""
     figure = canvas(1, 2, width=8.6, height=4.0, sharey=True)
     for axes, schedule in zip(figure.axes, ("linear", "exponential"), strict=True):
         exponents = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
@@ -51,7 +51,7 @@ def schedules(shown: Sequence[Panel]) -> Drawing:
 
 
 def _largest_cut(schedule: str, exponent: float, iterations: int) -> float:
-    """Of all iterations, the largest sum of scores that one prunes, over the flow through the output layer."""
+    """The largest sum of scores that one iteration prunes, divided by the flow through the output layer."""
     torch.manual_seed(0)
     model = named("conv", 10, (1, 28, 28))
     watched = Watched(SynFlow(iterations=iterations))
@@ -66,15 +66,15 @@ def _largest_cut(schedule: str, exponent: float, iterations: int) -> float:
 
 @dataclass(frozen=True)
 class Watched(Wrapped):
-    """A scorer whose scores, and the masks they were computed under, are kept."""
+    """A scorer that keeps its scores, and the masks under which they were computed, in `seen`."""
 
-    shrinks: ClassVar = False  # what is watched has the shapes of the model's weights
+    shrinks: ClassVar = False  # so that scores have the shapes of the model's weights
 
     seen: list[tuple[Tensors, Tensors]] = field(default_factory=list)
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """The scorer's own scores."""
         scores = self.scorer(net)
-        # Copies: the loop goes on in the same memory.
+        # Copies, since the pruning loop reuses the memory.
         self.seen.append(({n: s.clone() for n, s in scores.items()}, {n: m.clone() for n, m in net.masks.items()}))
         return scores

@@ -1,4 +1,4 @@
-"""Scores of a net at initialisation, summed by neuron and averaged by layer: what the paper's theory speaks of."""
+"""Scores of a net at initialisation, summed by neuron and averaged by layer, as in the paper's theory."""
 
 import copy
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ from prune_init.pruning.sample import Batch
 
 @dataclass(frozen=True)
 class ScorerFlow:
-    """Of one scorer: for each neuron the sum of scores over incoming and over outgoing weights; by layer, the means.
+    """The scores of one scorer, summed by neuron and averaged by layer.
 
     Attributes:
-        incoming, outgoing: one number for each hidden neuron.
+        incoming, outgoing: sum of scores over the incoming and the outgoing weights of each hidden neuron.
         sizes: number of weights of each layer.
         means: mean absolute score of each layer.
     """
@@ -31,7 +31,7 @@ class ScorerFlow:
 
 
 def flows(model: nn.Module, scorers: Iterable[str], data: list[Batch]) -> dict[str, ScorerFlow]:
-    """Score the dense net with each scorer, once; `model` is only read."""
+    """Score the dense net once with each scorer; `model` is not changed."""
     shape = tuple(data[0][0].shape[1:])
     neurons = conservation(model, data[0][0][:2]).neurons
     found = {}
@@ -44,7 +44,7 @@ def flows(model: nn.Module, scorers: Iterable[str], data: list[Batch]) -> dict[s
 
 
 def by_neuron(neurons: list[Neurons], scores: Tensors) -> tuple[Tensor, Tensor]:
-    """Sums of scores over the weights into and out of each neuron. A norm between two layers passes neurons on.
+    """Sum scores over the weights into and out of each neuron; a norm between two layers does not separate them.
 
     Neurons whose weights cannot be told apart channel by channel (concatenations, groups) are left out.
     """
@@ -57,7 +57,7 @@ def by_neuron(neurons: list[Neurons], scores: Tensors) -> tuple[Tensor, Tensor]:
         units = len(row.incoming)
         if into and out and all(len(s) == units for s in into) and all(s.shape[1] % units == 0 for s in out):
             incoming = torch.stack([s.double().flatten(1).sum(1) for s in into]).sum(0)
-            # A linear layer behind a flattening reads a channel at several places, one after another.
+            # A linear layer after a flatten has several consecutive inputs for each channel.
             outgoing = torch.stack([s.double().sum(0).reshape(units, -1).sum(1) for s in out]).sum(0)
             sums.append((incoming, outgoing))
     if not sums:

@@ -1,4 +1,4 @@
-"""What figures show: panels of one network and data set, in them series of points, in these the runs of all seeds."""
+"""The data of figures: a panel has series, a series has points, a point has the runs of all seeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ class Point:
 
     @property
     def collapsed(self) -> int:
-        """In how many of them no path is left."""
+        """The number of runs in which no path is left."""
         return sum(run.record.collapsed for run in self.runs)
 
     def accuracy(self, which: str) -> Interval | None:
-        """Over seeds, in per cent; None where no run has one."""
+        """The interval over seeds, in per cent; None if no run has this accuracy."""
         values = self.accuracies(which)
         return interval(values) if values else None
 
     def accuracies(self, which: str) -> list[float]:
-        """Of each run that has one, in per cent."""
+        """The accuracy of each run that has one, in per cent."""
         return [value for run in self.runs if (value := run.accuracy(which)) is not None]
 
     @property
     def effective_exponent(self) -> float | None:
-        """Mean over the runs that have one."""
+        """log10 of effective compression, the mean over the runs that have one."""
         values = [value for run in self.runs if (value := run.record.effective_exponent) is not None]
         return sum(values) / len(values) if values else None
 
 
 @dataclass(frozen=True)
 class Series:
-    """Runs of one scorer that differ in seed and compression alone; `variant` tells it from others of that scorer."""
+    """Runs of one scorer that differ only in seed and compression; `variant` names it among the scorer's series."""
 
     scorer: str
     variant: str
@@ -49,25 +49,25 @@ class Series:
 
     @property
     def key(self) -> str:
-        """A name for files and pages: the same for the same series of every panel."""
+        """A name for files and pages; a series has the same key in every panel."""
         return f"{self.scorer}: {self.variant}" if self.variant else self.scorer
 
     @property
     def look(self) -> Look:
-        """The scorer's, with the variant in the label."""
+        """The scorer's look, with the variant in the label."""
         label, color, marker = look(self.scorer)
         return Look(f"{label} ({self.variant})" if self.variant else label, color, marker)
 
     @property
     def style(self) -> dict[str, Any]:
-        """For matplotlib: variants of a scorer keep its colour and marker, hollow and with broken lines."""
+        """Arguments of matplotlib's plot: further variants of a scorer have hollow markers and broken lines."""
         broken = ["-", (0, (6, 2)), (0, (2, 1)), (0, (6, 2, 1, 2))][self.order % 4]
         hollow = {"markerfacecolor": "#ffffff"} if self.order else {}
         return {"color": self.look.color, "marker": self.look.marker, "linestyle": broken, **hollow}
 
     @property
     def levels(self) -> int | None:
-        """Of iterative magnitude pruning; None for all else."""
+        """The number of levels of iterative magnitude pruning; None for all other methods."""
         levels = (self.points[0].runs[0].record.config.get("lifecycle") or {}).get("levels")
         return levels if isinstance(levels, int) else None
 
@@ -85,29 +85,29 @@ class Panel:
 
     @property
     def key(self) -> str:
-        """A name for files."""
+        """A name for files and pages."""
         return f"{self.dataset}-{self.architecture}"
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The title of the panel in figures."""
         return f"{self.architecture} on {self.dataset}"
 
     @cached_property
     def exponents(self) -> list[float]:
-        """All compressions that were run."""
+        """The exponents of all compressions that were run."""
         return sorted({point.exponent for series in self.series for point in series.points})
 
     @property
     def runs(self) -> list[FinishedRun]:
-        """In the order of the series."""
+        """All runs, in the order of the series."""
         return [run for series in self.series for run in series]
 
     @property
     def collapsed(self) -> bool:
-        """Whether any run has."""
+        """Whether any run has collapsed."""
         return any(run.record.collapsed for run in self.runs)
 
     def trained(self, which: str = "last") -> bool:
-        """Whether any run has such an accuracy."""
+        """Whether any run has the accuracy `which`."""
         return any(run.accuracy(which) is not None for run in self.runs)

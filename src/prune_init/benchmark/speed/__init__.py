@@ -1,1 +1,1 @@
-"""How fast pruning and training are, beside a plain implementation."""
+"""The speed of pruning and training, compared with a plain implementation."""

@@ -1,9 +1,9 @@
-"""How fast pruning and training are, beside a plain implementation in the published manner.
+"""The speed of pruning and training, compared with a plain implementation in the published manner.
 
     prune-init bench --json speed.json
 
-Both sides take turns, so that a machine that slows down slows both; times are medians of five (fewer, as the table
-says, where one turn takes more than a minute). A ratio above 1 says that ours is faster, or needs less memory.
+Both sides take turns, so that a machine that slows down slows both; times are medians of five turns (fewer, as the
+table says, if a turn takes more than a minute). A ratio above 1 means that ours is faster, or needs less memory.
 """
 
 import argparse
@@ -32,14 +32,14 @@ from prune_init.files import write
 from prune_init.pruning.cost import peak
 
 REPEATS, PATIENCE = 5, 60.0
-"""Turns of a case, as long as they take no more than so many seconds each."""
+"""Turns of a case, and the seconds that a turn may take before there are fewer."""
 
 MEMORY = ("vgg16-cifar100", 10)
-"""The net and the iterations of SynFlow whose peak memory is compared, each side in a process of its own."""
+"""The net and the number of SynFlow iterations for the comparison of peak memory, each side in its own process."""
 
 
 def compared(case: Case, repeats: int) -> dict[str, Any]:
-    """Both sides in turns."""
+    """Time both sides in turns; return a row with each turn, the medians and their ratio."""
     turns: list[tuple[dict[str, float], dict[str, float]]] = []
     while len(turns) < repeats:
         turns.append((seconds(case.ours()), seconds(case.plain())))
@@ -53,7 +53,7 @@ def compared(case: Case, repeats: int) -> dict[str, Any]:
 
 
 def grown(name: str, series: Any, repeats: int) -> list[dict[str, Any]]:
-    """One row for each size: seconds, and how often the first ones they are."""
+    """One row for each size: its seconds, and their ratio to the seconds of the first size."""
     rows: list[dict[str, Any]] = []
     for size, case in series:
         times: list[float] = []
@@ -66,7 +66,7 @@ def grown(name: str, series: Any, repeats: int) -> list[dict[str, Any]]:
 
 
 def peak_memory() -> dict[str, float]:
-    """Bytes at most, of both sides: allocated on a GPU, else resident, with what Python and torch themselves take."""
+    """Peak memory of both sides in bytes: allocated on a GPU, else resident, which includes Python and torch."""
     command = [sys.executable, "-m", "prune_init.benchmark.speed", "--peak"]
     runs = (subprocess.run([*command, side], check=True, capture_output=True) for side in ("ours", "plain"))
     ours, plain = (int(run.stdout) for run in runs)
@@ -74,7 +74,7 @@ def peak_memory() -> dict[str, float]:
 
 
 def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
-    """What the JSON holds, for people."""
+    """The contents of the JSON file as a table."""
     about = found["machine"]
     title = f"{about['processor']}, {about['threads']} threads, torch {about['torch']}"
     heads = ("case", "what", "ours", "plain", "plain / ours", "by CPU time", "turns")
@@ -102,10 +102,10 @@ def table(found: dict[str, Any], box: Box = SIMPLE_HEAD) -> Table:
 
 
 def measured(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """All chosen cases.
+    """Measure all cases that were asked for.
 
     Raises:
-        InputError: a pattern fits none.
+        InputError: a pattern matches no case.
     """
     every, sizes_of = cases(quick=arguments.quick), growths(quick=arguments.quick)
     names = [*(case.name for case in every), *sizes_of, "rates", "memory"]
@@ -133,7 +133,7 @@ def _asked(name: str, patterns: list[str] | None) -> bool:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Measure, print the table and, if asked, write it as JSON."""
     parser = Parser(__doc__)
     parser.add_argument("--cases", nargs="+", help="only those with one of these patterns in their names")
     parser.add_argument("--repeats", type=int, default=REPEATS)

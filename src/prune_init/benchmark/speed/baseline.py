@@ -1,8 +1,8 @@
-"""A plain implementation in the published manner, to compare with: written for the benchmark, used for nothing else.
+"""A plain implementation to compare with, written for the benchmark and used for nothing else.
 
-As the published SynFlow code works: layers multiply their weights by float32 masks in every forward pass, scores are
-cloned gradients times weights, the threshold is `kthvalue` of all scores, SynFlow keeps the signs of a whole state
-dict aside, and images go one by one through PIL in the workers of a DataLoader.
+It works like the published SynFlow code: layers multiply their weights by float32 masks in every forward pass, scores
+are cloned products of gradients and weights, the threshold is `kthvalue` of all scores, SynFlow stores the signs of the
+whole state dict, and images go one by one through PIL in the workers of a DataLoader.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ class MaskedConv2d(nn.Conv2d):
     weight_mask: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        """Multiply by the mask, then convolve."""
+        """Multiply the weight by the mask, then convolve."""
         return self._conv_forward(input, self.weight * self.weight_mask, self.bias)
 
 
@@ -35,12 +35,12 @@ class MaskedLinear(nn.Linear):
     weight_mask: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        """Multiply by the mask, then map."""
+        """Multiply the weight by the mask, then apply the layer."""
         return F.linear(input, self.weight * self.weight_mask, self.bias)
 
 
 def masked(model: nn.Module) -> nn.Module:
-    """Make the layers of a model masked ones, in place."""
+    """Turn the Conv2d and Linear layers of a model into masked ones, in place."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.__class__ = MaskedConv2d if isinstance(module, nn.Conv2d) else MaskedLinear
@@ -51,10 +51,10 @@ def masked(model: nn.Module) -> nn.Module:
 def prune(
     model: nn.Module, score: Score, sparsity: float, iterations: int, *, whole: Callable[[float], int] = round
 ) -> dict[str, Tensor]:
-    """Score and prune a masked model along the exponential schedule; the masks by weight name, as booleans.
+    """Score and prune a masked model along the exponential schedule; return boolean masks by weight name.
 
-    Of N weights `whole`((1 - density) N) go. The published code takes `int`, which keeps density N rounded up; with
-    `round` as many stay as here, so that masks can be compared.
+    Of N weights, `whole`((1 - density) N) are removed. The published code uses `int`, which keeps density N rounded up;
+    `round` keeps as many as this package does, so that masks can be compared.
     """
     for density in exponential(1 - sparsity, iterations):
         scores = score(model)
@@ -69,7 +69,7 @@ def prune(
 
 
 def synflow(input_shape: tuple[int, ...]) -> Score:
-    """|w dR/dw| of the net with absolute parameters on an all-ones input, in the parameters' own precision."""
+    """|w dR/dw| of the net with absolute parameters on an all-ones input, in the parameters' own dtype."""
 
     def score(model: nn.Module) -> dict[str, Tensor]:
         model.eval()
@@ -90,7 +90,7 @@ def synflow(input_shape: tuple[int, ...]) -> Score:
 
 
 def snip(data: Iterable[Batch]) -> Score:
-    """|w dL/dw|, gradients summed over batches."""
+    """|w dL/dw|, gradients summed over batches, divided by the sum of all scores."""
 
     def score(model: nn.Module) -> dict[str, Tensor]:
         model.eval()
@@ -104,7 +104,7 @@ def snip(data: Iterable[Batch]) -> Score:
 
 
 def grasp(data: Iterable[Batch], temperature: float = 200.0) -> Score:
-    """w (Hg): a pass for the gradient, and one with a graph for the product of the Hessian with it."""
+    """w (Hg): one pass for the gradient g, and one that keeps the graph for the Hessian-vector product Hg."""
 
     def score(model: nn.Module) -> dict[str, Tensor]:
         model.train()
@@ -122,7 +122,7 @@ def grasp(data: Iterable[Batch], temperature: float = 200.0) -> Score:
 
 
 class Photographs(Dataset[tuple[Tensor, int]]):
-    """Byte images, each made a PIL image, cropped, flipped and normalised by itself."""
+    """Byte images; each is converted to a PIL image, cropped, flipped and normalised on its own."""
 
     def __init__(self, pixels: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.pixels, self.labels = pixels, labels
@@ -138,7 +138,7 @@ class Photographs(Dataset[tuple[Tensor, int]]):
 
 
 def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loader: "DataLoader[tuple[Tensor, int]]") -> float:
-    """Train a masked model for one epoch; the mean loss."""
+    """Train a masked model for one epoch; return the mean loss."""
     model.train()
     total = 0.0
     device = next(model.parameters()).device
@@ -153,7 +153,7 @@ def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loader: "DataLoade
 
 
 def _layers(model: nn.Module) -> "list[tuple[str, MaskedConv2d | MaskedLinear]]":
-    """The masked layers, by the names of their weights."""
+    """The masked layers, with the names of their weights."""
     return [(f"{name}.weight", m) for name, m in model.named_modules() if isinstance(m, (MaskedConv2d, MaskedLinear))]
 
 

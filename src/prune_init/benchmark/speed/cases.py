@@ -1,4 +1,4 @@
-"""What the benchmark of speed measures: each case prepares our side and the plain one anew for every repetition."""
+"""The cases of the speed benchmark; each prepares our side and the plain one anew for every repetition."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 @dataclass(frozen=True)
 class Case:
-    """`ours` and `plain` prepare one repetition each and return what is to be timed."""
+    """A comparison: `ours` and `plain` each prepare one repetition and return the function to time."""
 
     name: str
     ours: Prepare
@@ -49,11 +49,11 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "resnet20-x4": lambda: named("resnet20", 10, SMALL, width=64),
     "vgg19-224": lambda: named("vgg19", 1000, LARGE),
 }
-"""Others are called by their own names, with ten classes."""
+"""Any other name is a name of `architectures.named`, with ten classes."""
 
 
 def seconds(act: Act) -> dict[str, float]:
-    """By the clock, and of all processors together."""
+    """Seconds that `act` takes: by the wall clock, and CPU time of all threads of this process."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -64,7 +64,7 @@ def seconds(act: Act) -> dict[str, float]:
 
 
 def made(net: str) -> nn.Module:
-    """The net, the same at every call."""
+    """Make a net, with the same weights at every call."""
     torch.manual_seed(0)
     return (NETS[net]() if net in NETS else named(net, 10, SMALL)).to(DEVICE)
 
@@ -77,7 +77,7 @@ def batches(per_class: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def pruning(net: str, scorer: str, iterations: int = 1, per_class: int = 10) -> Case:
-    """Pruning to 98 %: ours with the defaults of the scorer, the plain one in float32."""
+    """Pruning to a sparsity of 98 %: ours with the scorer's defaults, the plain one in float32."""
     data = batches(per_class) if scorer != "synflow" else None
     shape = LARGE if net.endswith("224") else SMALL
     score = baseline.synflow(shape) if data is None else {"snip": baseline.snip, "grasp": baseline.grasp}[scorer](data)
@@ -95,14 +95,14 @@ def pruning(net: str, scorer: str, iterations: int = 1, per_class: int = 10) -> 
 
 
 def images(count: int) -> ArrayImages:
-    """Noise in the shape of CIFAR-10."""
+    """Images of noise in the shape of CIFAR-10."""
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (count, *SMALL), generator=random, dtype=torch.uint8)
     return ArrayImages(pixels, torch.arange(count) % 10, MEAN, STD, CropFlip())
 
 
 def epoch(net: str, count: int, *, channels_last: bool = False, precision: str = "32-true") -> Case:
-    """A training epoch of a pruned net: ours under Lightning, the plain one in a loop."""
+    """A training epoch: ours of a pruned net under Lightning, the plain one in a loop, with masks of ones."""
 
     def ours() -> Act:
         return fitted(net, count, precision, channels_last=channels_last)
@@ -119,7 +119,7 @@ def epoch(net: str, count: int, *, channels_last: bool = False, precision: str =
 
 
 def fitted(net: str, count: int, precision: Any, *, batch: int = BATCH, **options: Any) -> Act:
-    """One epoch under Lightning's Trainer, our way."""
+    """Prune a net with our code; return a function that trains it for one epoch under Lightning's Trainer."""
     optimizer: Any = partial(torch.optim.SGD, fused=True, **SGD)
     pruner: Any = partial(prune, scorer="random_uniform", sparsity=SPARSITY)
     module = PruneThenTrain(made(net), prune=pruner, sample=lambda device: [], optimizer=optimizer, **options)
@@ -134,7 +134,7 @@ def fitted(net: str, count: int, precision: Any, *, batch: int = BATCH, **option
 
 
 def trainer_overhead(net: str, count: int) -> Case:
-    """Our epoch under Lightning beside the same steps in a bare loop: the ratio is what the Trainer costs."""
+    """Our epoch under Lightning beside the same steps in a bare loop: the ratio shows what the Trainer costs."""
 
     def plain() -> Act:
         model = made(net)
@@ -147,7 +147,7 @@ def trainer_overhead(net: str, count: int) -> Case:
 
 
 def compiled_steps(net: str, count: int = 3) -> Case:
-    """Training steps of what `torch.compile` makes of a net, once it is made, beside those of the net as it is."""
+    """Training steps of a net compiled by `torch.compile` beside those of the plain net; compiling is not timed."""
 
     def prepared(compiled: bool) -> Act:
         model = made(net)
@@ -163,7 +163,7 @@ def compiled_steps(net: str, count: int = 3) -> Case:
 
 
 def start_up() -> Case:
-    """`--help` beside importing what it is made of."""
+    """`--help` beside importing the libraries that it needs."""
 
     def run(*arguments: str) -> Prepare:
         return lambda: lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
@@ -173,7 +173,7 @@ def start_up() -> Case:
 
 
 def cases(*, quick: bool) -> list[Case]:
-    """All of them; `quick` takes small nets, to see that everything runs."""
+    """All cases; with `quick`, a few with small nets, to see that everything runs."""
     if quick:
         return [
             pruning("resnet20", "synflow", 4),
@@ -197,7 +197,7 @@ def cases(*, quick: bool) -> list[Case]:
 
 
 def growths(*, quick: bool) -> dict[str, Sequence[tuple[int, Case]]]:
-    """Series of cases of growing size: only our side is timed."""
+    """Series of cases of growing size, by name; only our side is timed."""
     if quick:
         return {"iterations": [(n, pruning("conv", "synflow", n)) for n in (2, 4)]}
     return {

@@ -1,4 +1,4 @@
-"""Where something is measured."""
+"""The machine on which something is measured."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from prune_init.record import results
 
 
 def machine() -> dict[str, Any]:
-    """Processor, GPU, threads, versions and date, for beside the figures."""
+    """Processor, cores, threads, GPU, date, commit and versions, to be recorded with measurements."""
     return {
         "processor": processor(),
         "cores": len(processors()),

@@ -1,4 +1,4 @@
-"""How near training comes to the rate at which the machine multiplies matrices."""
+"""Compare the FLOP/s of training with those of a product of matrices on the same machine."""
 
 from statistics import median
 from typing import Any
@@ -12,7 +12,7 @@ from prune_init.pruning.flops import Flops
 
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 SIDE, STEPS = (8192, 100) if DEVICE.type == "cuda" else (2048, 4)
-"""Rows and columns of the matrices; steps of an epoch that is timed."""
+"""Rows and columns of the matrices; training steps in the epoch that is timed."""
 
 
 def rates(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def rates(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
 
 
 def product_rate(side: int, dtype: torch.dtype) -> float:
-    """FLOP/s of the product of two square matrices, median of ten after one that warms up."""
+    """FLOP/s of the product of two square matrices: the median of ten products, after one to warm up."""
     a, b = (torch.randn(side, side, device=DEVICE).to(dtype) for _ in range(2))
     product = a @ b
 
@@ -40,13 +40,13 @@ def product_rate(side: int, dtype: torch.dtype) -> float:
 
 
 def training_rate(net: str, batch: int, precision: str, repeats: int) -> float:
-    """FLOP/s of an epoch under Lightning, everything in its time, forward and backward pass alone in its FLOP."""
+    """FLOP/s of an epoch under Lightning: FLOP of the forward and backward passes over the time of the whole epoch."""
     epochs = [fitted(net, STEPS * batch, precision, batch=batch, channels_last=True) for _ in range(repeats)]
     return step_flops(made(net)) * STEPS * batch / median(seconds(epoch)["wall"] for epoch in epochs)
 
 
 def step_flops(model: nn.Module) -> float:
-    """Operations of a training step on small images, for one of them: forward and backward pass alone."""
+    """FLOP of the forward and backward pass of a training step, for one small image."""
     x, y = torch.randn(2, *SMALL, device=DEVICE), torch.zeros(2, dtype=torch.long, device=DEVICE)
     with Flops() as counter:
         F.cross_entropy(model.train()(x), y).backward()

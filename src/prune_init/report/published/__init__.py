@@ -1,4 +1,4 @@
-"""The authors' published results, from the tables beside this file; SOURCES.md says where they are from."""
+"""The authors' published results, read from the tables beside this file; SOURCES.md names their sources."""
 
 import csv
 from collections import defaultdict
@@ -8,12 +8,12 @@ from importlib.resources import files
 from prune_init.benchmark.intervals import Interval, interval
 
 Curve = list[tuple[float, Interval]]
-"""Exponents of compression, and what was measured there."""
+"""(exponent of compression, accuracy) of each point."""
 
 
 @cache
 def table(name: str) -> list[dict[str, str]]:
-    """The rows of `name`.csv."""
+    """The rows of the table `name`.csv."""
     with files(__name__).joinpath(f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -23,7 +23,7 @@ def _of(name: str, dataset: str, architecture: str) -> list[dict[str, str]]:
 
 
 def accuracy(dataset: str, architecture: str, scorer: str, which: str) -> Curve:
-    """Top-1 in per cent over the published runs: `best` or `last` epoch; empty where none was published."""
+    """Top-1 in per cent over the published runs, of the `best` or `last` epoch; empty if none was published."""
     found: dict[float, list[float]] = defaultdict(list)
     for row in _of("accuracy", dataset, architecture):
         if row["scorer"] == scorer and row.get(which):
@@ -32,7 +32,7 @@ def accuracy(dataset: str, architecture: str, scorer: str, which: str) -> Curve:
 
 
 def runs(dataset: str, architecture: str, scorer: str, exponent: float) -> list[float]:
-    """Best top-1 in per cent of each published run at one compression; empty where none was published."""
+    """Best top-1 in per cent of each published run at one compression; empty if none was published."""
     rows = _of("accuracy", dataset, architecture)
     return [float(row["best"]) for row in rows if (row["scorer"], float(row["exponent"])) == (scorer, exponent)]
 
@@ -43,6 +43,6 @@ def scorers(dataset: str, architecture: str) -> list[str]:
 
 
 def lottery_ticket(dataset: str, architecture: str, levels: int) -> Curve:
-    """Best top-1 in per cent of iterative magnitude pruning in so many levels, one run each."""
+    """Best top-1 in per cent of iterative magnitude pruning with `levels` levels, one run per point."""
     rows = (row for row in _of("lottery_ticket", dataset, architecture) if int(row["levels"]) == levels)
     return sorted((float(row["exponent"]), interval([float(row["best"])])) for row in rows)
