@@ -1,4 +1,4 @@
-"""A recipe: AdamW without weight decay of norms and biases, and a learning rate with warm-up and cosine decay by step."""
+"""A recipe: AdamW without weight decay of norms and biases, and a learning rate with warm-up and cosine decay."""
 
 import math
 from collections.abc import Iterable
