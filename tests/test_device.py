@@ -87,7 +87,7 @@ def test_masks_are_those_of_the_processor(scorer):
 
 
 def test_an_iteration_of_synflow_waits_twice_and_is_few_operations():
-    """Waits for the check that all scores are finite, and for the scores at the cut; half of the calls make views or memory."""
+    """Waits to know whether all scores are finite, and for those at the cut; half of the calls make views or memory."""
 
     def counts(iterations: int) -> tuple[int, int]:
         with pretended():
