@@ -39,7 +39,7 @@ def by_sorting(scores, candidates, keep):
 
 
 def kept_of(scores, candidates, keep, lowest=selection.lowest):
-    """The masks without the weights that `lowest` chooses, and this choice."""
+    """The masks without the weights that `lowest` chooses; checks the scores that it reports at the cut."""
     total = masks.count(candidates)
     choice = lowest(scores, candidates, keep, total)
     kept = {name: mask.clone() for name, mask in candidates.items()}

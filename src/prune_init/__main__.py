@@ -21,7 +21,7 @@ def main() -> None:
         sys.argv = [name, *typed[2:]]
     try:
         import_module(subcommands.MODULES[word or "run"]).main()
-    except KeyboardInterrupt:  # before a run begins; from then on it raises `Stopped` instead
+    except KeyboardInterrupt:  # a run that has begun raises `Stopped` instead
         sys.exit(128 + signal.SIGINT)
     finally:
         sys.argv = typed
