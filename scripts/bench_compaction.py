@@ -1,10 +1,10 @@
-"""How much faster compact nets are than the masked nets they equal: VGG-16 and ResNet-18 on 32x32 images.
+"""Measure how much faster compact nets are than the equivalent masked nets: VGG-16 and ResNet-18 on 32x32 images.
 
     python scripts/bench_compaction.py --out compaction.json
 
-The dense net and the compact nets of all scorers and sparsities take turns, so that a machine that slows down slows
-all of them; times are medians. Each net runs in both memory formats, and two ratios are given: of nets as they come,
-contiguous, and of each net in its faster format, which depends on width, batch and threads. A training step is
+The dense net and the compact nets of all scorers and sparsities take turns, so that a slower phase of the machine
+affects all of them; times are medians. Each net runs in both memory formats, and two ratios are given: with both nets
+contiguous, and with each net in its faster format, which depends on width, batch and threads. A training step is
 forward, backward, masks on gradients, SGD, masks on weights.
 """
 
@@ -38,7 +38,7 @@ from prune_init.training.mask_buffers import MaskBuffers
 SHAPE, CLASSES = (3, 32, 32), 10
 NETS = ("vgg16", "resnet18")
 SHORTEST = 0.1
-"""Seconds that one measurement takes at least; short steps are repeated within it."""
+"""Minimum duration of one measurement in seconds; short steps are repeated within it."""
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 WHAT = ("training step", "inference")
 
@@ -47,7 +47,7 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """A net that takes part: the dense one, with all its masks True, or a compact one."""
+    """A net to measure: the dense net, with all masks True, or a compact net."""
 
     net: nn.Module
     masks: Tensors
@@ -55,7 +55,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Case:
-    """A compact net, and what is left in it of the dense one."""
+    """A compact net and its size relative to the dense net."""
 
     net: str
     scorer: str
@@ -66,7 +66,7 @@ class Case:
 
 
 def pruned(name: str, scorer: str, sparsity: float) -> tuple[nn.Module, Tensors]:
-    """A net and its masks; SNIP scores in eval mode, on 10 random images per class."""
+    """Prune a net; return it with its masks. SNIP scores in eval mode, on 10 random images per class."""
     torch.manual_seed(0)
     model = named(name, CLASSES, SHAPE)
     if scorer == "synflow":
@@ -77,7 +77,7 @@ def pruned(name: str, scorer: str, sparsity: float) -> tuple[nn.Module, Tensors]
 
 
 def compacted(name: str, scorer: str, sparsity: float, device: torch.device) -> tuple[Case, Subject]:
-    """A pruned net made small."""
+    """Prune and compact a net."""
     model, masks = pruned(name, scorer, sparsity)
     started = time.perf_counter()
     small: Any = prune_init.compact(model, torch.empty(1, *SHAPE), masks=masks)
@@ -89,7 +89,7 @@ def compacted(name: str, scorer: str, sparsity: float, device: torch.device) -> 
 
 
 def training_step(subject: Subject, x: Tensor, labels: Tensor, memory_format: torch.memory_format) -> Step:
-    """One step of masked training."""
+    """A function that does one step of masked training."""
     net, x = copy.deepcopy(subject.net).to(memory_format=memory_format), x.to(memory_format=memory_format)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
     buffers = MaskBuffers({name: w for name, w in prunable(net).items() if name in subject.masks}).to(x.device)
@@ -107,7 +107,7 @@ def training_step(subject: Subject, x: Tensor, labels: Tensor, memory_format: to
 
 
 def inference(subject: Subject, x: Tensor, labels: Tensor, memory_format: torch.memory_format) -> Step:
-    """One batch in eval mode."""
+    """A function that runs one batch in eval mode."""
     net, x = copy.deepcopy(subject.net).to(memory_format=memory_format), x.to(memory_format=memory_format)
 
     def step() -> None:
@@ -119,7 +119,7 @@ def inference(subject: Subject, x: Tensor, labels: Tensor, memory_format: torch.
 
 
 def seconds(step: Step, times: int, device: torch.device) -> float:
-    """Per step, over `times` steps."""
+    """Seconds per step, averaged over `times` steps."""
     start = time.perf_counter()
     for _ in range(times):
         step()
@@ -129,7 +129,7 @@ def seconds(step: Step, times: int, device: torch.device) -> float:
 
 
 def times_of(steps: list[Step], repeats: int, device: torch.device) -> list[float]:
-    """Seconds of each step, medians over turns."""
+    """Seconds of each step, as medians over the turns."""
     counts = []
     for step in steps:
         step()
@@ -141,7 +141,7 @@ def times_of(steps: list[Step], repeats: int, device: torch.device) -> list[floa
 def measured(
     cases: list[Case], subjects: list[Subject], what: str, batch: int, repeats: int, device: torch.device
 ) -> list[dict[str, Any]]:
-    """One row for each case; the first subject is the dense net, the others are those of the cases."""
+    """One row for each case; the first subject is the dense net, the others belong to the cases."""
     x, labels = torch.randn(batch, *SHAPE, device=device), torch.zeros(batch, dtype=torch.long, device=device)
     make = training_step if what == "training step" else inference
     steps = [make(subject, x, labels, fmt) for subject in subjects for fmt in FORMATS.values()]
@@ -156,12 +156,12 @@ def measured(
 
 
 def channels(net: nn.Module) -> int:
-    """Output channels of all convolutions."""
+    """The number of output channels of all convolutions together."""
     return sum(module.out_channels for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
 def table(rows: list[dict[str, Any]], box: Box) -> Table:
-    """What the JSON holds, for people: a row for each compact net, a column for each measurement with both ratios."""
+    """The results as a table: a row for each compact net, a column with both ratios for each measurement."""
     measurements = list(dict.fromkeys((row["what"], row["batch"]) for row in rows))
     heads = ("net", "scorer", "sparsity", "multiply-adds left", "channels left")
     found = host.table(*heads, *(f"{what}, {batch}" for what, batch in measurements), words=2, box=box)
@@ -174,7 +174,7 @@ def table(rows: list[dict[str, Any]], box: Box) -> Table:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", nargs="+", default=list(NETS), choices=NETS)
     parser.add_argument("--scorer", nargs="+", default=["synflow", "snip"], choices=["synflow", "snip"])
@@ -199,7 +199,7 @@ def main() -> None:
             for sparsity in given.sparsity:
                 try:
                     case, subject = compacted(net, scorer, sparsity, given.device)
-                except prune_init.InputError as error:  # disconnected: there is nothing to compare
+                except prune_init.InputError as error:  # disconnected, so there is nothing to compare
                     log.print(f"{net} {scorer} {sparsity:g}: {error}")
                 else:
                     cases, subjects = [*cases, case], [*subjects, subject]

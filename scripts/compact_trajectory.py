@@ -1,11 +1,11 @@
-"""Whether training the compact net is training the masked one: losses of the first steps, side by side.
+"""Compare training the compact net with training the masked net: losses of the first steps.
 
     python scripts/compact_trajectory.py 200 cell=vgg11_synflow_x3 dataset.root=data precision=64-true
 
-The first argument is the number of steps, the others are those of `python -m prune_init`. Both nets see the same
-batches, and both are trained as a run would train them. As a control the masked net is trained once more for the first
-20 steps with the other memory format, `channels_last`, which rounds differently and changes nothing else. Prints the
-largest relative differences of the losses up to steps 1, 2, 5, 10, 20, 50, ...
+The first argument is the number of steps, the others are arguments of `python -m prune_init`. Both nets see the same
+batches and are trained as in a run. As a control the masked net is trained once more for the first 20 steps with the
+other memory format (`channels_last`), which rounds differently and changes nothing else. Prints the largest relative
+differences of the losses up to steps 1, 2, 5, 10, 20, 50, ...
 """
 
 import sys
@@ -21,22 +21,22 @@ from prune_init.command import building
 from prune_init.command.assembly import make_data, make_module, make_trainer
 
 CONTROLLED = 20
-"""Steps of the control, which cost as much as those of the masked net."""
+"""Number of steps of the control, which cost as much as those of the masked net."""
 
 
 class Losses(pl.Callback):
-    """The loss of each training step."""
+    """Records the loss of each training step."""
 
     def __init__(self) -> None:
         self.found: list[float] = []
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
-        """Called after each step."""
+        """Record the loss of the step."""
         self.found.append(float(outputs["loss"]))
 
 
 def losses(overrides: list[str], steps: int) -> list[float]:
-    """Those of the run's first steps."""
+    """The losses of the first steps of a run."""
     cfg = compose("config", [*overrides, f"+trainer.max_steps={steps}", "+trainer.limit_val_batches=0"])
     pl.seed_everything(cfg.seed, verbose=False)
     data, watch = make_data(cfg, building.dataset(cfg)), Losses()
@@ -47,7 +47,7 @@ def losses(overrides: list[str], steps: int) -> list[float]:
 
 
 def main() -> None:
-    """The script."""
+    """Train all nets and print the differences."""
     steps, overrides = int(sys.argv[1]), sys.argv[2:]
     warnings.filterwarnings("ignore")
     with initialize_config_module("prune_init.conf", version_base="1.3"):
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def farthest(found: list[float], expected: list[float]) -> float:
-    """The largest relative difference, as far as there are both."""
+    """The largest relative difference, up to the end of the shorter list."""
     return max(abs(one - other) / abs(other) for one, other in zip(found, expected, strict=False))
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the comments in conf/: python scripts/config_reference.py."""
+"""Write docs/configuration.md from the comments in conf/: python scripts/config_reference.py."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ GROUP = re.compile(r"  - (?:optional )?(?P<key>\w+): *(?P<value>\w+) +# (?P<abou
 
 
 def page() -> str:
-    """The whole page."""
+    """The text of the page."""
     text = (CONF / "config.yaml").read_text()
     groups = [match for line in text.splitlines() if (match := GROUP.fullmatch(line))]
     parts = [
@@ -34,12 +34,12 @@ def page() -> str:
 def _choices(folder: Path) -> str:
     texts = {path.stem: path.read_text() for path in sorted(folder.glob("*.yaml"))}
     about = _table("choice", "keys", ([name, _own(text), _about(text)] for name, text in texts.items()))
-    noted = {tuple(row): None for text in texts.values() for row in _keys(text)}  # of all choices, each once
+    noted = {tuple(row): None for text in texts.values() for row in _keys(text)}  # of all choices, without duplicates
     return about + ("\n" + _table("key", "value", noted) if noted else "")
 
 
 def _keys(text: str) -> list[list[str]]:
-    """Key, value and comment of the lines that have one."""
+    """Key, value and comment of each line that has a comment."""
     rows, path = [], list[str]()
     for line in text.splitlines():
         if match := KEY.fullmatch(line):
@@ -58,7 +58,7 @@ def _own(text: str) -> str:
 
 
 def _about(text: str) -> str:
-    """The comment at the top."""
+    """The comment at the top of a file."""
     lines = re.match(r"(?:#.*\n)*", text)
     return " ".join(line.lstrip("# ") for line in (lines[0] if lines else "").splitlines() if "@package" not in line)
 

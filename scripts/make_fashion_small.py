@@ -1,9 +1,9 @@
-"""Makes src/prune_init/data/fashion_small.npz from the official files of Fashion-MNIST.
+"""Make src/prune_init/data/fashion_small.npz from the official files of Fashion-MNIST.
 
     python scripts/make_fashion_small.py FOLDER
 
-FOLDER holds the four official files, such as train-images-idx3-ubyte.gz, from
-https://github.com/zalandoresearch/fashion-mnist. Made again, the arrays are identical.
+FOLDER contains the four official files, such as train-images-idx3-ubyte.gz, from
+https://github.com/zalandoresearch/fashion-mnist. The arrays are the same each time.
 """
 
 import argparse
@@ -26,7 +26,7 @@ OFFICIAL = {  # name, md5 of the uncompressed file, bytes before the data
 
 
 def read(folder: Path, key: str) -> NDArray[np.uint8]:
-    """The bytes of one official file after its header; stops the program if they are not official."""
+    """The bytes of one official file after its header; ends the program if the file is not the official one."""
     name, checksum, header = OFFICIAL[key]
     content = gzip.decompress((folder / name).read_bytes())
     if md5(content).hexdigest() != checksum:
@@ -35,17 +35,17 @@ def read(folder: Path, key: str) -> NDArray[np.uint8]:
 
 
 def choose(labels: NDArray[np.uint8], per_class: int) -> list[int]:
-    """Indices of `per_class` images of each class, ascending.
+    """Indices of `per_class` images of each class, in ascending order.
 
-    Those whose index has the smallest hash: as good as random, and the same with every version of NumPy,
-    whose generators promise no such thing.
+    The images whose index has the smallest hash are chosen. This is as good as random, and the same with every
+    version of NumPy, whose random generators do not guarantee that.
     """
     order = sorted(range(len(labels)), key=lambda index: sha256(str(index).encode()).digest())
     return sorted(index for label in range(10) for index in [i for i in order if labels[i] == label][:per_class])
 
 
 def main() -> None:
-    """Read, choose, write."""
+    """Read the images, choose some of them and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the four official .gz files")
     parser.add_argument("--target", type=Path, default=TARGET, help="file to write")

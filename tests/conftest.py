@@ -1,4 +1,4 @@
-"""The command line in this process: as the shell sees it, without the seconds that a new interpreter costs."""
+"""Fixtures, above all the command line run inside this process, which saves the seconds of a new interpreter."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from prune_init.__main__ import main
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a shell sees of a command."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -25,18 +25,18 @@ class Outcome:
 
 
 def pytest_configure() -> None:
-    """Ctrl-C is tested: take it also where a shell started the tests in the background, which ignores it."""
+    """Restore the handler of Ctrl-C for its tests, since a shell makes background processes ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of SLURM first: they mostly wait, on one worker, while the other works."""
+    """Run the tests of SLURM first: they mostly wait, on one worker, while the others work."""
     items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
 
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see the project's own defaults, whatever the shell that starts them has set."""
+    """Let tests see the project's own defaults, whatever environment variables the shell has set."""
     for name in list(os.environ):
         if name.startswith(("WANDB_", "HYDRA_", "PRUNE_INIT_", "PL_")) or name == "COLUMNS":
             monkeypatch.delenv(name)
@@ -46,10 +46,10 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
     """`command("scorer=snip", ...)` does what `python -m prune_init scorer=snip ...` does, in the test's own folder.
 
-    With `module=` it is `python -m MODULE`.
+    With `module=` it does what `python -m MODULE` does.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # Lightning sets these two: remembered here, restored afterwards
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # Lightning sets these two; monkeypatch restores them
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 
     def run(*arguments: str, module: str = "prune_init") -> Outcome:
@@ -61,7 +61,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ou
                     main()
                 else:
                     run_module(module, run_name="__main__")
-            except SystemExit as stop:  # what the interpreter does with it
+            except SystemExit as stop:  # as the interpreter handles it
                 code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
                 if isinstance(stop.code, str):
                     print(stop.code, file=sys.stderr)

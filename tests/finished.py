@@ -1,4 +1,4 @@
-"""What runs have left, read back."""
+"""Read back the files of finished runs."""
 
 import csv
 import json
@@ -16,14 +16,14 @@ def finished(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:
-    """The rows of the only metrics.csv below `folder`, but for the clock."""
+    """The rows of the only metrics.csv below `folder`, without the column of seconds."""
     (path,) = folder.rglob("metrics.csv")
     with path.open() as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
 def assert_same(one: Path, other: Path, *names: str) -> None:
-    """The tensors in the files of these names are the same in both folders, bit for bit."""
+    """Check that the files of these names contain the same tensors in both folders, bit for bit."""
     for name in names:
         ours, theirs = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
         assert ours.keys() == theirs.keys()

@@ -1,7 +1,7 @@
-"""An independent judge of paths: a weight is on one if the output's gradient by it changes with the size of the input.
+"""An independent test of paths: a weight is on one if the output's gradient by it changes with the size of the input.
 
-Positive parameters and inputs see to it that nothing cancels; the nets are linear behind each weight, piece by piece,
-so that nothing else changes it.
+With positive parameters and inputs nothing cancels. The nets are piecewise linear after each weight, so that nothing
+else changes the gradient.
 """
 
 import copy
@@ -19,7 +19,7 @@ def random_masks(model, density, seed):
 
 
 def by_gradient(model, masks, x):
-    """Kept weights that read the input and move the output, in the same net with positive random parameters."""
+    """Kept weights whose gradient depends on the input, in the same net with positive random parameters."""
     one, other = gradients(model, masks, x, 1.0), gradients(model, masks, x, 1.5)
     return {n: ((one[n] - other[n]).abs() > 1e-9) & masks[n] for n in masks}
 

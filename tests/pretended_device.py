@@ -1,10 +1,9 @@
 """A pretended CUDA device, for machines without one.
 
-Inside `pretended`, tensors that are moved to `CUDA` say that they are there and hold their numbers on the processor.
-Where they meet tensors or generators of the processor, they raise as real ones do; each wait of the host for the
-device is counted by the operation that caused it. Control flow that depends on numbers runs as it is. Not pretended
-are autocast, TF32, cuDNN, streams, memory, the device's own random numbers, and what torch's C++ code takes from a
-tensor's device: it sees the processor's.
+Inside `pretended`, tensors that are moved to `CUDA` report that device but keep their numbers on the CPU. Mixed with
+CPU tensors or generators they raise errors as real ones do. Each wait of the host for the device is counted under the
+operation that caused it. Control flow that depends on numbers runs as usual. Autocast, TF32, cuDNN, streams, memory and
+the device's own random numbers are not simulated, and torch's C++ code sees the CPU as the device of a tensor.
 """
 
 from collections import Counter
@@ -20,25 +19,25 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 CUDA = torch.device("cuda", 0)
 WAITS: Counter[str] = Counter()
-"""How often the host waited for the device, by what it waited for."""
+"""How often the host waited for the device, by operation."""
 CALLS: Counter[str] = Counter()
-"""How often the device was given something to do, or a view to make, by operation."""
+"""How often the device was given an operation or a view, by operation."""
 
 REFUSED: set[torch.dtype] = set()
-"""Types of numbers that the device does not have, as MPS has no float64."""
+"""Dtypes that the device does not support, as MPS has no float64."""
 
 RESULT_IS_NEEDED = {
     *("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"),
     *("equal", "is_nonzero", "bincount"),
 }
-"""Operations whose result, or its shape, the host has to know."""
+"""Operations for which the host needs the result or its shape, so it waits for the device."""
 
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 NUMBERS_ALLOWED = {
     *("masked_fill", "masked_fill_", "fill", "fill_", "where", "clamp", "lerp", *INDEXING),
     *("_foreach_mul_", "_foreach_mul", "_foreach_add_", "_foreach_addcdiv_"),
 }
-"""Operations that take single numbers from the processor, besides all that work number by number."""
+"""Operations that accept scalar CPU tensors, besides all pointwise operations."""
 
 
 class Pretended(torch.Tensor):
@@ -61,7 +60,7 @@ class Pretended(torch.Tensor):
     is_cpu = property(lambda self: False)
 
     def __tensor_flatten__(self) -> tuple[list[str], None]:
-        """That there is this method lets `nn.Module.to` exchange parameters for ones of this class."""
+        """This method must exist for `nn.Module.to` to replace parameters by tensors of this class."""
         return ["held"], None
 
     @staticmethod
@@ -115,7 +114,7 @@ class Pretended(torch.Tensor):
 
 
 def _by_reciprocal(name: str, x: torch.Tensor, divisor: Any) -> tuple[Any, tuple[torch.Tensor, torch.Tensor]]:
-    """Division by a number from the processor, as CUDA does it: see torch's BinaryDivTrueKernel.cu."""
+    """Division by a CPU scalar as CUDA does it, by multiplication: see torch's BinaryDivTrueKernel.cu."""
     kind = torch.result_type(x, divisor)
     one = torch.ones((), dtype=kind if kind.is_floating_point else torch.get_default_dtype())
     return getattr(torch.ops.aten, name.replace("div", "mul")).Tensor, (x, Pretended(one / divisor))
@@ -140,7 +139,7 @@ def _refuse_mixture(func: Any, args: Any, kwargs: Any) -> None:
     name = func._overloadpacket.__name__
     _refuse_generator(kwargs.get("generator"))
     others = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and not isinstance(x, Pretended)]
-    if name in INDEXING and isinstance(args[0], Pretended):  # which takes indices from the processor
+    if name in INDEXING and isinstance(args[0], Pretended):  # it accepts indices on the CPU
         others = [x for x in others if not any(x is index for index in args[1])]
     numbers = torch.Tag.pointwise in func.tags or name in NUMBERS_ALLOWED
     if any(x.dim() > 0 or not numbers for x in others):
@@ -153,7 +152,7 @@ def _refuse_generator(generator: torch.Generator | None) -> None:
 
 
 def moved(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """`x.to(...)`."""
+    """`x.to(...)` between the CPU and the pretended device."""
     device, dtype, _, memory_format = torch._C._nn._parse_to(*[_held(a) for a in args], **_without_copy(kwargs))
     if any(isinstance(a, Pretended) for a in args):
         device = CUDA
@@ -171,7 +170,7 @@ def _without_copy(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Functions(TorchFunctionMode):
-    """Calls that name a device."""
+    """Handles calls that name a device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -189,7 +188,7 @@ class _Functions(TorchFunctionMode):
 
 
 class _Derivatives(TorchDispatchMode):
-    """What the formulas of derivatives make anew would be on the device."""
+    """Puts tensors that the formulas of derivatives create on the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
@@ -204,7 +203,7 @@ def _synchronize(*_: Any) -> None:
 
 @contextmanager
 def pretended(*refused: torch.dtype) -> Iterator[None]:
-    """Inside, there is a CUDA device without the `refused` types of numbers; `WAITS` and `CALLS` begin anew."""
+    """Pretend inside the block that there is a CUDA device without the `refused` dtypes; reset `WAITS` and `CALLS`."""
     WAITS.clear()
     CALLS.clear()
     REFUSED.clear()

@@ -1,4 +1,4 @@
-"""Results as runs write them, made in no time."""
+"""Results like those of runs, made without running."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from prune_init.record.run_record import RunRecord
 def record(
     scorer: str = "snip", exponent: float = 1.0, seed: int = 0, top1: float | None = 0.5, layers: int = 5, **more: Any
 ) -> RunRecord:
-    """Of two epochs of training; `config` is merged into the configuration, every other key replaces a field."""
+    """A record of two epochs; `config` is merged into the configuration, every other key replaces a field."""
     base, changes = more.pop("dataset", "fashion_small"), more.pop("config", {})
     config: dict[str, Any] = {
         "dataset": {"name": base, "num_classes": 10, "input_shape": [1, 28, 28]},
@@ -43,7 +43,7 @@ def record(
 
 
 def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`config` with `changes`, group by group."""
+    """`config` with `changes` merged into it group by group."""
     both = dict(config)
     for key, value in changes.items():
         both[key] = merged(config.get(key) or {}, value) if isinstance(value, dict) else value
@@ -51,7 +51,7 @@ def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def add(folder: Path, content: RunRecord) -> Path:
-    """A run's folder, with the curve of two epochs."""
+    """Write the folder of a run, with the curve of two epochs."""
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder, content)
     folder.joinpath("metrics.csv").write_text("epoch,test/top1\n1,0.5\n2,0.7\n")

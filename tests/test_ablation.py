@@ -36,7 +36,7 @@ def test_shuffling_moves_weights_within_their_layers():
     for name, mask in after.masks.items():
         assert not torch.equal(mask, before.masks[name])
         assert torch.equal(shuffled.get_parameter(name), net().get_parameter(name) * mask)
-    assert before.effective_sparsity < after.effective_sparsity  # SynFlow leaves no weight off a path, chance does
+    assert before.effective_sparsity < after.effective_sparsity  # unlike SynFlow, chance keeps weights off a path
 
 
 def test_reinitialising_keeps_the_mask_and_nothing_else():
@@ -96,7 +96,7 @@ def test_the_effective_sparsity_that_the_search_found_is_what_comes_out(scorer):
 def test_a_target_that_needs_no_correction_is_met_at_once():
     result = to_effective_sparsity(pruner(), net())
     assert result.sparsity == pytest.approx(0.9, abs=1e-3) and result.effective_sparsity == result.sparsity
-    # To the target, to no sparsity at all, and to the target once more.
+    # Pruned to the target, then to sparsity 0, then to the target again.
     assert result.cost.passes == 3 * prune_init.prune(net(), input_shape=(20,)).cost.passes == 300
     assert result.cost.ledger.forward == result.cost.ledger.backward == 300 and result.cost.flops > 0
 

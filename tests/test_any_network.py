@@ -1,4 +1,4 @@
-"""Networks of other people, one of each family: pruned by every scorer, trained a step, nothing leaks."""
+"""Networks of other libraries, one of each family: after pruning and a training step, pruned weights are still 0."""
 
 import copy
 import warnings
@@ -19,7 +19,7 @@ FOUR = ("SqueezeNet", "NFNet (scaled weights)", "ViT (timm)", "ConvNeXt (timm)")
 CASES = [(name, scorer) for name in NETWORKS for scorer in ("synflow", "snip", "magnitude", "random")]
 CASES += [(name, s) for name in FOUR for s in prune_init.scorers() if (name, s) not in CASES]
 SMALL = {"ntk_sap": named("ntk_sap", batches=1, batch_size=4)}
-"""Scorers whose published sample would take minutes."""
+"""Smaller settings of scorers whose published sample would take minutes."""
 HOMOGENEOUS = {
     "DenseNet",
     "ResNet (bottleneck)",
@@ -34,7 +34,7 @@ HOMOGENEOUS = {
 
 @pytest.fixture(scope="module")
 def fresh():  # type: ignore[no-untyped-def]
-    """Networks by name, built once, copied for each test."""
+    """A function that returns a copy of the network of a name, which is built only once."""
     built: dict[str, nn.Module] = {}
 
     def get(name: str) -> nn.Module:
@@ -50,7 +50,7 @@ def fresh():  # type: ignore[no-untyped-def]
 def test_pruned_and_trained_without_a_leak(fresh, name: str, scorer: str) -> None:  # type: ignore[no-untyped-def]
     net = fresh(name)
     net.train()
-    next(iter(net.children())).eval()  # a flag that is not like the others
+    next(iter(net.children())).eval()  # one mode flag differs from the others
     flags = {path: module.training for path, module in net.named_modules()}
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     torch.manual_seed(1)

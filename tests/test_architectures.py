@@ -82,7 +82,7 @@ def test_each_choice_builds_with_the_count_its_comment_gives(path: Path) -> None
     arguments = OmegaConf.to_container(config, resolve=True)["architecture"]
     assert arguments.pop("name") == arguments.get("model", path.stem)
     with torch.device("meta"):
-        network = instantiate(arguments)  # hands lists over as ListConfig
+        network = instantiate(arguments)  # it passes lists as ListConfig
     assert size(network)[0] == int(comment[1].replace(",", ""))
     assert network.input_shape == input_shape and type(network.input_shape) is tuple
     if path.stem not in ("torchvision", "timm"):
@@ -156,7 +156,7 @@ def test_initial_weights_are_kaiming_normal(build: Callable[[], nn.Module], mode
     model = build()
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) or (mode == "fan_in" and isinstance(layer, nn.Linear)):
-            error = 5 / sqrt(2 * layer.weight.numel())  # five standard errors of a sample's deviation
+            error = 5 / sqrt(2 * layer.weight.numel())  # five standard errors of a sample's standard deviation
             assert layer.weight.std().item() == pytest.approx(sqrt(2 / fan(layer.weight, mode)), rel=error)
             assert layer.bias is None or not layer.bias.any()
         if isinstance(layer, nn.BatchNorm2d):
@@ -170,7 +170,7 @@ def test_initial_weights_of_linear_layers() -> None:
             assert layer.weight.std().item() == pytest.approx(0.01, rel=0.01)
             assert not layer.bias.any()
     last = resnet(18, 1000, (3, 32, 32)).classifier
-    assert last.weight.abs().max().item() == pytest.approx(1 / sqrt(512), rel=1e-3)  # uniform, the default
+    assert last.weight.abs().max().item() == pytest.approx(1 / sqrt(512), rel=1e-3)  # PyTorch's default, uniform
     assert last.bias.abs().max().item() == pytest.approx(1 / sqrt(512), rel=0.05)
 
 

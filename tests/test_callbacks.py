@@ -1,4 +1,4 @@
-"""Callbacks and losses by configuration: averages stay masked, what is tested is what is left, resumed runs go on."""
+"""Callbacks and losses by configuration: averages stay masked, the final net is the one tested, runs can be resumed."""
 
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ AVERAGES = {
 
 
 class PowerCutError(RuntimeError):
-    """The end of a run that is not the program's own doing."""
+    """Stands for an external event that ends a run."""
 
 
 class Cut(pl.Callback):
-    """Ends the run after so many epochs, unless it goes on from a checkpoint."""
+    """Ends the run after a number of epochs, unless it is resumed from a checkpoint."""
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -56,7 +56,7 @@ class Lasting(pl.Callback):
 
 
 def accuracy(folder: Path, row: dict[str, Any]) -> float:
-    """Of the weights that were left, in a net that anybody would build."""
+    """The test accuracy of weights.safetensors, loaded into a newly built net."""
     net = build(OmegaConf.create(row["config"]).architecture)
     net.load_state_dict(load_file(folder / "weights.safetensors"))
     data = fashion_small(num_classes=10, input_shape=(1, 28, 28))
@@ -88,7 +88,7 @@ def test_what_a_callback_leaves_is_what_is_tested(command, tmp_path):
 
 
 def test_an_average_is_that_of_the_weights(command, tmp_path):
-    """The mean over all steps, computed anew from a run that recorded every step."""
+    """Compared with the mean over all steps of a run that recorded every step."""
     command(*QUICK, "recipe.epochs=1", "+callbacks.mean._target_=pytorch_lightning.callbacks.WeightAveraging")
     command(*QUICK, "recipe.epochs=1", "results=plain", "+callbacks.note._target_=test_callbacks.Note")
     folder, _ = finished(tmp_path / "runs")
@@ -99,7 +99,7 @@ def test_an_average_is_that_of_the_weights(command, tmp_path):
 
 
 class Note(pl.Callback):
-    """Writes down the net after every step."""
+    """Records the net after every step."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Tensor]] = []
@@ -117,7 +117,7 @@ AT = [("ema", 2), ("mean", 9), *(("swa", after) for after in (1, 3, 4, 9))]
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "after"), AT)
 def test_an_interrupted_average_goes_on(command, tmp_path, name, after):
-    """Cut before, in and after the averaging of SWA, in its pass for batch norm (4), and after the last epoch (9)."""
+    """Interrupted before, in and after SWA's averaging, in its batch norm pass (4), and after the last epoch (9)."""
     cut = ("+callbacks.cut._target_=test_callbacks.Cut", f"+callbacks.cut.after={after}")
     run = (*QUICK, "recipe.epochs=4", *AVERAGES[name])
     with pytest.raises(PowerCutError):
@@ -194,7 +194,7 @@ def test_scorers_that_take_a_loss_take_that_of_the_run(command, tmp_path, scorer
 
 
 def test_training_takes_the_loss(command, tmp_path):
-    weights = ",".join(["0"] * 9 + ["1"])  # of one class alone: that is what the net then says
+    weights = ",".join(["0"] * 9 + ["1"])  # only one class counts, so the net always predicts it
     assert command(*QUICK, "loss=class_weights", f"loss.weights=[{weights}]").code == 0
     _, row = finished(tmp_path)
     assert row["top1"]["last"] == pytest.approx(0.1)

@@ -1,4 +1,4 @@
-"""The public contract of scorers: ours keep it, and each way to break it is named."""
+"""The public contract of scorers: our scorers keep it, and every violation is named."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ def unseeded(net):
 
 
 def eager(net):
-    """Draws before it looks, from what the seed has nothing to do with."""
+    """Uses Python's random numbers, which the seed does not control."""
     import random
 
     return {
@@ -44,7 +44,7 @@ def forgetful(net):
 
 
 def unweighted(net):
-    """Batches alike, whatever their size."""
+    """Gives all batches the same weight, whatever their size."""
     weights = net.masked_weights()
     found = None
     for x, y in net.batches:
@@ -60,7 +60,7 @@ def writing(net):
 
 @dataclass(frozen=True)
 class Mean:
-    """Says that it needs each weight alone, and looks at what is left of the layer."""
+    """Claims `shrinks`, although each score depends on the other remaining weights of the layer."""
 
     shrinks: bool = True
 
@@ -94,7 +94,7 @@ def test_global_randomness_is_seeded_so_that_it_breaks_nothing():
 
 @dataclass(frozen=True)
 class Twice:
-    """Two gradients on the all-ones input, of two functions, and both are used."""
+    """Uses the gradients of two functions on the all-ones input."""
 
     shrinks: bool
 
@@ -109,7 +109,7 @@ class Twice:
 
 @dataclass(frozen=True)
 class Apart:
-    """Two passes at different weights, differentiated after both, as a finite difference of scores is."""
+    """Makes two forward passes at different weights before both gradients, as for a finite difference of scores."""
 
     shrinks: bool
 

@@ -1,4 +1,4 @@
-"""One table of all results, whatever else lies between them."""
+"""One table of all results, whatever other files are in the folders."""
 
 import csv
 import json
@@ -91,14 +91,14 @@ def test_what_runs_differ_in_is_a_column_and_part_of_their_folders_names(command
     assert {(row["scorer"], row["recipe.optimizer.lr"]) for row in found} == {
         (scorer, lr) for scorer in ("snip", "random") for lr in (0.001, 0.01)
     }
-    assert list(found[0])[-1] == "recipe.optimizer.lr"  # nothing else differs that a column does not tell
+    assert list(found[0])[-1] == "recipe.optimizer.lr"  # all other differences have columns already
     assert all(f"-lr{row['recipe.optimizer.lr']}-" in row["folder"] for row in found)
     collect.main([str(tmp_path / "runs"), "--columns", "recipe.optimizer.momentum,exclude"])
     (momentum,) = set(parquet.read_table(tmp_path / "runs/results.parquet")["recipe.optimizer.momentum"].to_pylist())
     assert momentum == 0.9
     with pytest.raises(SystemExit, match=r"columns=recipe\.optimizer\.lrr: did you mean recipe\.optimizer\.lr\?"):
         collect.main([str(tmp_path / "runs"), "--columns", "recipe.optimizer.lrr"])
-    # A folder that was named when names told less is still that of its run.
+    # A folder with an older, shorter name still belongs to its run.
     (one,) = (tmp_path / "runs").glob("*/*/snip-*lr0.001*")
     one.rename(one.with_name(f"snip-x1.00-s0-{one.name[-8:]}"))
     assert "4 runs, 4 of them finished" in command("-m", *QUICK, *swept).out
@@ -115,7 +115,7 @@ def test_keys_that_say_the_same_as_another_are_no_columns():
 
 
 def test_tables_for_papers(tmp_path, capsys):
-    """Means, t-intervals and paired differences, computed by hand."""
+    """Means, t-intervals and paired differences compared with values computed by hand."""
     for seed, (ours, theirs) in enumerate(((0.80, 0.70), (0.82, 0.71), (0.84, 0.75))):
         add(tmp_path / f"snip{seed}", record("snip", 1.0, seed, ours))
         add(tmp_path / f"random{seed}", record("random", 1.0, seed, theirs))

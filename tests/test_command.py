@@ -1,4 +1,4 @@
-"""The command line: one line for every mistake, and exactly the promised files for a run."""
+"""The command line: every mistake ends in one line, and a run leaves exactly the documented files."""
 
 import csv
 import hashlib
@@ -15,13 +15,13 @@ from PIL import Image
 from prune_init import __version__, load_masks
 
 QUICK = ("architecture=mlp", "scorer=random", "recipe.epochs=1", "recipe.batch_size=500", "trainer=cpu")
-WEIGHTS = 119_400  # of architecture=mlp on 28x28 images
+WEIGHTS = 119_400  # prunable weights of architecture=mlp on 28x28 images
 FILES = {"result.json", "masks.safetensors", "metrics.csv", "status.json"}
 HYDRA = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
 
 
 def inside(folder: Path) -> set[str]:
-    """Every file below `folder`, by relative path."""
+    """The relative paths of all files below `folder`."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 

@@ -1,4 +1,4 @@
-"""Training the compact net in place of the masked one: the same losses, resumable, and back in full shapes."""
+"""Training the compact net in place of the masked net: the same losses, resumable, saved in full shapes."""
 
 import pytest
 import torch
@@ -23,14 +23,14 @@ SEEN = []
 
 
 def watched(outputs, labels, **options):
-    """The loss, where it is of more images than the trial of the configuration has."""
+    """Cross-entropy that records the dtype of the outputs, except in the trial of the configuration (two images)."""
     if len(outputs) > 2:
         SEEN.append(outputs.dtype)
     return cross_entropy(outputs, labels, **options)
 
 
 def test_the_compact_net_has_the_masked_nets_losses(command, tmp_path):
-    """In float64, where two epochs cannot blow up rounding."""
+    """In float64, where rounding stays small over two epochs."""
     for compact in ("false", "true"):
         arguments = ("sparsity=0.98", "precision=64-true", f"compact={compact}", f"results={tmp_path / compact}")
         assert command(*SMALL, *arguments).code == 0
@@ -70,7 +70,7 @@ def test_weights_come_back_in_their_full_shapes(tmp_path):
 
 @pytest.mark.parametrize(("precision", "dtype"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
 def test_weights_come_back_in_the_precision_of_training(command, tmp_path, precision, dtype):
-    """And what is saved was measured in it."""
+    """The savings are measured in that precision too."""
     SEEN.clear()
     arguments = ("compact=true", "weights=true", "sparsity=0.98", "channels_last=true", f"precision={precision}")
     loss = "loss._target_=test_compact_training.watched"

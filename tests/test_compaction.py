@@ -1,4 +1,4 @@
-"""Compact nets against the masked nets they stand for: outputs, gradients, statistics, training, export."""
+"""Compact nets compared with the equivalent masked nets: outputs, gradients, statistics, training, export."""
 
 import copy
 import warnings
@@ -21,7 +21,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 class Drawn(nn.Module):
-    """A random net of all that compaction has rules for, in a random order, and one or two things it has none for."""
+    """A random net of random kinds of blocks, with and without rules for compaction."""
 
     KINDS = ("plain", "residual", "concat", "grouped", "depthwise", "pool", "gate", "pad", "odd", "twice", "preact")
 
@@ -85,7 +85,7 @@ class Drawn(nn.Module):
 
 
 def random_masks(model, generator, density=0.6, dead=0.3):
-    """Random weights and whole random rows and columns go."""
+    """Masks that remove random weights and whole random rows and columns."""
     masks = {}
     for name, weight in prunable(model).items():
         mask = torch.rand(weight.shape, generator=generator) < density
@@ -100,7 +100,7 @@ def random_masks(model, generator, density=0.6, dead=0.3):
 
 @torch.no_grad()
 def shake(model, generator, share=0.5):
-    """Random norm parameters, statistics and biases in some channels; the others stay as they start."""
+    """Randomise norm parameters, statistics and biases in some channels; the others keep their initial values."""
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.ndim == 1 and tensor.is_floating_point():
             around = -0.25 if name.endswith(("bias", "running_mean")) else 0.75
@@ -115,7 +115,7 @@ def compacted(model, x, **options):
 
 
 def gradients(model, x, masks):
-    """Outputs and masked gradients of a random linear loss."""
+    """The outputs, and the masked gradients of a random linear loss."""
     model.zero_grad()
     output = model(x)
     weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -125,7 +125,7 @@ def gradients(model, x, masks):
 
 
 def assert_same(model, small, x, masks, mode):
-    """Outputs and gradients agree; what is gone has no gradient."""
+    """Check that outputs and gradients agree, and that removed weights have no gradient."""
     model, small = copy.deepcopy(model).train(mode), copy.deepcopy(small).train(mode)
     expected, big = gradients(model, x, masks)
     found, little = gradients(small, x, small.compaction.masks)
@@ -195,7 +195,7 @@ def test_our_nets_train_the_same(name):
 
 
 def train(model, x, masks, adam, steps=8):
-    """Masked training as Lightning does it: gradients before clipping, weights after the step."""
+    """Masked training as with Lightning: gradients are masked before clipping, weights after the step."""
     targets = torch.arange(len(x)) % 3
     model.train()
     weights = dict(model.named_parameters())
@@ -252,7 +252,7 @@ def test_our_nets(name, dtype):
     assert_same(model, small, x, masks, mode=False)
     for key, mask in small.compaction.masks.items():
         assert not small.get_parameter(key)[~mask].any()
-    if dtype == torch.float64:  # in float32 the norms of small batches magnify rounding
+    if dtype == torch.float64:  # in float32, norms of small batches amplify rounding
         assert_same(model, small, x, masks, mode=True)
 
 
@@ -346,7 +346,7 @@ def test_a_zero_bias_goes_behind_relu_and_stays_behind_a_join():
         model.one.weight.data[2] = 0
         small = prune_init.compact(model, torch.empty(1, 1, 4, 4))
         assert small.get_submodule("norm").num_features == left
-        assert small.get_submodule("one").out_channels == 3  # no weight leads there: the norm reads zeros
+        assert small.get_submodule("one").out_channels == 3  # no weight leads there, so the norm's input is zero
         assert small.get_submodule("two").in_channels == left
 
 
@@ -366,7 +366,7 @@ def test_a_disconnected_net_is_refused_where_its_last_path_ends():
         prune_init.compact(model, torch.empty(1, 3, 16, 16))
     model = two_layers()
     model[0].weight.data[0] = 0
-    model[2].weight.data[:, 2] = 0  # the layers keep weights, but they do not meet
+    model[2].weight.data[:, 2] = 0  # both layers keep weights, but no path joins them
     with pytest.raises(prune_init.InputError, match=r"ends in 2$"):
         prune_init.compact(model, torch.empty(1, 4))
 
@@ -471,7 +471,7 @@ def test_masks_and_weights_map_both_ways():
     small.compaction.widen(narrow, blank)
     effective = prune_init.pruning.connectivity.effective_weights(model, masks, x)
     for name, mask in effective.items():
-        assert not (mask & ~blank[name]).any(), name  # no weight on a path is gone
+        assert not (mask & ~blank[name]).any(), name  # no weight on a path was removed
     again = compactor({name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in masks.items()})
     assert sum(p.numel() for p in again.parameters()) <= sum(p.numel() for p in small.parameters())
     wrapped = prune_init.compact(model, x, masks={f"module.{name}": mask for name, mask in masks.items()})

@@ -1,4 +1,4 @@
-"""The configuration: every choice works, defaults are stated once, and a run's name stands for what it computes."""
+"""The configuration: every choice works, defaults are stated once, and a run's name identifies what it computes."""
 
 import inspect
 from collections.abc import Callable
@@ -36,12 +36,12 @@ NEEDED = {
     "architecture=vgg16_tiny": ["dataset=tiny_imagenet"],
 }
 TRIED: set[str] = set()
-"""What need not be tried again."""
+"""Trials that earlier tests have run, so that they are not repeated."""
 
 
 @pytest.fixture
 def composed() -> Any:
-    """`composed("scorer=snip", ...)` is the configuration of that command."""
+    """`composed("scorer=snip", ...)` returns the configuration of that command."""
     with initialize_config_module("prune_init.conf", version_base="1.3"):
         yield lambda *overrides: compose("config", list(overrides))
 
@@ -55,7 +55,7 @@ def classes_of(module: Any) -> list[type]:
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_can_be_run(composed: Composed, group, name):
-    """It is composed, and its network, scorer, schedule, optimiser, loss and callbacks are made and tried."""
+    """Compose it, and build and try its network, scorer, schedule, optimiser, loss and callbacks."""
     if name == "timm":
         pytest.importorskip("timm")
     cfg = composed(f"{group}={name}", *NEEDED.get(f"{group}={name}", ["dataset=cifar100"] * (group == "architecture")))
@@ -286,7 +286,7 @@ def test_what_defines_a_result_is_in_the_name(composed: Composed):
 
 
 def test_keys_that_were_added_do_not_rename_the_runs_before(composed: Composed):
-    """Folders that these commands gave before there were losses, callbacks and given masks."""
+    """The folder names of these commands from before losses, callbacks and given masks were added."""
     assert run_name(composed()) == "fashion_small/conv/synflow-x1.70-s0-36262e67"
     assert (
         run_name(composed("architecture=mlp", "scorer=random", "seed=3"))

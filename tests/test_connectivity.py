@@ -1,4 +1,4 @@
-"""Paths from input to output, against an independent search over channels."""
+"""Paths from input to output, compared with an independent search over channels."""
 
 import itertools
 
@@ -18,7 +18,7 @@ from prune_init.pruning.paths.effective_weights import effective_weights
 
 
 def effective_in_chain(masks: list[torch.Tensor]) -> list[torch.Tensor]:
-    """By search: units reached from the input, units that reach the output, weights between the two."""
+    """Find weights on a path by search: they join a unit reached from the input to one that reaches the output."""
     from_input = [torch.ones(masks[0].shape[1], dtype=torch.bool)]
     for mask in masks:
         from_input.append((mask & from_input[-1][None, :]).any(1))
@@ -43,7 +43,7 @@ def test_dense_nets_match_a_search(seed, density, widths):
 
 
 class Residual(nn.Module):
-    """Two joins, a shortcut with weights, a concatenation, a grouped and a depthwise convolution."""
+    """A net with two joins, a shortcut with weights, a concatenation, a grouped and a depthwise convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_a_residual_join_keeps_what_either_branch_feeds():
     model = Residual()
     masks = ones(model)
     assert all(m.all() for m in effective_weights(model, masks, torch.empty(1, 1, 5, 5)).values())
-    masks["shortcut.weight"][:] = False  # paths go through the branch
+    masks["shortcut.weight"][:] = False  # paths still go through the branch
     found = effective_weights(model, masks, torch.empty(1, 1, 5, 5))
     assert all(found[name].all() for name in masks if name != "shortcut.weight")
     masks["branch.weight"][:2] = False  # joined channels 0 and 1 are dead, so stem 0 and 1 (group 0) are unread
@@ -151,7 +151,7 @@ def test_eps_is_no_bias_of_a_norm_of_weights():
 
 
 class Inexact(TorchDispatchMode):
-    """Convolutions whose zeros are not zeros, as those by FFT or Winograd."""
+    """Convolutions that give small numbers in place of exact zeros, as by FFT or Winograd."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""The conservation laws of w dR/dw: nets that obey them, nets that do not, and what the check leaves alone."""
+"""The conservation laws of w dR/dw: nets that obey them, nets that do not, and no side effects of the check."""
 
 import copy
 from contextlib import nullcontext
@@ -47,7 +47,7 @@ class Function(nn.Module):
 
 
 class Shift(nn.Module):
-    """A bias and a fixed scale that belong to no layer, as in a frozen batch norm."""
+    """A bias and a constant scale outside of any layer, as in a frozen batch norm."""
 
     def __init__(self, channels):
         super().__init__()
@@ -59,7 +59,7 @@ class Shift(nn.Module):
 
 
 class Functional(nn.Module):
-    """Layers called as functions: a norm subclass with a forward of its own, and weights made while it runs."""
+    """Functional layers: a norm subclass with its own forward, and weights that are computed in the forward pass."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +78,7 @@ class Functional(nn.Module):
 
 
 class Twice(nn.Module):
-    """One layer, used twice."""
+    """A net that uses one layer twice."""
 
     def __init__(self, layer):
         super().__init__()
@@ -89,7 +89,7 @@ class Twice(nn.Module):
 
 
 class Overwritten(nn.Module):
-    """Both summands are relu(x), since it happens in place."""
+    """A sum whose terms are both relu(x), since ReLU works in place."""
 
     def forward(self, x):
         return F.relu(x, inplace=True) + x * 2
@@ -148,7 +148,7 @@ def tied():
 
 
 def net(name, seed=0):
-    """A net of NETS with a linear classifier, statistics and norm parameters moved."""
+    """A net of NETS with a linear classifier; norm statistics and parameters differ from their initial values."""
     torch.manual_seed(seed)
     model = nn.Sequential(*NETS[name](), nn.Flatten()).double()
     model.append(nn.Linear(model(X).shape[1], 5).double())
@@ -198,7 +198,7 @@ def test_homogeneous_nets_obey_both_theorems(name, mode):
         model = trained(model, X)
 
 
-# A drawn net: blocks that keep four channels, in any order.
+# The blocks of random nets; each keeps the number of channels, four.
 BLOCKS = {
     "conv": lambda: conv(4, 4),
     "depthwise": lambda: conv(4, 4, groups=4, bias=False),
@@ -233,7 +233,7 @@ def test_drawn_nets_obey_both_theorems(blocks, seed, mode, steps):
 
 
 def products(model, x, objective=torch.sum):
-    """w dR/dw by autograd alone, in float64."""
+    """w dR/dw computed by autograd alone, in float64."""
     model = copy.deepcopy(model).double()
     objective(model(x.double())).backward()
     return {name: (w * w.grad).detach() for name, w in model.named_parameters()}, model
@@ -346,7 +346,7 @@ class Nested(nn.Module):
         ([nn.Linear(4, 4), Function(lambda x: x * x + 1)], {"1.mul": "multiplies", "1.add": "brings in a constant"}),
         ([nn.Linear(4, 4), Function(lambda x: x.detach() + x), nn.Linear(4, 3)], {"1.detach": "not homogeneous"}),
         ([nn.Linear(4, 4), nn.ConstantPad1d(1, 3.5), nn.Linear(6, 3)], {"1": "brings in a constant"}),
-        ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # below 6 it is a ReLU
+        ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # a ReLU for values below 6
     ],
 )
 def test_what_breaks_the_laws_is_named(layers, names):

@@ -1,4 +1,4 @@
-"""Refusals of the small commands, and of what variables and the machine say: one line, as in test_refusals."""
+"""One-line errors of the subcommands, and for bad environment variables and machines; see also test_refusals."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from conftest import Outcome
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command starts in an empty folder."""
+    """Start every command in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Damaged and hostile files: refused in one line and left as they are, or harmless; nothing in them is ever run."""
+"""Damaged and hostile files: refused in one line and left as they are, or harmless; code in them is never run."""
 
 import gzip
 import io
@@ -37,7 +37,7 @@ Read = Callable[[Path], Any]
 
 
 class Hostile:
-    """A pickle of this makes a folder where it is loaded."""
+    """Unpickling an object of this class would create a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,7 +47,7 @@ class Hostile:
 
 
 def damages(whole: bytes, cases: int, seed: int) -> Iterator[bytes]:
-    """The content cut short, with flipped bits, with a run of other bytes, and empty."""
+    """The content truncated, with flipped bits, with some bytes overwritten, and empty."""
     chance = random.Random(seed)
     yield b""
     for case in range(cases - 1):
@@ -72,7 +72,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def survive(path: Path, read: Read, *, cases: int, exact: bool = True) -> int:
-    """Read `path` damaged in many ways: an `InputError` of one line that names it, or (`exact`) its true content."""
+    """Damage `path` in many ways; reading gives a one-line InputError that names it, or (`exact`) the true content."""
     whole, truth = path.read_bytes(), read(path)
     beside = sorted(path.parent.rglob("*"))
     refused = 0
@@ -135,7 +135,7 @@ def test_results(tmp_path: Path) -> None:
         assert found is not None and found.identity == IDENTITY
         return found
 
-    # JSON for people has no checksum: a digit can change unseen. What is read is of this run, or refused.
+    # JSON files have no checksum, so a changed digit can go unnoticed. What is read belongs to this run, or is refused.
     assert survive(tmp_path / "result.json", read, cases=150, exact=False) > 75
 
 
@@ -150,7 +150,7 @@ def test_a_status_that_lacks_a_key_says_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_a_sweep(tmp_path: Path) -> None:
-    """Its plan, and what a run left that failed: neither keeps anybody from hearing of the other runs."""
+    """A damaged plan, or damaged files of a failed run, do not prevent a report about the other runs."""
     plan_file.write(tmp_path, [plan.Planned(tmp_path / "a", IDENTITY), plan.Planned(tmp_path / "b", "f" * 64)], "sweep")
     run_status.fail(tmp_path / "a", IDENTITY, ["seed=1"], "out of luck")
     (planned,) = tmp_path.glob(".*/*.jsonl")
@@ -181,7 +181,7 @@ def test_archives(tmp_path: Path, kind: str) -> None:
 
 
 def unpacked(outside: Path, archive: Path) -> None:
-    """Unpack into a folder that is removed again; members may be damaged, but not elsewhere."""
+    """Unpack into a folder that is removed afterwards; members may be damaged, but must not be outside of it."""
     import tempfile
 
     before = sorted(outside.rglob("*"))

@@ -1,4 +1,4 @@
-"""Data sets: the embedded one, which images a batch holds, how they are augmented and chosen."""
+"""Data sets: the embedded one, the images in each batch, augmentation, splits and samples."""
 
 import hashlib
 import importlib
@@ -27,7 +27,7 @@ CONF = Path(__file__).parent.parent / "conf/dataset"
 
 
 def numbered(per_class: int = 20, classes: int = 4, *, augmentation: CropFlip | None = None, size: int = 6) -> Dataset:
-    """A data set whose image i has the value i everywhere, so that a batch tells which images it holds."""
+    """A data set in which all pixels of image i have the value i, so that the images in a batch can be recognised."""
     count = per_class * classes
     assert count <= 256
     pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, size, size).contiguous()
@@ -36,7 +36,7 @@ def numbered(per_class: int = 20, classes: int = 4, *, augmentation: CropFlip | 
 
 
 def numbers(images: Tensor) -> list[int]:
-    """Which images of `numbered` these are (the largest value, as crops have a border of zeros)."""
+    """The indices of these images in `numbered` (the largest value, since crops have a border of zeros)."""
     return (images.amax((1, 2, 3)) * 255).round().int().tolist()
 
 
@@ -58,7 +58,7 @@ def test_fashion_small_is_balanced_and_disjoint(small: Dataset) -> None:
         if isinstance(part, ArrayImages)
     ]
     assert not prints[0] & prints[1]
-    assert len(prints[0]) > 4990  # Fashion-MNIST itself repeats a few
+    assert len(prints[0]) > 4990  # Fashion-MNIST itself contains a few duplicates
 
 
 def test_fashion_small_normalised_to_zero_mean_and_unit_deviation(small: Dataset) -> None:
@@ -123,12 +123,12 @@ def test_order_and_augmentation_are_a_function_of_seed_and_epoch(augmentation: C
     run = []
     for number in range(3):
         loader.set_epoch(number)
-        torch.rand(number + 1)  # whatever else draws numbers in between
+        torch.rand(number + 1)  # other random numbers drawn in between
         run.append(torch.cat([x for x, _ in loader]))
     assert all(torch.equal(run[number], epoch(1, number)) for number in range(3))
     assert not torch.equal(run[0], run[1])
     assert not torch.equal(run[0], epoch(0, 0))
-    assert not torch.equal(run[0], epoch(0, 1))  # as seed + epoch would give
+    assert not torch.equal(run[0], epoch(0, 1))  # they would be equal with seed + epoch
 
 
 def test_loading_leaves_the_global_random_state_alone() -> None:
@@ -167,20 +167,20 @@ def test_augmentation_does_not_depend_on_batch_size_or_ranks() -> None:
 def test_crops_are_uniform_over_all_offsets_and_flips_half() -> None:
     draws = CropFlip(padding=4).draw(81_000, generator(0, "test"))
     cells = (draws[:, 0] * 9 + draws[:, 1]).bincount(minlength=81)
-    # Chi-square with 80 degrees of freedom: mean 80, and 133 is passed once in 10,000 times.
+    # Chi-square with 80 degrees of freedom: mean 80; exceeds 133 once in 10,000 times.
     assert len(cells) == 81 and ((cells - 1000) ** 2 / 1000).sum() < 133
     assert abs(draws[:, 2].float().mean() - 0.5) < 4 * 0.5 / 81_000**0.5
     left_given_flip = draws[draws[:, 2] == 1, 1].float().mean()
-    assert abs(left_given_flip - 4) < 0.06  # 4.5 deviations: offset and flip are independent
+    assert abs(left_given_flip - 4) < 0.06  # 4.5 standard deviations: offset and flip are independent
 
 
 def test_images_of_one_batch_are_cropped_each_by_itself() -> None:
     pixels = torch.zeros(4000, 1, 9, 9, dtype=torch.uint8)
-    pixels[:, :, 4, 4] = 255  # one dot, whose place tells the offset
+    pixels[:, :, 4, 4] = 255  # one dot, whose position shows the offset
     images = ArrayImages(pixels, torch.zeros(4000).long(), (0.0,), (1.0,), CropFlip(padding=4, flip=False))
     ((x, _),) = images.loader(Sampler(4000, 4000), device="cpu", augment=0)
     places = x.flatten(1).argmax(1).bincount(minlength=81)
-    assert places.min() > 20 and places.max() < 90  # 49 expected, deviation 7
+    assert places.min() > 20 and places.max() < 90  # expected 49, standard deviation 7
 
 
 @given(top=st.integers(0, 8), left=st.integers(0, 8), flip=st.booleans())

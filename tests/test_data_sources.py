@@ -1,4 +1,4 @@
-"""Data sets in their official layouts, made in small, and fetching them: no test needs a network."""
+"""Small data sets in the official layouts, and fetching them; no test needs a network connection."""
 
 import gzip
 import hashlib
@@ -35,7 +35,7 @@ def idx(array: np.ndarray) -> bytes:
 
 @pytest.fixture
 def cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three training images and two test images a class, in the official layout of CIFAR-100."""
+    """Three training images and two test images of each class, in the official layout of CIFAR-100."""
     base = tmp_path / "cifar-100-python"
     base.mkdir()
     lists = {}
@@ -82,7 +82,7 @@ def test_a_corrupt_or_missing_file_is_named_and_kept(cifar100: Path, name: str) 
 
 @pytest.fixture
 def mnist_files() -> dict[str, bytes]:
-    """Four files in the idx format, packed: 20 training and 10 test images."""
+    """Four gzipped files in the idx format: 20 training and 10 test images."""
     raw = {}
     for part, count in (("train", 20), ("t10k", 10)):
         images = np.repeat(np.arange(count, dtype=np.uint8), 784).reshape(count, 28, 28)
@@ -117,7 +117,7 @@ def test_mnist_is_fetched_checked_and_read(
 
 
 def picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (64, 64), mode: str = "RGB") -> None:
-    """Writes a JPEG of one colour."""
+    """Write a JPEG image of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).convert(mode).save(path, "JPEG", quality=95)
 
@@ -128,14 +128,14 @@ COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
 
 @pytest.fixture
 def tiny_site(tmp_path: Path) -> str:
-    """A folder with a zip in the raw layout of Tiny-ImageNet: 3 classes of 4 + 2 images; returns its URL."""
+    """The URL of a folder with a zip in the official layout of Tiny-ImageNet: 3 classes of 4 + 2 images."""
     base = tmp_path / "raw/tiny-imagenet-200"
     notes = []
     for k, (wnid, colour) in enumerate(zip(WNIDS, COLOURS, strict=True)):
         for i in range(4):
             picture(base / f"train/{wnid}/images/{wnid}_{i}.JPEG", colour)
         (base / f"train/{wnid}/{wnid}_boxes.txt").write_text("")
-        for i in range(2):  # names in an order other than that of the classes
+        for i in range(2):  # file names are not in the order of the classes
             name = f"val_{3 * i + (2 - k)}.JPEG"
             picture(base / f"val/images/{name}", colour)
             notes.append(f"{name}\t{wnid}\t0\t32\t44\t62\n")
@@ -151,7 +151,7 @@ def tiny_site(tmp_path: Path) -> str:
 
 @pytest.fixture
 def tiny_md5(tiny_site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has the zip of `tiny_site` pass for the official one."""
+    """Make the zip of `tiny_site` count as the official one."""
     content = (Path(tiny_site.removeprefix("file://")) / "tiny-imagenet-200.zip").read_bytes()
     source = replace(tiny_imagenet.TINY_IMAGENET, archives={"tiny-imagenet-200.zip": md5(content)})
     monkeypatch.setitem(download.SOURCES, "tiny_imagenet", source)
@@ -162,7 +162,7 @@ def load_tiny(root: Path) -> Dataset:
 
 
 def check_tiny(data: Dataset) -> None:
-    """Each image has the colour of its class."""
+    """Check that each image has the colour of its class."""
     mean, std = torch.tensor([0.480, 0.448, 0.397]), torch.tensor([0.276, 0.269, 0.282])
     assert len(data.train) == 12 and len(data.test) == 6
     for loader in (
@@ -189,7 +189,7 @@ def test_tiny_imagenet_is_fetched_and_read_in_either_layout(
     check_tiny(load_tiny(root))
     with pytest.raises(SystemExit, match="is there already"):
         download.main(command)
-    for line in (base / "val/val_annotations.txt").read_text().splitlines():  # as other programs want them
+    for line in (base / "val/val_annotations.txt").read_text().splitlines():  # to the layout of one folder per class
         name, wnid, *_ = line.split()
         (base / "val" / wnid).mkdir(exist_ok=True)
         (base / "val/images" / name).rename(base / "val" / wnid / name)
@@ -228,7 +228,7 @@ def test_what_is_wrong_with_the_folders_of_tiny_imagenet_is_told(tiny_site: str,
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Two classes of 4 + 2 images of odd sizes and modes, in the layout of ImageNet."""
+    """Two classes of 4 + 2 images of unusual sizes and modes, in the layout of ImageNet."""
     for part, count in (("train", 4), ("val", 2)):
         for label, wnid in enumerate(WNIDS[:2]):
             for i in range(count):
@@ -276,7 +276,7 @@ def test_a_test_set_may_lack_a_class(pictures: Path, lacking: int) -> None:
     (pictures / f"val/{WNIDS[lacking]}").rmdir()
     data = load_folder(pictures)
     ((_, labels),) = data.test_loader(4, device="cpu")
-    assert data.num_classes == 2 and labels.tolist() == [1 - lacking] * 2  # numbered as in train
+    assert data.num_classes == 2 and labels.tolist() == [1 - lacking] * 2  # class indices as in train
     assert sorted(data.train.labels.tolist()) == [0] * 4 + [1] * 4
 
 
@@ -334,7 +334,7 @@ def test_a_wrong_checksum_leaves_nothing(tiny_site: str, tmp_path: Path) -> None
 
 
 def test_without_a_network_one_line_and_no_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    url = "http://127.0.0.1:9/"  # nobody listens on the discard port
+    url = "http://127.0.0.1:9/"  # nothing listens on the discard port
     with caplog.at_level("INFO"), pytest.raises(SystemExit) as told:
         download.main(["cifar10", "--root", str(tmp_path / "data"), "--url", url])
     assert not list(tmp_path.iterdir()) and caplog.messages == [f"fetching {url}cifar-10-python.tar.gz"]

@@ -1,4 +1,4 @@
-"""Two processes on one machine, really: one record, and the masks of a single process."""
+"""Two real processes on one machine: one record, and the masks of a single process."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ARGUMENTS = ("architecture=mlp", "scorer=snip", "sparsity=0.9", "recipe.epochs=1
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> str:
-    """What a command that ends well says."""
+    """Run a command that must succeed; return its output."""
     command = [sys.executable, "-m", "prune_init", *arguments, f"results={folder}"]
     home = {**os.environ, **environment}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=home, cwd=folder)
@@ -31,7 +31,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
 
 
 class OfItsOwn(Random):
-    """Other scores in each process: as if devices had rounded otherwise."""
+    """Gives other scores in each process, as if devices rounded differently."""
 
     def __call__(self, net: Any) -> dict[str, Tensor]:
         net.generator.manual_seed(torch.distributed.get_rank())
@@ -39,7 +39,7 @@ class OfItsOwn(Random):
 
 
 class Watch(pl.Callback):
-    """Looks in each process at what DDP sends, and that weights stay the same in all; draws other random numbers."""
+    """Checks what DDP sends, and that all processes have equal weights; draws other random numbers in each process."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         sent = [name for name, _ in pl_module.named_buffers() if name not in trainer.model.parameters_to_ignore]
@@ -78,7 +78,7 @@ def test_checksums_tell_masks_apart():
 
 @pytest.mark.slow
 def test_two_processes_keep_the_masks_of_one(tmp_path):
-    """And report its numbers: in float64, halves of equal batches have the gradients of the whole."""
+    """They also report its numbers: in float64, two halves of a batch give the gradient of the whole batch."""
     for devices in ("1", "2"):
         (tmp_path / devices).mkdir()
         more = ("trainer=ddp", "logger=wandb") if devices == "2" else ()
@@ -99,7 +99,7 @@ def test_in_a_sweep_the_second_rank_runs_its_run_alone(tmp_path):
     run(tmp_path, "-m", *ARGUMENTS, "trainer=ddp", "seed=0,1")
     rows = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
     assert sorted(row["seed"] for row in rows) == [0, 1]
-    assert len(list(tmp_path.rglob("multirun.yaml"))) == 1  # the second rank has not begun the sweep anew
+    assert len(list(tmp_path.rglob("multirun.yaml"))) == 1  # the second rank has not started the sweep again
     assert {path.name for path in tmp_path.iterdir()} == {"multirun.yaml", "fashion_small", ".sweeps"}
     for path in tmp_path.rglob("status.json"):
         assert json.loads(path.read_text())["attempt"] == 1

@@ -1,4 +1,4 @@
-"""Pruning and training on a pretended CUDA device: nothing meets across devices, and the host does not wait in vain."""
+"""Pruning and training on a pretended CUDA device: no operation mixes devices, and the host waits only if it must."""
 
 from functools import partial
 from itertools import pairwise
@@ -50,8 +50,8 @@ def test_the_device_is_as_strict_as_a_real_one():
 
 
 def test_images_are_those_of_the_processor_to_the_last_bit():
-    """A GPU divides by a number from the processor in its own way: one unit in the last place of an input becomes
-    per cents of a weight within ten steps."""
+    """A GPU rounds the division by a CPU scalar differently; one unit in the last place of an input can change a weight
+    by some per cent within ten steps."""
     pixels = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
     kept = ArrayImages(pixels, torch.zeros(1, dtype=torch.int64), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
     wanted = next(iter(kept.loader(Sampler(1, 1), device="cpu", augment=None)))[0]
@@ -87,7 +87,7 @@ def test_masks_are_those_of_the_processor(scorer):
 
 
 def test_an_iteration_of_synflow_waits_twice_and_is_few_operations():
-    """For whether all scores are finite, and for the scores at the cut; of the operations half make views or memory."""
+    """Waits to know whether all scores are finite, and for those at the cut; half of the calls make views or memory."""
 
     def counts(iterations: int) -> tuple[int, int]:
         with pretended():
@@ -100,7 +100,7 @@ def test_an_iteration_of_synflow_waits_twice_and_is_few_operations():
 
 
 def test_what_a_device_without_float64_holds_is_scored_on_the_processor():
-    """As by default for SynFlow, and for shares of layers; paths are followed there too."""
+    """For SynFlow, which uses float64 by default, and for scope=layer; paths are followed on the CPU too."""
     for scorer, scope in (("synflow", "global"), ("snip", "layer")):
         wanted = prune_init.prune(network(), scorer, scope=scope, **options(scorer))
         with pretended(torch.float64):
@@ -116,14 +116,14 @@ def test_what_a_device_without_float64_holds_is_scored_on_the_processor():
 
 
 class Accelerator(CPUAccelerator):
-    """Lightning's own would look for a driver."""
+    """Replaces Lightning's accelerator, which would look for a driver."""
 
     def setup_device(self, device: torch.device) -> None:
         pass
 
 
 class Watch(pl.Callback):
-    """The waits until the end of each training step."""
+    """Records the number of waits up to the end of each training step."""
 
     def __init__(self) -> None:
         self.waits: list[int] = []
@@ -133,7 +133,7 @@ class Watch(pl.Callback):
 
 
 class Data(pl.LightningDataModule):
-    """Batches on the device, as the runs' own loaders make them."""
+    """Batches that are on the device already, as from the loaders of a run."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def trained(device: torch.device, folder: Path, kind: str, epochs: int) -> tuple[dict[str, Tensor], list[int]]:
-    """Tensors of the net and its masks, and the waits until the end of each step; goes on from a last.ckpt."""
+    """Train, or resume from a last.ckpt; return the tensors of net and masks, and the waits up to each step's end."""
     module = PruneThenTrain(
         network(),
         prune=partial(prune_init.prune, **options("synflow") | {"sparsity": 0.97, "scorer": "synflow"}),

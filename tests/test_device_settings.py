@@ -1,4 +1,4 @@
-"""What pruning and training ask of a device, and what they leave as it was: settings, random states, statistics."""
+"""Device settings for pruning and training, and what must be restored: settings, random states, statistics."""
 
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ def put(values: dict[str, Any]) -> None:
 
 @pytest.fixture
 def fast_settings():
-    """All that a user can set for the sake of speed."""
+    """All settings that a user can change for speed."""
     before = settings()
     put({"matmul": "high", "allow_tf32": True, "deterministic": False, "benchmark": True})
     yield settings()
@@ -53,7 +53,7 @@ def fast_settings():
 
 
 class Looking(Magnitude):
-    """Notes the settings that it is called under."""
+    """Checks the settings during scoring, and fails at its second call."""
 
     def __call__(self, net: Any) -> Any:
         assert settings() == {"matmul": "highest", "allow_tf32": False, "deterministic": True, "benchmark": False}
@@ -80,7 +80,7 @@ def test_scoring_is_exact_and_reproducible_and_settings_come_back(fast_settings)
 def test_pruning_on_the_processor_leaves_a_gpus_random_numbers_alone(scorer):
     net, data = network(), [(torch.randn(6, 1, 6, 6), torch.arange(6) % 3)]
 
-    def calls() -> list[Any]:  # what torch.manual_seed would have a GPU do when it is first used
+    def calls() -> list[Any]:  # deferred by torch.manual_seed until a GPU is first used
         return list(torch.cuda._lazy_seed_tracker.get_calls())
 
     before = calls()
@@ -112,7 +112,7 @@ def test_a_compiled_net_is_scored_as_it_is_written():
 
 
 def test_the_clock_waits_for_the_device_and_leaves_its_record(monkeypatch):
-    """A driver that tells what it is asked: the device is idle when the clock starts, and when it stops."""
+    """A driver that records its calls shows that the device is idle when the clock starts and when it stops."""
     asked: list[str] = []
     memory = {"allocated": 100, "highest": 700}
 

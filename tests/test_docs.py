@@ -1,4 +1,4 @@
-"""What the documents say can be typed: their commands and code run, their links lead somewhere."""
+"""The documents: their commands and code run, and their links have targets."""
 
 import os
 import re
@@ -20,13 +20,13 @@ from prune_init.subcommands import MODULES, word
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
 SHORTER = {"prune_init": ["recipe.epochs=1"], "cost": ["--datasets", "CIFAR-100"]}
-"""What is added to commands, that a test need not take minutes."""
+"""Arguments that are added to commands so that tests do not take minutes."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(kind: str, text: str) -> list[str]:
-    """The insides of the document's fenced blocks of this kind; "" is a plain one."""
+    """The contents of the document's fenced code blocks of this kind; "" is a block without a language."""
     return [inside for found, inside in FENCE.findall(text) if found == kind]
 
 
@@ -43,7 +43,7 @@ def to_run() -> list[str]:
 
 
 def to_understand() -> list[str]:
-    """Commands that need what a test has not: data sets, hours, a cluster. In plain blocks and in running text."""
+    """Commands in plain blocks and in running text, which need data sets, hours or a cluster, so they are not run."""
     found = []
     for text in DOCUMENTS.values():
         plain = [line for block in blocks("", text) for line in our_lines(block)]
@@ -53,7 +53,7 @@ def to_understand() -> list[str]:
 
 
 def parsed(line):
-    """The module, its arguments, and its name: the word after `prune-init`, or prune_init for a run."""
+    """The module, its arguments, and the command's name: the word after `prune-init`, or prune_init for a run."""
     words = shlex.split(line)
     module, arguments = ("prune_init", words[1:]) if words[0] == "prune-init" else (words[2], words[3:])
     if module == "prune_init":
@@ -82,14 +82,14 @@ def test_a_command_is_understood(line, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module, arguments, name = parsed(line)
     composed = name == "prune_init" and "--help" not in arguments
-    if composed and "-m" in arguments:  # Hydra shows one configuration, not those of a sweep: the first
+    if composed and "-m" in arguments:  # Hydra can show only one configuration of a sweep: the first
         arguments = [argument.partition(",")[0] for argument in arguments if argument != "-m"]
     done = command(*arguments, *(("--cfg", "job") if composed else ("--help",)), module=module)
     assert done.code == 0, done.err
 
 
 def spellings():
-    """What docs/coming-from.md says can be typed here, as keys and values."""
+    """The overrides that docs/coming-from.md gives, as keys and values."""
     rows = [row.split(" | ") for row in DOCUMENTS["docs/coming-from.md"].splitlines() if " | `" in row]
     cells = [cell for row in rows for cell in re.findall(r"`(-m |)([^`]*)`", row[1])]
     return [
@@ -99,7 +99,7 @@ def spellings():
 
 
 def go_together(one, other):
-    """Whether two of them can be given to one run, and mean there what they mean alone."""
+    """Whether two sets of overrides can be given to the same run without changing each other's meaning."""
     chosen = {key.partition(".")[0] for both in (one, other) for key in both if "." in key}
     return all(other.get(key, value) == value for key, value in one.items()) and all(
         one.get(group) == other.get(group) for group in chosen
@@ -165,7 +165,7 @@ def test_the_library_example(name, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_scorer_of_contributing(tmp_path):
-    """As a user's own, outside the package."""
+    """Used like a user's own scorer, outside the package."""
     (code,) = blocks("python", DOCUMENTS["CONTRIBUTING.md"])
     (yaml,) = blocks("yaml", DOCUMENTS["CONTRIBUTING.md"])
     names: dict[str, Any] = {"__name__": "inverse"}

@@ -1,4 +1,4 @@
-"""Of an all-ones image's equivalent positions one is computed: the scores are those of the plain derivative."""
+"""Only one of the equivalent positions of an all-ones image is computed; the scores equal the plain derivative."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from prune_init.pruning.engine.equivalence import PositionClasses
 
 
 def plain_synflow(net: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
-    """|w| dR/d|w| of the dense net, by autograd alone."""
+    """|w| dR/d|w| of the dense net, computed by autograd alone."""
     tensors = {name: t.double().abs() for name, t in net.state_dict().items() if t.is_floating_point()}
     weights = {name: t.requires_grad_() for name, t in tensors.items() if t.ndim > 1}
     flow = functional_call(net.eval(), tensors, (torch.ones(1, *shape, dtype=torch.float64),)).sum()
@@ -25,7 +25,7 @@ def plain_synflow(net: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Ten
 
 
 def check(net: nn.Module, shape: tuple[int, ...]) -> int:
-    """Compare the first iteration's scores; returns the cost of two, in FLOPs."""
+    """Compare the scores of the first iteration; return the FLOPs of two iterations."""
     expected = plain_synflow(net, shape)
     result = prune_init.prune(net, "synflow", 0.0, iterations=2, input_shape=shape)
     for name, score in result.scores.items():
@@ -43,14 +43,14 @@ def test_scores_are_those_of_the_plain_derivative(size, kernel, stride, padding,
     if dilation * (kernel - 1) + 1 > min(size) + 2 * padding:
         return
     if constant:
-        pool = nn.AvgPool2d  # the maximum of equal numbers has no derivative: rounding would choose one
+        pool = nn.AvgPool2d  # a maximum of equal numbers has no unique derivative: rounding would decide
     net = nn.Sequential(
         nn.Conv2d(2, 3, kernel, stride, padding, dilation), nn.BatchNorm2d(3), nn.ReLU(inplace=True),
         nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), pool(2, padding=1), nn.Conv2d(3, 4, (3, 1), padding=(1, 0)),
         nn.Flatten(), nn.LazyLinear(2),
     ).eval()  # fmt: skip
     net(torch.zeros(1, 2, *size))
-    if constant:  # rows that differ then hold the same numbers by chance, such as the first and the last one
+    if constant:  # then different rows, such as the first and the last, have the same numbers
         for parameter in net.parameters():
             nn.init.constant_(parameter, 0.3)
     check(net, (2, *size))
@@ -61,8 +61,8 @@ def test_joins_and_other_operations():
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second = (nn.Conv2d(c, 4, 3, padding=1) for c in (3, 4))
-            self.place = nn.Parameter(torch.rand(12, 12))  # differs from place to place
-            # One for each: only the first use of a weight is computed as is tested here.
+            self.place = nn.Parameter(torch.rand(12, 12))  # differs between positions
+            # A weight for each use: only the first use of a weight is computed in the way tested here.
             self.last = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(4))
 
         def forward(self, x):
@@ -82,7 +82,7 @@ def test_a_residual_net_costs_less():
     torch.manual_seed(0)
     net = thin_resnet(20, 10, (3, 32, 32))
     flops = check(net, (3, 32, 32))
-    # 6 FLOPs of a multiply-add, forward and back, at 40.55 million of them, in each of two iterations.
+    # 6 FLOPs per multiply-add, forward and backward, for 40.55 million of them in each of two iterations.
     assert flops < 0.7 * 2 * 6 * 40.55e6
 
 

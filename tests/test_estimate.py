@@ -1,4 +1,4 @@
-"""The estimate of hours: what is timed is what the runs would do, and what is counted is what is left."""
+"""The estimate of hours: it times the work of the runs, and counts only runs that are not done."""
 
 import json
 from pathlib import Path
@@ -140,4 +140,4 @@ def test_what_is_compiled_is_timed_in_a_second_epoch(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timing, "Stopwatch", Watch)
         found = timing.timed(cfg, stand_in.source(cfg), 1)
-    assert watched == [3] and found.epochs == cfg.recipe.epochs  # two beginnings and an end
+    assert watched == [3] and found.epochs == cfg.recipe.epochs  # starts of two epochs and the end

@@ -11,21 +11,21 @@ QUICK = ("trainer=cpu", "scorer=magnitude", "recipe.epochs=1", "recipe.batch_siz
 
 
 class Flat(nn.Sequential):
-    """A net of one layer."""
+    """A net with one linear layer."""
 
     def __init__(self, input_shape, num_classes, name=None):
         super().__init__(nn.Flatten(), nn.Linear(28 * 28, num_classes))
 
 
 class Branching(Flat):
-    """Asks what the numbers are, which no exported program can."""
+    """Branches on the values of a tensor, which an exported program cannot do."""
 
     def forward(self, x):
         return super().forward(x) if x.is_meta or x.sum() > 0 else super().forward(-x)
 
 
 class Fickle(Flat):
-    """Does so from the first step of training on."""
+    """Branches on values only after the first training step."""
 
     def forward(self, x):
         self.trained = self.training or getattr(self, "trained", False)

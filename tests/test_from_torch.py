@@ -9,14 +9,14 @@ from prune_init.data import from_torch
 
 
 def table(rows: int, classes: int = 3, columns: int = 5) -> TensorDataset:
-    """Whose first column tells which row it is."""
+    """A data set whose first column is the index of the row."""
     x = torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows))
     x[:, 0] = torch.arange(rows)
     return TensorDataset(x, torch.arange(rows) % classes)
 
 
 class Bare:
-    """Two examples, given."""
+    """A minimal data set of given examples."""
 
     def __init__(self, *examples):
         self.examples = examples
@@ -55,14 +55,14 @@ def test_only_training_is_augmented():
 
 
 class Endless(IterableDataset):
-    """No map."""
+    """An iterable data set, which is not map-style."""
 
     def __iter__(self):
         return iter([GOOD])
 
 
 class Counted(Endless):
-    """No map, though its length is known."""
+    """An iterable data set with a length."""
 
     def __len__(self):
         return 1

@@ -1,4 +1,4 @@
-"""`masks=FILE`: a net is trained under masks that are there already, and nothing is scored."""
+"""`masks=FILE`: a net is trained with existing masks, and nothing is scored."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ QUICK = (*NET, "recipe.epochs=1", "recipe.batch_size=500", "weights=true")
 
 @pytest.fixture(autouse=True)
 def masks(tmp_path: Path) -> Path:
-    """Masks of SNIP at 80 %, as the library saves them."""
+    """Masks of SNIP at 80 %, saved by the library."""
     torch.manual_seed(5)
     net = conv(num_classes=10, input_shape=(1, 28, 28), widths=(4, 8))
     prune(net, "magnitude", 0.8).save(tmp_path / "mine.safetensors")
@@ -86,7 +86,7 @@ def test_compact_and_interrupted_runs_take_masks_too(command, tmp_path):
     assert finished(tmp_path)[1]["top1"] == row["top1"]
 
 
-REFUSED = {  # and what the line must tell beside the key and value of the masks
+REFUSED = {  # and what the error must contain besides masks=FILE
     "masks=none.safetensors": "",
     "masks=text": "",
     "masks=.": "",

@@ -1,4 +1,4 @@
-"""The check of GPUs runs, here on a CPU: everything that it finds is a line of JSON."""
+"""The check of GPUs, run here on a CPU: each of its results is a line of JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Runs that end early, in real processes: told apart from success, resumed bit for bit, and folders of others."""
+"""Runs that end early, in real processes: never a success, resumed bit for bit, and only in their own folders."""
 
 import json
 import signal
@@ -66,12 +66,12 @@ def finish(folder: Path, *arguments: str) -> None:
 
 
 def interrupt(folder: Path, word: str, number: int, *arguments: str) -> tuple[int, str]:
-    """Send the signal when a line of the output begins with `word`; the exit code and what was said."""
+    """Send the signal when a line of the output begins with `word`; return the exit code and the rest of the output."""
     process = start(folder, *arguments)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(word):
-            time.sleep(0.05)  # into the midst of what comes next
+            time.sleep(0.05)  # to interrupt the next piece of work
             process.send_signal(number)
             break
     _, told = process.communicate()
@@ -84,7 +84,7 @@ def record(folder: Path) -> Path:
 
 
 def ended_early(folder: Path) -> None:
-    """No trace of success, nothing half-written."""
+    """Check that the run is recorded as failed, with no results and no partial files."""
     assert json.loads((folder / "status.json").read_text())["status"] == "failed"
     names = {path.name for path in folder.iterdir()}
     assert not names & {"result.json", "masks.safetensors", "weights.safetensors"}
@@ -96,7 +96,7 @@ def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_like_one_that_is_not
     for name in ("straight", "again"):
         finish(tmp_path, *RUN, f"results={name}")
     for number, code, name in ((signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")):
-        # Twice at the same folder: the second time, the run is a resumed one already.
+        # Twice in the same folder: the second time, the interrupted run is a resumed one.
         epoch = 2 if number == signal.SIGINT else 4
         got, told = interrupt(tmp_path, f"epoch {epoch}/", number, *RUN, "results=broken")
         broken = record(tmp_path / "broken")
@@ -165,5 +165,5 @@ print((memory() - before) // 2**20)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # One net is 1.4 MB: had each pruning left its net behind, or its masks, this would be 280 MB or 70 MB.
+    # One net is 1.4 MB: if each pruning left its net in memory, or its masks, this would be 280 MB or 70 MB.
     assert int(done.stdout) < 10

@@ -1,4 +1,4 @@
-"""Train - prune - rewind cycles: what is rewound, what is pruned, and that any epoch can be resumed."""
+"""Cycles of training, pruning and rewinding: what is rewound, what is pruned, and resuming after any epoch."""
 
 import pytest
 import pytorch_lightning as pl
@@ -12,7 +12,7 @@ from prune_init.training.module import PruneThenTrain
 
 
 class Recorder(pl.Callback):
-    """Net, optimiser and learning rate at the start and at the end of every epoch."""
+    """Records net, optimiser and learning rate at the start and at the end of every epoch."""
 
     def __init__(self):
         self.starts, self.ends = [], []

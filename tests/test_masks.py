@@ -1,4 +1,4 @@
-"""Choosing, ranking and storing masks."""
+"""Selecting, ranking and storing masks."""
 
 import math
 
@@ -14,7 +14,7 @@ from prune_init.pruning import masks, selection
 
 @st.composite
 def layers(draw):
-    """A few layers of small integer scores, so that ties are the rule, with some weights pruned already."""
+    """A few layers with small integer scores, so that most are tied, and with some weights pruned already."""
     sizes = draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))
     scores, candidates = {}, {}
     for index, size in enumerate(sizes):
@@ -26,7 +26,7 @@ def layers(draw):
 
 
 def by_sorting(scores, candidates, keep):
-    """The definition: order by (score down, position up) and take the first `keep`."""
+    """The definition: sort by descending score, then by position, and take the first `keep`."""
     entries = [
         (-float(value), position, name, index)
         for position, (name, index, value) in enumerate(
@@ -39,12 +39,12 @@ def by_sorting(scores, candidates, keep):
 
 
 def kept_of(scores, candidates, keep, lowest=selection.lowest):
-    """The masks without those that are lowest, and the choice."""
+    """The masks without the weights that `lowest` chooses; checks the scores that it reports at the cut."""
     total = masks.count(candidates)
     choice = lowest(scores, candidates, keep, total)
     kept = {name: mask.clone() for name, mask in candidates.items()}
     for name, where in choice.pruned.items():
-        assert kept[name].view(-1)[where].all()  # candidates alone go
+        assert kept[name].view(-1)[where].all()  # only candidates are removed
         masks.fill(kept[name], where, False)
     if keep < total:
         pruned = torch.cat([score[candidates[name] & ~kept[name]] for name, score in scores.items()])
@@ -55,7 +55,7 @@ def kept_of(scores, candidates, keep, lowest=selection.lowest):
 
 
 def on_another_device(scores, candidates, keep, total):
-    """The way that `lowest` takes where a CPU's is slow."""
+    """The algorithm that `lowest` uses on devices other than the CPU."""
     return selection._by_sorting(scores, candidates, total - keep) if keep < total else selection.Choice({})
 
 
@@ -89,7 +89,7 @@ def test_many_scores_are_cut_where_sorting_cuts_them(fraction, spread):
         "normal": flat,
         "heavy": flat.pow(9),
         "two values": flat.sign(),
-        "sorted": flat.sort().values,  # the worst case for a sample at fixed places
+        "sorted": flat.sort().values,  # the worst case for a sample at fixed positions
     }[spread]
     live = torch.rand(300_000, generator=generator) < 0.7
     scores = dict(zip("abc", flat.split([1000, 99_000, 200_000]), strict=True))

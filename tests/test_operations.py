@@ -1,4 +1,4 @@
-"""Every row of the table of operations as each reader takes it: paths, compaction, conservation laws, equivalence."""
+"""Every operation in the table, in all code that reads it: paths, compaction, conservation laws, equivalence."""
 
 import operator
 
@@ -19,7 +19,7 @@ INDEX = torch.tensor([2, 2, 0, 1])
 EVERYWHERE = INDEX[None, :, None, None].expand(2, 4, 4, 4)
 ONES, CUBE = torch.ones(4, dtype=torch.float64), torch.ones(3, 4, 4, dtype=torch.float64)
 SOME = torch.tensor([True, False, True, False])
-# What stands behind the features in a call. They are (2, 4, 4, 4), or have the dimensions that a name ends in.
+# Arguments after the features. These are (2, 4, 4, 4), or have the number of dimensions in the operation's name.
 ARGUMENTS = {
     "as_strided": ((4, 9), (1, 4)), "broadcast_to": ((3, 2, 4, 4, 4),), "channel_shuffle": (2,), "chunk": (2, 1),
     "diagonal": (0, 1, 2), "expand": (3, 2, 4, 4, 4), "flip": ((1,),), "im2col": ((2, 2), (1, 1), (0, 0), (1, 1)),
@@ -71,7 +71,7 @@ CALLS = {
     "bilinear": lambda f, y, z: f(y, z, CUBE), "baddbmm": lambda f, y, z: f(y[0], y[0], z[0]),
     "addmm": lambda f, y, z: f(y[0, 0], y[0, 0], z[0, 0]), "addmv": lambda f, y, z: f(y[0, 0, 0], y[0, 0], z[0, 0, 0]),
 }  # fmt: skip
-# Operations whose gradient is 0 here and there although they are paths: these have the same ones.
+# For operations whose gradient can be 0 on a path: replacements with the same paths and without such zeros.
 SAME_PATHS = {
     Paths.UNION: lambda y, z: y + z, Paths.QUOTIENT: lambda y, z: y / z,
     **dict.fromkeys((Paths.POINTWISE, Paths.DROPOUT, Paths.CAST, Paths.ALIAS), lambda y, z: y),
@@ -85,7 +85,7 @@ SAME_PATHS = {
 NO_FUNCTION_OF_ELEMENTS = (Paths.RANDOM, Paths.CREATION, Paths.QUERY, Paths.ANSWER, Paths.HINT, Paths.BORROWS)
 # These need arguments of their own, and are checked in test_paths_real_nets.py.
 IN_REAL_NETS = (Paths.RECURRENT, Paths.RECURRENT_CELL, Paths.ATTENTION, Paths.EMBEDDING, Paths.ONE_HOT)
-# With no call by these names, or none that differs from another row's.
+# Names without a call of their own, or with none that differs from another row's.
 NOT_CALLED = """
     multi_head_attention_forward fractional_max_pool2d fractional_max_pool3d max_unpool1d max_unpool2d max_unpool3d
     invert bitwise_not bitwise_and bitwise_or bitwise_xor and iand or ior xor ixor lshift ilshift rshift irshift
@@ -94,7 +94,7 @@ NOT_CALLED = """
 
 
 def function_of(name):
-    """The function of torch, the method or the attribute that a row's name stands for."""
+    """The torch function, method or attribute of this name in the table."""
     native = [(torch._C._nn, name), (torch._C._nn, f"_{name}")]
     homes = [*((home, name) for home in (F, torch, torchvision.ops, operator)), (operator, f"{name}_")]
     homes += [(torch.linalg, name.removeprefix("linalg_")), *native]
@@ -111,7 +111,7 @@ def function_of(name):
 
 
 def applied(name, y, z):
-    """The operation, done to features y and, if it takes two operands, to others, z."""
+    """The operation applied to features y, and to features z as well if it takes two operands."""
     kind, function = TABLE[name].paths, function_of(name)
     call = CALLS.get(name) or CALLS.get(kind)
     if call is not None:
@@ -122,7 +122,7 @@ def applied(name, y, z):
 
 
 class Net(nn.Module):
-    """Features by two convolutions, then the operation, then perhaps a linear layer."""
+    """Two convolutions give features, to which the operation is applied; an optional linear layer follows."""
 
     def __init__(self, name, function=None, head=False, bias=False):
         super().__init__()
@@ -155,7 +155,7 @@ CALLED = [
     if row.paths not in (*NO_FUNCTION_OF_ELEMENTS, *IN_REAL_NETS) and name not in NOT_CALLED
 ]
 NO_BATCH = ("addmv", "diag", "dot", "mv", "ravel", "take")
-"""What makes no batch of features, which a linear layer could take."""
+"""Operations whose result is not a batch of features, so that no linear layer can follow."""
 BATCHES = [name for name in CALLED if name not in NO_BATCH]
 LAYERS = (Channels.LAYER, Channels.BATCH_NORM)
 
@@ -167,7 +167,7 @@ def test_a_name_stands_in_one_row():
 
 @pytest.mark.parametrize("name", CALLED)
 def test_paths_are_those_of_the_gradient(name):
-    """Place by place: of the features, a few taps of each kernel; of the result, a few elements, if it is a batch."""
+    """Element by element, for a few taps of each kernel and, if the result is a batch, a few elements of it."""
     head = name not in NO_BATCH
     net = Net(name, head=head, bias=True)
     function = SAME_PATHS.get(TABLE[name].paths)
@@ -214,7 +214,7 @@ def test_conservation_laws_hold_or_the_operation_is_named(name):
     law, result = TABLE[name].law, prune_init.conservation(net, net.x)
     assert result.holds(1e-5 if TABLE[name].paths is Paths.CAST else 1e-9) or result.broken
     assert all((law or Law.CURVES).value in why for why in result.broken.values())
-    if law is None and TABLE[name].channels is not None and TABLE[name].paths is not Paths.CAST:  # which round
+    if law is None and TABLE[name].channels is not None and TABLE[name].paths is not Paths.CAST:  # casts round
         assert not result.broken
 
 

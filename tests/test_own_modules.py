@@ -1,4 +1,4 @@
-"""Modules of a user that cannot be imported, and keys of groups that a sweep chooses of: each told in one line."""
+"""One-line errors for a user's modules that cannot be imported, and keys of config groups that are swept."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from prune_init.swept_groups import as_typed, deferred
 
-MODULES = {  # what is in them, what is told of it, and the line where it is, if that is told
+MODULES = {  # their source, the message, and the line number in the message, if any
     "lacking": ("import gone_for_ever\n", "ModuleNotFoundError(\"No module named 'gone_for_ever'\")", "line 1)"),
     "halfway": ("from halfway import other\n", "ImportError(\"cannot import name 'other' from ", "line 1)"),
     "wrong": ("x = 1\ndef scorer(:\n", "SyntaxError('invalid syntax', ('", "mod.py', 2, "),

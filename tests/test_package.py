@@ -1,4 +1,4 @@
-"""The library does not drag the command's dependencies in."""
+"""Importing the library does not import the dependencies of the command."""
 
 import subprocess
 import sys

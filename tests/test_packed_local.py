@@ -1,4 +1,4 @@
-"""hydra/launcher=packed_local: side by side, once each, and whatever goes wrong is mended by the same command."""
+"""hydra/launcher=packed_local: runs work in parallel, once each, and the same command completes a failed sweep."""
 
 import json
 import os
@@ -31,7 +31,7 @@ PACKED = ("hydra/launcher=packed_local", "hydra.launcher.workers=2")
 
 @pytest.fixture
 def packed(command, tmp_path, monkeypatch):
-    """A sweep whose launcher is this process; its runs are not."""
+    """A sweep whose launcher is this process, with runs in other processes."""
     monkeypatch.syspath_prepend(str(FAULTS))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("FAULTS", str(tmp_path))
@@ -115,7 +115,7 @@ def test_a_failure_is_listed_with_its_log_and_the_others_finish(packed, tmp_path
     assert len(set(listed)) >= 2 and "2 of 4 runs have no result; the same command tries them again:" in outcome.err
     for line in listed:
         assert 'raise RuntimeError("the scorer exploded")' in Path(line.rpartition("log: ")[2]).read_text()
-    assert not list(tmp_path.rglob("last.ckpt"))  # it was not asked for
+    assert not list(tmp_path.rglob("last.ckpt"))  # checkpoint=true was not given
     again = packed(*arguments)
     assert again.code == 1 and attempts(tmp_path) == [1, 1, 2, 2]
 
@@ -130,7 +130,7 @@ def test_a_run_that_leaves_leaves_alone(packed, tmp_path):
 @pytest.mark.slow
 def test_a_run_among_others_equals_one_of_its_own_bit_for_bit(packed, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.delenv("PL_GLOBAL_SEED")  # of the fixture
+    monkeypatch.delenv("PL_GLOBAL_SEED")  # set by the fixture
     monkeypatch.delenv("PL_SEED_WORKERS")
     dense = (*TRAINED, "sparsity=0.5")
     alone = subprocess.run([sys.executable, "-m", "prune_init", f"results={tmp_path / 'alone'}", *dense, "seed=1"])
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_the_runs_too(tmp_path):
 
 
 def alive(marker: Path) -> bool:
-    """Whether the run that left this mark still works."""
+    """Whether the run that left this file is still running."""
     try:
         state = Path(f"/proc/{marker.suffix[1:]}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""Paths through what people write: factors that are not pruned, writes in place, recurrent layers, structures."""
+"""Paths through realistic code: factors that are not pruned, in-place writes, recurrent layers, structures."""
 
 import io
 import itertools
@@ -22,7 +22,7 @@ from prune_init.pruning.weights import prunable
 
 
 def check(model, x, densities=(1.0, 0.5, 0.25), seeds=range(3)):
-    """Both ways agree on masks of several densities; returns how many weights were on paths each time."""
+    """Check that both methods agree for masks of several densities; return the number of weights on a path for each."""
     counts = []
     for density in densities:
         for seed in seeds:
@@ -184,7 +184,7 @@ def test_what_is_added_to_a_pruned_weight_makes_it_dense():
 
 
 class Made(nn.Linear):
-    """A layer whose weight is a function of what is pruned."""
+    """A layer whose weight is computed from the pruned parameter."""
 
     def __init__(self, function):
         super().__init__(5, 4)
@@ -340,7 +340,7 @@ def test_any_order_of_steps_in_place_and_through_views(steps, seed):
 
 
 class Careless(nn.Module):
-    """Counts in a buffer and in an attribute, keeps what it computed, and normalises its input in place."""
+    """Counts in a buffer and in an attribute, stores a result, and normalises its input in place."""
 
     def __init__(self):
         super().__init__()
@@ -451,7 +451,7 @@ def test_structures_of_inputs_and_outputs():
 
 
 class Language(nn.Module):
-    """Token ids, a padding mask, positions, attention, the embedding's own matrix as the head."""
+    """Token ids, a padding mask, positions, attention, and a head that shares the embedding matrix."""
 
     def __init__(self):
         super().__init__()
@@ -474,7 +474,7 @@ def test_token_ids_begin_paths_at_the_embedding():
     for x in (ids, {"ids": ids, "mask": torch.ones_like(ids)}):
         assert prune_init.connectivity(model, x).effective_sparsity == 0
     masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in prunable(model).items()}
-    masks["q.weight"][:] = masks["k.weight"][:] = False  # attention is even, and lets the values through
+    masks["q.weight"][:] = masks["k.weight"][:] = False  # attention is then uniform and passes the values on
     masks["out.weight"][:, 1:] = False
     found = effective_weights(model, masks, ids)
     assert found["v.weight"].sum(1).tolist() == [4, 0, 0, 0] and found["out.weight"].sum() == 4
@@ -482,7 +482,7 @@ def test_token_ids_begin_paths_at_the_embedding():
 
 
 class Chosen(nn.Module):
-    """A vector for each token by an operation of one's own, then a layer; tokens may be masked."""
+    """A vector for each token by a given operation, then a layer; tokens may be masked."""
 
     def __init__(self, read):
         super().__init__()
@@ -509,7 +509,7 @@ READS = {
 @pytest.mark.parametrize("read", READS)
 def test_what_integers_choose_begins_paths_and_a_mask_does_not(read):
     net = Chosen(READS[read])
-    x = torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 5, dtype=torch.bool)  # masks may be otherwise next time
+    x = torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 5, dtype=torch.bool)  # other inputs may have other masks
     masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in prunable(net).items()}
     masks["first.weight"][1:] = False
     found = effective_weights(net, masks, x)
@@ -582,7 +582,7 @@ RECURRENT = {
 
 
 def graph_of(layer, time, masks):
-    """Edges of a layer unrolled in time, (from, to, weight or None), between nodes (layer, way, time, unit, part)."""
+    """Edges (from, to, weight or None) of a layer unrolled in time; nodes are (layer, direction, time, unit, part)."""
     ways, gates = 1 + layer.bidirectional, {"LSTM": "ifgo", "GRU": "rzn"}.get(layer.mode, "n")
     for level, way, t in itertools.product(range(layer.num_layers), range(ways), range(time)):
         name = f"_l{level}" + "_reverse" * way
@@ -616,7 +616,7 @@ def graph_of(layer, time, masks):
 
 
 def by_search(model, time, masks):
-    """Weights on a path in the graph of all units at all times: forwards from the input, backwards from the output."""
+    """Weights on a path in the graph of all units at all times, by search from the input and back from the output."""
     edges = [(a, b, w) for a, b, w in graph_of(model.rnn, time, masks) if w is None or masks[w[0]][w[1], w[2]]]
     first, out = masks["first.weight"], masks["out.weight"]
     times = model.when.flatten().nonzero().flatten().tolist()
@@ -654,7 +654,7 @@ def test_recurrent_layers_match_a_search_through_time(name, last, when):
     flat = list(model.rnn._flat_weights)
     for density, seed in itertools.product((1.0, 0.3, 0.1), range(4)):
         masks = random_masks(model, density, seed)
-        if seed == 3:  # cells remember on their own
+        if seed == 3:  # cells keep their state without weights
             masks = {n: m & (torch.tensor("weight_hh" not in n)) for n, m in masks.items()}
         found, expected = effective_weights(model, masks, torch.ones(2, 3, 3)), by_search(model, 3, masks)
         assert all(torch.equal(found[n], expected[n]) for n in masks), (density, seed)

@@ -1,4 +1,4 @@
-"""Presets: exactly the published sweeps; and how any sweep is planned, narrowed, resumed and looked at."""
+"""Presets are exactly the published sweeps; planning, narrowing, resuming and inspecting any sweep."""
 
 import json
 import socket
@@ -46,7 +46,7 @@ Sweep = tuple[ConfigLoader, DictConfig, list[list[str]]]
 
 @pytest.fixture
 def sweep() -> Iterator[Callable[..., Sweep]]:
-    """`sweep("experiment=figure1", ...)` is what Hydra makes of that command: its loader, configuration and jobs."""
+    """`sweep("experiment=figure1", ...)` returns Hydra's loader, the configuration and the jobs of that command."""
 
     def read(*arguments: str) -> Sweep:
         loader = GlobalHydra.instance().config_loader()
@@ -118,7 +118,7 @@ def test_the_command_line_narrows_a_preset(sweep):
 
 
 def test_replicate_cpu_has_cells_of_figure_6_first_with_one_seed(sweep):
-    """What a cell computes is what figure 6 does there, but for rounding."""
+    """A cell computes the same as the run of figure 6, except for rounding."""
     loader, config, jobs = sweep("experiment=replicate_cpu")
     seeds = [next(part for part in job if part.startswith("seed=")) for job in jobs]
     assert seeds == sorted(seeds) and seeds[0] == "seed=0"
@@ -192,7 +192,7 @@ def test_the_plan_is_what_composing_each_job_gives(sweep, arguments):
 
 @pytest.mark.slow
 def test_the_work_that_the_documents_count_is_that_of_the_presets(sweep):
-    """docs/cluster.md: runs, images to train on, hours at 1,000 of them a second, jobs of eight runs, GB of masks."""
+    """The table in docs/cluster.md: runs, training images, hours at 1,000 images/s, jobs of eight runs, GB of masks."""
     document = (Path(prune_init.__file__).parents[2] / "docs/cluster.md").read_text()
     told = {line.split("`")[1]: line.split("|")[2:-1] for line in document.splitlines() if line.startswith("| `")}
     for name in (name for name in RUNS if not name.endswith("_small")):
@@ -216,7 +216,7 @@ def test_planning_composes_once_per_choice_of_groups(sweep, monkeypatch):
     monkeypatch.setattr(loader, "load_sweep_config", lambda *a: composed.append(a) or compose(*a))
     planned = plan.plan(loader, config, jobs)
     assert len(planned) == 390 and len(composed) == 5
-    assert plan.plan(loader, config, jobs[7:]) == planned[7:] and len(composed) == 5  # as a launcher asks
+    assert plan.plan(loader, config, jobs[7:]) == planned[7:] and len(composed) == 5  # as a launcher calls it
 
 
 def test_no_value_of_one_job_is_left_in_another(sweep) -> None:  # type: ignore[no-untyped-def]

@@ -20,7 +20,7 @@ from prune_init.training.progress import ProgressBars
 
 
 def run(console: Console, *, first_epoch: int = 0) -> None:
-    """25 scoring iterations, then up to 3 epochs of 2 steps."""
+    """Run 25 scoring iterations, then up to 3 epochs of 2 steps."""
     bars = ProgressBars(console)
     metrics = {"train/loss": torch.tensor(0.5), "test/top1": torch.tensor(0.875)}
     trainer: Any = SimpleNamespace(num_training_batches=2, max_epochs=3, callback_metrics=metrics)
@@ -40,7 +40,7 @@ def run(console: Console, *, first_epoch: int = 0) -> None:
 
 @pytest.mark.parametrize("color", ["", "1"])
 def test_a_log_gets_lines(monkeypatch, color):
-    monkeypatch.setenv("FORCE_COLOR", color)  # often exported, and no terminal all the same
+    monkeypatch.setenv("FORCE_COLOR", color)  # often exported, but does not make a terminal
     log = io.StringIO()
     run(Console(file=log, highlight=False))
     lines = log.getvalue().splitlines()
@@ -49,12 +49,12 @@ def test_a_log_gets_lines(monkeypatch, color):
 
 
 def terminal_output(width: int, **options: Any) -> str:
-    """What `run` writes to a terminal of that many columns, without colours."""
+    """The output of `run` in a terminal with this many columns, without colours."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     written = bytearray()
 
-    def read() -> None:  # a terminal holds little: whoever writes more waits for a reader
+    def read() -> None:  # a terminal buffers little, and then the writer waits for a reader
         with contextlib.suppress(OSError):  # the other end is closed
             while True:
                 written.extend(os.read(outer, 4096))

@@ -1,4 +1,4 @@
-"""`prune_init.prune` as a user meets it."""
+"""`prune_init.prune` from a user's point of view."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ ALL = prune_init.scorers()
 @pytest.mark.parametrize("scorer", ALL)
 def test_scoring_changes_nothing_but_the_masks(scorer, mode, training):
     model = convolutional().train(training)
-    model[1].eval()  # flags need not agree
+    model[1].eval()  # mode flags of submodules may differ
     model[0].weight.requires_grad_(False)
     model[8].weight.grad = torch.ones_like(model[8].weight)
     before = copy.deepcopy(model.state_dict())
@@ -228,7 +228,7 @@ def test_the_ledger_counts_passes_and_operations():
     assert counts("grasp") == {"passes": 5, "forward": 10, "backward": 10, "hessian": 5}
     assert counts("synflow") == {"passes": 100, "forward": 100, "backward": 100, "hessian": 0}
     assert counts("magnitude") == {"passes": 0, "forward": 0, "backward": 0, "hessian": 0}
-    # A multiply-add is two; forward 12 + 6, back 12 for the first weights, 6 + 6 for the second and what lies below.
+    # A multiply-add counts two. Forward 12 + 6; backward 12 for the first weights, 6 + 6 for the second and its input.
     assert cost("snip")["flops"] == 2 * 5 * ((12 + 6) + (12 + 6 + 6))
     assert cost("synflow", iterations=10)["flops"] == 10 * 2 * ((12 + 6) + (12 + 6 + 6))
     assert cost("magnitude")["flops"] == 0

@@ -1,4 +1,4 @@
-"""Nets and situations of people who prune, as small as they get; each with the value that is right."""
+"""Realistic nets and situations at the smallest size, each compared with the correct value."""
 
 import contextlib
 import dataclasses
@@ -33,7 +33,7 @@ def same(one, other):
 
 
 class Normalises(nn.Module):
-    """Writes to its input, or to a copy."""
+    """Normalises its input in place, or a copy of it."""
 
     def __init__(self, copies):
         super().__init__()
@@ -54,7 +54,7 @@ def test_a_net_that_writes_to_its_input_changes_neither_data_nor_masks(scorer):
 
 
 class Counts(nn.Module):
-    """Remembers in a buffer, in eval mode too, and what it remembers matters."""
+    """Updates a buffer, even in eval mode, and its output depends on the buffer."""
 
     def __init__(self, writes):
         super().__init__()
@@ -98,7 +98,7 @@ def test_what_looks_at_a_net_leaves_its_state(writes):
 
 
 class Recomputes(torch.autograd.Function):
-    """Runs a part of the net again in the backward pass, as reversible nets do."""
+    """Recomputes a part of the net in the backward pass, as reversible nets do."""
 
     @staticmethod
     def forward(ctx, part, x, *parameters):
@@ -134,7 +134,7 @@ def test_a_net_that_runs_itself_again_in_the_backward_pass_is_refused(scorer):
 
 
 class Constrained(nn.Linear):
-    """Limits its weights in its forward, in one of the ways in which people write that."""
+    """Constrains its weights in its forward pass, in one of several usual ways."""
 
     def __init__(self, how):
         torch.manual_seed(0)
@@ -163,7 +163,7 @@ def test_a_net_that_writes_to_its_weights_is_refused(how, scorer):
 
 
 class Checkpointed(nn.Module):
-    """Recomputes parts of itself in the backward pass, in one of torch's ways."""
+    """Recomputes parts of itself in the backward pass, by one of torch's checkpointing functions."""
 
     def __init__(self, how):
         super().__init__()
@@ -217,7 +217,7 @@ def test_ignored_labels_do_not_count(label):
     counted = ignored != label
     options = {"dtype": torch.float64, "loss": None if label == -100 else nn.CrossEntropyLoss(ignore_index=label)}
     expected = pruned(mlp(), "snip", data=[(ROWS[counted], LABELS[counted])], **options)
-    for cuts in ([40], [15, 25], [10, 20, 10]):  # the last has a batch of which nothing counts
+    for cuts in ([40], [15, 25], [10, 20, 10]):  # the last one has a batch in which no label counts
         data = list(zip(ROWS.split(cuts), ignored.split(cuts), strict=True))
         found = pruned(mlp(), "snip", data=data, **options)
         assert all(torch.allclose(found.scores[n], s, rtol=1e-10) for n, s in expected.scores.items()), cuts
@@ -239,7 +239,7 @@ def test_labels_may_be_those_of_pixels():
 
 @dataclasses.dataclass
 class Answer:
-    """As libraries return it."""
+    """An output object, as libraries return it."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -247,7 +247,7 @@ class Answer:
 
 
 class AnswerDict(dict):
-    """As other libraries return it."""
+    """An output dictionary, as other libraries return it."""
 
 
 class TwoHeads(nn.Module):
@@ -371,7 +371,7 @@ def test_matrices_of_recurrent_layers_are_weights(kind, scorer):
     assert list(result.masks) == list(matrices) and len(matrices) == 9
     assert sum(int((p == 0).sum()) for p in matrices.values()) == sum(int((~m).sum()) for m in result.masks.values())
     assert result.connected
-    after = model(x)  # still its own tensors, in its own dtype
+    after = model(x)  # the model still has its own tensors and dtype
     assert after.dtype == torch.float32 and not torch.equal(after, before)
     after.sum().backward()
     assert model.cell.weight_hh_l1.grad is not None

@@ -1,4 +1,4 @@
-"""What a shell is told when it asks for something that cannot be: one line with key, value and what is allowed."""
+"""Errors for impossible commands: one line with the key, the value and what is allowed."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from prune_init import InputError
 from prune_init.record.schema import SCHEMA
 from prune_init.swept_groups import as_typed
 
-KINDS = {  # one of each, with its words
+KINDS = {  # one wrong value of each kind, and the message
     "sparsity=1.0": "sparsity=1.0: allowed: 0 <= sparsity < 1, the fraction of weights to remove",
     "exponent=2 sparsity=0.5": "exponent=2: disagrees with sparsity=0.5; give one of the two",
     "seed=4294967296": "seed=4294967296: allowed: whole numbers from 0 to 4294967295",
@@ -100,7 +100,7 @@ UNFIT = {
     "trainer.benchmark": ("foo", 1),
     "trainer.max_steps": (0, -2, "many"),
 }
-"""Values of keys of the schema that do not fit."""
+"""Values that the schema does not allow."""
 
 MORE = """
 sparsity={a:1}
@@ -161,12 +161,12 @@ callbacks.ema.decay=0.5
 
 
 def no_weights(**_: Any) -> nn.Module:
-    """An architecture of a user: nothing in it can be pruned."""
+    """A user's architecture without prunable weights."""
     return nn.Flatten()
 
 
 class Reading(nn.Module):
-    """Reads numbers while it is made and while it is used, as stochastic depth does."""
+    """Reads tensor values when it is built and when it is used, as stochastic depth does."""
 
     def __init__(self, num_classes: int = 10, **_: Any) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ def test_a_net_that_reads_numbers_is_taken(command, tmp_path):
 
 
 def own(folder: Path, name: str, text: str) -> str:
-    """A file of the user's own, and the option by which it is found."""
+    """Write a user's own config file; return the option by which Hydra finds it."""
     path = folder / "conf" / f"{name}.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""What is released: sdist and wheel are whole, the wheel runs on its own, and all papers name the same version."""
+"""The release: sdist and wheel are complete, the wheel runs on its own, and all files name the same version."""
 
 import json
 import os
@@ -22,7 +22,7 @@ VERSION = prune_init.__version__
 
 
 def done(*command: str | Path, cwd: Path) -> str:
-    """The output of a command, with no path to the source tree."""
+    """The output of a command that cannot import from the source tree."""
     hidden = ("PYTHON", "PRUNE_INIT_", "WANDB_")
     keep = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     ran = subprocess.run([*map(str, command)], cwd=cwd, env=keep, capture_output=True, text=True)
@@ -32,11 +32,11 @@ def done(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and with the wheel that was built from it."""
+    """A folder with the sdist and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("release")
     source = folder / "source"
     source.mkdir()
-    for path in ROOT.iterdir():  # a copy: a build leaves traces
+    for path in ROOT.iterdir():  # build in a copy, because building leaves files behind
         if path.is_file():
             shutil.copy(path, source)
     for name, left_out in {"src": "conf", "conf": "local", "tests": ""}.items():  # src/prune_init/conf may be a link
@@ -84,7 +84,7 @@ def test_the_wheel_runs_anywhere(built, tmp_path):
     python, script = home / "bin/python", home / "bin/prune-init"
     wheel = one(built, "*.whl")
     done(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", wheel, cwd=tmp_path)
-    # What it depends on comes from the environment of the tests, but no .pth file of that, as of an editable install.
+    # Dependencies come from the environment of the tests, but without its .pth files, such as of an editable install.
     site = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
     (site / "outer.pth").write_text(sysconfig.get_path("purelib") + "\n")
     top = Path("/")

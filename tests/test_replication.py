@@ -1,4 +1,4 @@
-"""What is kept of runs that repeat published ones, and the document that is made of it."""
+"""The files that are kept of runs that repeat published ones, and the document made from them."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ TRAINED = ("architecture=mlp", "scorer=magnitude", "recipe.batch_size=1000", "tr
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """The first run that the repository keeps, made a finished one of seeds 0 and 1 with numbers of our own."""
+    """Two finished runs with seeds 0 and 1 and invented numbers, made from the first run kept in the repository."""
     folder = tmp_path / "kept"
     (source, *_) = sorted((ROOT / keeping.KEPT).rglob("cell.json"))
     for seed, best in enumerate((0.75, 0.77)):
@@ -65,7 +65,7 @@ def test_an_unfinished_run_is_kept_as_far_as_it_came_and_then_finished(command, 
     (tmp_path / "later").rename(run / "result.json")
     keeping.collect(Path("runs"), Path("kept"))
     (cell,) = replication.read(Path("kept"))
-    assert cell.finished and cell.about["machine"]["processor"] == "another"  # where it ran, not where it is kept
+    assert cell.finished and cell.about["machine"]["processor"] == "another"  # where it ran, not where it was collected
 
 
 def test_the_table_compares_with_the_published_runs(kept):

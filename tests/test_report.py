@@ -1,4 +1,4 @@
-"""The report: numbers in it, the page in a real browser, and what it says of folders that are not as they should be."""
+"""The report: its numbers, the page in a real browser, and messages about folders with wrong content."""
 
 import io
 import math
@@ -40,7 +40,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 def make_runs(folder: Path) -> Path:
-    """Three scorers, three compressions, three seeds; one scorer collapses."""
+    """Runs of three scorers, three compressions and three seeds; one scorer collapses."""
     for i, scorer in enumerate(SCORERS):
         for exponent in EXPONENTS:
             for seed in (0, 1, 2):
@@ -62,7 +62,7 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Runs of two networks with everything beside them that can be wrong, reported on, and what the terminal said."""
+    """A report of runs of two networks among wrong files of all kinds, and the terminal's output."""
     folder = make_runs(tmp_path_factory.mktemp("report") / "runs")
     for scorer in ("synflow", "grasp"):
         add(folder / f"mlp-{scorer}", record(scorer, 1.0, 0, 0.6, architecture="mlp"))
@@ -82,7 +82,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_intervals_are_those_of_student():
-    """Quantiles from printed tables; the interval of 1, 2, 3 is 2 +- 4.3027 / sqrt(3)."""
+    """Compared with quantiles from tables; the interval of 1, 2, 3 is 2 +- 4.3027 / sqrt(3)."""
     for freedom, printed in {1: 12.706, 2: 4.303, 10: 2.228, 11: 2.201, 15: 2.131, 30: 2.042, 120: 1.980}.items():
         assert abs(student_t(freedom) - printed) < 6e-4, freedom
     mean, half, n = interval([1.0, 2.0, 3.0])
@@ -111,7 +111,7 @@ def test_runs_are_averaged_over_seeds_and_nothing_else(runs):
 def test_figures_draw_the_numbers_of_the_runs_and_the_published_ones_beside_them():
     network = {"dataset": "cifar100", "architecture": "vgg16"}
     drawing = accuracy(panel_of(record("synflow", 1.0, s, x, **network) for s, x in enumerate((0.70, 0.72))), "best")
-    drawn = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() != "None"]  # without seeds' dots
+    drawn = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() != "None"]  # without the seeds' dots
     lines = [list(map(float, line.get_ydata())) for line in drawn]
     assert len(lines) == 2 and abs(lines[0][0] - 72) < 1e-9
     assert len(lines[1]) > 20 and abs(lines[1][4] - 73) < 1  # published, 10x: between 72 and 74 %
@@ -122,7 +122,7 @@ def test_figure_6_has_a_row_for_each_data_set():
     runs = [
         FinishedRun(Path("nowhere"), record("snip", 1.0, seed, 0.5, dataset=data, architecture=net))
         for n, (data, net) in enumerate([("b", "x"), ("a", "y"), ("b", "y"), ("a", "x")])
-        for seed in range(n + 1)  # those with most runs come first elsewhere
+        for seed in range(n + 1)  # elsewhere, those with most runs come first
     ]
     axes = FIGURES["6"](panels(runs)).figure.axes
     places = {one.get_title(loc="left"): (one.get_subplotspec().rowspan.start, bool(one.get_ylabel())) for one in axes}
@@ -147,7 +147,7 @@ def test_points_beside_a_published_curve_lie_at_their_compression():
     points = [line.get_xdata() for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert [float(x) for (x,) in points] == [3.0, 3.0]
     assert "Fewer than 3 seeds: no interval is drawn. Dashed: mean of three published runs." in drawing.caption
-    assert "Dashed" not in accuracy(panel, "last").caption  # none was published of that network
+    assert "Dashed" not in accuracy(panel, "last").caption  # no curve was published for that network
 
 
 def test_collapse_is_framed_once_where_it_lasts():
@@ -178,7 +178,7 @@ def test_a_baseline_that_is_not_there_is_told_before_anything_is_drawn(runs):
 
 @pytest.mark.slow
 def test_one_untrained_run_with_a_hostile_name(tmp_path, capsys):
-    """No accuracies, no interval, and what files say does not become part of the page."""
+    """No accuracies, no interval, and text from files is not interpreted as part of the page."""
     evil = '<img src=x onerror="alert(1)">'
     add(tmp_path / "only", record(evil, top1=None)).joinpath("metrics.csv").unlink()
     main([str(tmp_path)])
@@ -270,7 +270,7 @@ def test_figures_of_the_theory_need_no_runs(name, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_figure_7_one_shot_can_cut_the_net_and_a_hundred_small_steps_cannot():
-    """Theorem 3: the largest sum of scores that an iteration prunes, over the flow; ours and theirs on either side."""
+    """Theorem 3, with the largest sum of scores pruned in an iteration relative to the flow, for ours and theirs."""
     for axes in FIGURES["7"]([]).figure.axes:
         ours, theirs = ([line.get_ydata() for line in axes.lines[first:6:2]] for first in (0, 1))
         for curves in (ours, theirs):
@@ -283,7 +283,7 @@ def test_figure_7_one_shot_can_cut_the_net_and_a_hundred_small_steps_cannot():
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 def test_the_page_in_a_browser(spoilt):
-    """Curves are drawn, switches, filters and sorting work, nothing is asked of any other machine."""
+    """Curves are drawn, switches, filters and sorting work, and the page makes no network requests."""
     sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
     runs, _ = spoilt
     report = runs / "report" / "report.html"
@@ -303,7 +303,7 @@ def test_the_page_in_a_browser(spoilt):
         curve = shown.locator("g.points[data-series=snip]")
         assert curve.count() == 1 and curve.locator("use").count() == len(EXPONENTS)
         drop = [float(mark.get_attribute("y") or "nan") for mark in curve.locator("use").all()]
-        assert drop == sorted(drop) and drop[0] < drop[-1]  # accuracy falls: y grows downwards
+        assert drop == sorted(drop) and drop[0] < drop[-1]  # accuracy falls, and y grows downwards
         assert page.locator("#table .copy").evaluate_all("all => all.map(one => one.dataset.command)") == [
             "python -m prune_init scorer=synflow seed=0"
         ]
@@ -348,7 +348,7 @@ def test_the_page_in_a_browser(spoilt):
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         for width in (1280, 420):
             page.set_viewport_size({"width": width, "height": 900})
-            assert page.evaluate(wide) <= 0  # nothing sticks out
+            assert page.evaluate(wide) <= 0  # nothing is wider than the page
             form = "narrow" if width < 640 else "wide"
             assert shown.count() == 1 and shown.get_attribute("class") == form
         browser.close()

@@ -1,4 +1,4 @@
-"""A `PruneResult` in a notebook: what it shows, what it is equal to, and the bar before it."""
+"""A `PruneResult` in a notebook: its display, its equality, and the progress bar."""
 
 import re
 import sys

@@ -54,8 +54,8 @@ def test_grasp_is_weight_times_hessian_times_gradient():
 
 
 def test_erk_by_hand():
-    # Shares 25 : 134 : 74 of a budget of 0.1 * 37,936 = 3793.6: the head's 1204.8 exceed its 640 and the stem's 407.0
-    # fit; then 3793.6 - 640 = 3153.6 at 25 : 134 give the stem 495.8, more than 432; the body gets what is left.
+    # Shares 25 : 134 : 74 of a budget of 0.1 * 37,936 = 3793.6: the head's 1204.8 exceeds its 640, the stem's 407.0
+    # fits. Then 3793.6 - 640 = 3153.6 at 25 : 134 gives the stem 495.8, more than its 432; the body gets the rest.
     found = erk_densities({"stem": (16, 3, 3, 3), "body": (64, 64, 3, 3), "head": (10, 64)}, 0.1)
     assert found["head"] == 1 and found["stem"] == 1
     assert found["body"] == pytest.approx((3793.6 - 640 - 432) / 36864)

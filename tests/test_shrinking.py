@@ -1,4 +1,4 @@
-"""Scoring the compact net once channels have died: the same masks, bit for bit, for less work."""
+"""Scoring the compact net once channels have died: the same masks, bit for bit, with less work."""
 
 import copy
 
@@ -32,7 +32,7 @@ NETS = {
 
 
 def moved(model):
-    """Norm statistics and biases as after some training: constants that dead channels emit."""
+    """Norm statistics and biases as after some training, so that dead channels emit constants."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -82,7 +82,7 @@ def test_it_does_shrink(monkeypatch):
 
 
 def test_signed_and_reviving_scores_are_left_whole(monkeypatch):
-    """A dead weight's 0 is more than a negative score, and a revived one is not dead."""
+    """The score 0 of a dead weight is above a negative score, and a weight that is revived is not dead."""
     torch.manual_seed(0)
     model = NETS["chain"]()
     for scorer in ("grasp", "force", "magnitude"):

@@ -1,4 +1,4 @@
-"""A real SLURM, started here: what a cluster does to a sweep, and that nothing is lost or run twice."""
+"""Sweeps on a real SLURM that is started here: whatever the cluster does, no run is lost or run twice."""
 
 import os
 import re
@@ -22,7 +22,7 @@ PACKED = ("hydra/launcher=packed_slurm", *SMALL, "hydra.launcher.runs_per_job=2"
 
 @pytest.fixture(scope="session")
 def cluster():
-    """One node, job arrays of at most two elements, daemons that can be killed; for the commands, no accounting."""
+    """A SLURM of one node, with job arrays of at most two elements, daemons that can be killed, and no accounting."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing or os.geteuid() != 0:
         pytest.skip(f"no local SLURM: {', '.join(missing) + ' not installed' if missing else 'needs root'}")
@@ -41,7 +41,7 @@ def cluster():
 
 @pytest.fixture
 def start(cluster, tmp_path):
-    """`start(...)` begins a sweep; jobs that a test leaves behind are ended."""
+    """`start(...)` starts a sweep; jobs that a test leaves behind are cancelled."""
     running: list[Sweep] = []
 
     def begin(*arguments: str, **environment: str) -> Sweep:
@@ -66,7 +66,7 @@ def queue() -> list[str]:
 
 
 def waiting(folder: Path) -> list[int]:
-    """Processes of runs that have come to where they wait."""
+    """The processes of runs that are waiting."""
     return [int(path.suffix[1:]) for path in folder.glob("waiting.*")]
 
 
@@ -76,7 +76,7 @@ def forget(folder: Path) -> None:
 
 
 def lines(folder: Path, pattern: str) -> int:
-    """How many lines of all runs' and jobs' output begin like this."""
+    """The number of lines in the output of all runs and jobs whose beginning matches the pattern."""
     logs = [*folder.rglob("output.log"), *folder.rglob("*_log.out")]
     return sum(bool(re.match(pattern, line)) for log in logs for line in log.read_text().splitlines())
 
@@ -134,7 +134,7 @@ def test_a_preempted_run_is_requeued_and_goes_on_from_its_checkpoint(start, tmp_
     (tmp_path / "go").touch()
     assert sweep.end() == 0, sweep.err
     assert len(rows(tmp_path)) == 1 and attempts(tmp_path) == [2]
-    assert lines(tmp_path, "epoch 1/2") == 1 and lines(tmp_path, "scoring 1/1") == 1  # neither is done anew
+    assert lines(tmp_path, "epoch 1/2") == 1 and lines(tmp_path, "scoring 1/1") == 1  # neither is repeated
     (metrics,) = tmp_path.rglob("metrics.csv")
     assert len(metrics.read_text().splitlines()) == 3
     assert not torn(tmp_path) and not list(tmp_path.rglob("last.ckpt"))
@@ -149,7 +149,7 @@ def test_the_time_limit_requeues_as_often_as_allowed_and_is_then_reported(start,
         assert attempts(tmp_path) == [attempt, attempt]
         forget(tmp_path)
         (job,) = {line.split()[0] for line in queue()}
-        said("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # less than signal_delay_s: SLURM sends its signal
+        said("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # less than signal_delay_s, so SLURM sends its signal
         if attempt == 1:
             wait_until(lambda job=job: f"{job} PENDING" in queue(), "the requeue")
             said("scontrol", "update", f"JobId={job}", "TimeLimit=5")
@@ -196,7 +196,7 @@ def test_the_controller_may_go_away_and_a_second_launcher_is_refused(start, clus
     (tmp_path / "go").touch()
     wait_until(lambda: rows(tmp_path), "the result")
     with pytest.raises(subprocess.TimeoutExpired):
-        sweep.popen.wait(45)  # squeue fails meanwhile: that is no sign of an end
+        sweep.popen.wait(45)  # squeue fails meanwhile, which does not mean that jobs have ended
     cluster()
     assert sweep.end() == 0, sweep.err
     assert attempts(tmp_path) == [1]

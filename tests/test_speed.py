@@ -1,4 +1,4 @@
-"""The benchmark of speed: it runs, and what it compares with computes the same."""
+"""The benchmark of speed: it runs, and its baseline computes the same."""
 
 import json
 
@@ -40,9 +40,9 @@ def larger() -> nn.Module:
 
 
 def test_the_published_code_keeps_counts_rounded_up_and_so_other_weights():
-    """Its threshold removes int((1 - s_t) N) weights in iteration t; ours keep the whole number nearest to s_t N."""
+    """Its threshold removes int((1 - s_t) N) weights in iteration t; ours keeps the integer nearest to s_t N."""
     total = sum(weight.numel() for weight in prunable(larger()).values())
-    kept = total // 100  # s N is a whole number: both keep as many in the end
+    kept = total // 100  # s N is an integer, so both keep the same number in the end
 
     score = baseline.synflow((3, 8, 8))
     theirs = baseline.prune(baseline.masked(larger()), score, 1 - kept / total, 40, whole=int)
@@ -87,4 +87,4 @@ def test_what_compiling_saves_can_be_measured():
     before = counters["stats"]["unique_graphs"]
     row = speed.compared(compiled_steps("conv", count=1), repeats=1)
     assert row["case"] == "compiled conv" and row["repeats"] == 1
-    assert counters["stats"]["unique_graphs"] == before + 1  # one graph, of our side alone
+    assert counters["stats"]["unique_graphs"] == before + 1  # one graph, only for ours

@@ -1,4 +1,4 @@
-"""status.json: a run that ends without a result says so, however it ends."""
+"""status.json: it tells that a run ended without a result, however it ended."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_inside_the_block_it_is_running_and_afterwards_the_result_decides(tmp_pa
     assert (told["schema"], told["status"], told["overrides"], told["attempt"]) == (1, "running", ["seed=1"], 1)
     assert (told["pid"], told["error"], told["log"]) == (os.getpid(), None, None)
     assert status(tmp_path)["status"] == "complete"
-    assert run_status.state(tmp_path, ME) == "missing"  # the status alone is no result
+    assert run_status.state(tmp_path, ME) == "missing"  # the status alone does not mean success
     results.write(tmp_path, record(identity=ME))
     assert run_status.state(tmp_path, ME) == "done"
     assert {path.name for path in tmp_path.iterdir()} == {"status.json", "result.json"}

@@ -1,4 +1,4 @@
-"""Runs that end before their last epoch, and batches that a net cannot take."""
+"""Runs that end before their last epoch, and batches that a net cannot be trained on."""
 
 import pytest
 from finished import finished, metrics
@@ -60,7 +60,7 @@ NARROW = ("architecture=vgg11", "scorer=random", "trainer=cpu", "recipe.epochs=1
 @pytest.mark.parametrize(
     "given",
     [
-        "recipe.batch_size=4999 architecture=conv architecture.widths=[2,2]",  # its batch norm sees many values
+        "recipe.batch_size=4999 architecture=conv architecture.widths=[2,2]",  # several values per channel
         "recipe.batch_size=4999 train=false",
         "recipe.batch_size=4999 recipe.drop_last=true architecture=conv architecture.widths=[2,2]",
         "recipe.batch_size=7 recipe.drop_last=true +trainer.limit_train_batches=2",

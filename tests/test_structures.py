@@ -1,4 +1,4 @@
-"""Tuples, lists and dicts of tensors as what a net takes and returns."""
+"""Tuples, lists and dicts of tensors as inputs and outputs of a net."""
 
 from collections import UserDict, namedtuple
 

@@ -1,4 +1,4 @@
-"""The example in examples/study, shortened: one of its twelve runs, by its own parts."""
+"""The example in examples/study, shortened: one of its twelve runs, with all of its own parts."""
 
 import csv
 import importlib

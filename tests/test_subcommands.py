@@ -1,4 +1,4 @@
-"""`prune-init WORD ...`: one table of commands; only the one asked for is imported."""
+"""`prune-init WORD ...`: one table of commands; only the module of the chosen command is imported."""
 
 import subprocess
 import sys

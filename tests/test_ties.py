@@ -1,4 +1,4 @@
-"""Where scores do not tell weights apart, position decides: that is counted, and said where it matters."""
+"""Position decides between weights of equal score: this is counted, and a warning is shown if it matters."""
 
 import json
 import warnings
@@ -35,7 +35,7 @@ def convnet(norm, padding=0):
 
 
 def pruned(model, scorer, sparsity=0.9, **options):
-    """The result, and what was said of ties."""
+    """The result, and the warnings about ties."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         result = prune_init.prune(model, scorer, sparsity, **options)
@@ -103,7 +103,7 @@ def test_norms_that_divide_rounding_by_rounding_are_told(norm):
     result, said = pruned(convnet(norm), "synflow", input_shape=(3, 32, 32))
     assert "rounding noise" in said[0] and "norm layer" in said[0]
     assert result.ties.share > 0.5
-    # Where borders differ from the middle, statistics are those of something.
+    # With padding, borders differ from the middle, so the norm has real statistics.
     result, said = pruned(convnet(norm, padding=1), "synflow", 0.5, input_shape=(3, 32, 32))
     assert not said and result.ties.share < 0.01
     result, said = pruned(convnet(norm), "snip", data=IMAGES)
@@ -133,7 +133,7 @@ def test_a_constant_start_decides_by_position_although_later_scores_differ(scope
 def test_zeros_that_are_gone_in_the_end_decided_nothing():
     model = mlp()
     with torch.no_grad():
-        model[0].weight[:16] = 0  # half of the hidden neurons have nothing to score
+        model[0].weight[:16] = 0  # half of the hidden neurons are dead, with scores of 0
         model[0].bias[:16] = -1
     result, said = pruned(model, "iter_snip", 0.9, data=DATA, iterations=20)
     assert result.ties.kept == 0 and not said
@@ -143,7 +143,7 @@ def test_few_ties_are_counted_and_not_worth_a_warning():
     model = nn.Linear(20, 20, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.arange(1.0, 401.0).view(20, 20))
-        model.weight[5, 0] = 100  # beside the 100 before it: a pair, of which one goes
+        model.weight[5, 0] = 100  # a pair with the 100 before it, of which one is removed
     result, said = pruned(model, "magnitude", 100 / 400)
     assert (result.ties.kept, result.ties.removed, result.ties.score) == (1, 1, 100)
     assert result.ties.share == 1 / 300 and result.ties.layers == {"weight": 2} and not said

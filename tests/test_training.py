@@ -1,4 +1,4 @@
-"""Training a pruned net: masks hold, nothing else changes, and an interrupted run ends as an uninterrupted one."""
+"""Training a pruned net: pruned weights stay 0, nothing else changes, and an interrupted run has the same result."""
 
 from collections.abc import Callable
 from functools import partial, partialmethod
@@ -27,7 +27,7 @@ from prune_init.training.history import History, write_csv
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.tally import Tally
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*")  # between Lightning and torch
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*")  # raised by Lightning's use of torch
 
 CLASSES = 5
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 def network() -> nn.Module:
-    """Convolutions, batch norm and a shortcut's worth of parameters, in double precision."""
+    """A small net with convolutions and batch norm, in double precision."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 6, 3, padding=1, bias=False),
@@ -81,7 +81,7 @@ def wrapped(net: nn.Module, optimizer: Callable[..., Any], fast: str | None = No
 
 
 class Watch(pl.Callback):
-    """After every optimiser step: the loss, and how far any pruned weight is from 0.0."""
+    """Records after every optimiser step the loss, and how far any pruned weight is from 0.0."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -108,7 +108,7 @@ def fit(module: PruneThenTrain, *, epochs: int, clip: float | None = None) -> Wa
 
 
 class Restless(torch.optim.SGD):
-    """Moves every weight at every step, whatever its gradient: an optimiser that only masking can hold."""
+    """An optimiser that moves every weight at every step, so that masking the gradients is not enough."""
 
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
@@ -125,7 +125,7 @@ RESTLESS = partial(Restless, lr=0.1)
 def masked_in_forward(
     masks: dict[str, Tensor], make_optimizer: Callable[..., Any], *, epochs: int, clip: float | None
 ) -> tuple[list[float], dict[str, Tensor]]:
-    """The definition of a masked net: dense weights, multiplied by the masks in every forward pass."""
+    """The definition of a masked net: dense weights are multiplied by the masks in every forward pass."""
     net = network()
     optimizer = make_optimizer(net.parameters())
     losses = []
@@ -136,7 +136,7 @@ def masked_in_forward(
         loss.backward()
         if clip is not None:
             norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
-            assert norm > clip  # else clipping is not tested
+            assert norm > clip  # otherwise clipping would not be tested
         optimizer.step()
         losses.append(loss.item())
     return losses, {name: t * masks[name] if name in masks else t for name, t in net.state_dict().items()}
@@ -197,7 +197,7 @@ def test_a_net_left_in_eval_mode_is_trained_in_train_mode(mode):
 
 @pytest.mark.parametrize("option", ["channels_last", "compiled"])
 def test_faster_ways_train_to_the_same_losses(monkeypatch, option):
-    # Traced for real, but not handed to a C++ compiler: that takes minutes.
+    # Traced for real, but not compiled by a C++ compiler, which takes minutes.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     plain = fit(wrapped(network(), OPTIMIZERS["sgd"]), epochs=2)
     module = wrapped(network(), OPTIMIZERS["sgd"], fast=option)
@@ -252,7 +252,7 @@ def test_a_tally_counts_beyond_the_precision_of_training():
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
 def test_accuracies_are_counted_in_full_at_half_precision(precision):
-    """What one process tests in 257 images cannot be counted in bfloat16, nor 2,049 in float16."""
+    """A count of 257 cannot be represented in bfloat16, nor 2,049 in float16."""
     module = wrapped(network().float(), OPTIMIZERS["sgd"], scorer="magnitude", sparsity=0.5)
     data = [(torch.zeros(2049, 1, 6, 6), torch.arange(2049) % CLASSES)]
     trainer = pl.Trainer(precision=precision, max_epochs=1, **QUIET)
@@ -321,11 +321,11 @@ KINDS = {
 
 
 class PowerCutError(RuntimeError):
-    """The end of a run that is not the program's own doing."""
+    """Stands for an external event that ends a run."""
 
 
 class Dashboard(Logger):
-    """Takes two epochs' test results; the third finds it dead, before the epoch's checkpoint is written."""
+    """A logger that takes the test results of two epochs and fails at the third, before that epoch's checkpoint."""
 
     def __init__(self, save_dir: Path) -> None:
         super().__init__()
@@ -354,7 +354,7 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow if "64" in k else ()) for k in KINDS])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(kind, command, tmp_path, monkeypatch):
-    """Two runs of one configuration; the second breaks down in epoch 3, whose row is written, and is started again."""
+    """Of two runs of one configuration the second fails in epoch 3, after its row is written, and is started again."""
     monkeypatch.chdir(tmp_path)
     run = (*SMALL, *KINDS[kind], "checkpoint=true", "weights=true")
     assert command(*run, "results=straight").code == 0
@@ -365,7 +365,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(kind, command, tmp_p
     assert not list(Path("broken").rglob("result.json"))
     again = command(*run, "results=broken")
     assert again.code == 0
-    levels = kind == "lottery ticket"  # two more of which are to come
+    levels = kind == "lottery ticket"  # with two more levels to come
     assert ("scoring 1/1\n" in again.out) == levels, "a resumed run must not prune again"
     (straight, wanted), (broken, found) = (finished(Path(name)) for name in ("straight", "broken"))
     assert metrics(broken) == metrics(straight)
@@ -398,7 +398,7 @@ def test_a_checkpoint_holds_the_masks_and_no_code(command, tmp_path, monkeypatch
 
 
 def sparse_start(results: Path) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The network that a run with train=false left behind, loaded as anybody would."""
+    """The network from a run with train=false, loaded as a user would do it."""
     folder, row = finished(results)
     net = build(OmegaConf.create(row["config"]).architecture)
     net.load_state_dict(load_file(folder / "weights.safetensors"))
@@ -415,7 +415,7 @@ def test_train_false_leaves_a_sparse_start(command, tmp_path, monkeypatch):
         weights = prunable(net)
         assert sum(int((weight != 0).sum()) for weight in weights.values()) == round(0.02 * 119_400)
         assert all(torch.equal(weights[name] != 0, mask) for name, mask in masks.items())
-    # The start depends on the seed alone: where two scorers keep the same weight, it is the same weight.
+    # Initial weights depend only on the seed: a weight that two scorers keep has the same value.
     (one, of_one), (other, of_other) = starts.values()
     both = {name: mask & of_other[name] for name, mask in of_one.items()}
     assert sum(int(mask.sum()) for mask in both.values()) > 20

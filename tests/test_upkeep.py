@@ -1,4 +1,4 @@
-"""Masks on nets that are trained: whatever net they came from, pruned weights stay 0 and the trajectory is exact."""
+"""Masks during training: pruned weights stay 0 in any net with these masks, and the trajectory is exact."""
 
 import copy
 
@@ -54,7 +54,7 @@ def test_another_net_is_refused_by_the_result_and_kept_by_its_masks(another):
         result.keep(optimizer)
     assert "\n" not in str(e.value)
     prune_init.keep(other, result.masks, optimizer)
-    assert leak(other, result.masks) == 0  # from the start
+    assert leak(other, result.masks) == 0  # before any step
     step(other, optimizer, other(X))
     assert leak(other, result.masks) == 0
     assert all((p != 0)[result.masks[n]].all() for n, p in other.named_parameters() if n in result.masks)
@@ -71,7 +71,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("clip", [None, 0.05])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_trajectory_is_that_of_masking_in_the_forward_pass(name, clip):
-    """Also where gradients are clipped by their norm, which those of pruned weights must not count in."""
+    """Also when gradients are clipped by their norm, in which those of pruned weights must not count."""
     masks = found().masks
     net, dense = mlp().double(), mlp().double()
     optimizer = OPTIMIZERS[name](net.parameters())

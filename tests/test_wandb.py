@@ -1,4 +1,4 @@
-"""W&B with its real client: offline runs are read back from disk, online ones from a server in this process."""
+"""W&B with its real client: offline runs are read back from disk, online runs from a server in this process."""
 
 import csv
 import json
@@ -27,11 +27,11 @@ MORTAL = "logger._target_=test_wandb.Mortal"
 
 
 class PowerCutError(RuntimeError):
-    """The end of a run that is not the program's own doing."""
+    """Stands for an external event that ends a run."""
 
 
 class Mortal(WandbRun):
-    """Dies on the results of the second epoch, before they are logged or in a checkpoint."""
+    """Fails at the results of the second epoch, before they are logged or saved in a checkpoint."""
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         if metrics["epoch"] == 1:
@@ -41,7 +41,7 @@ class Mortal(WandbRun):
 
 @pytest.fixture(autouse=True)
 def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """W&B without an account and with everything it writes below `tmp_path`."""
+    """W&B without an account; it writes all files below `tmp_path`."""
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
@@ -51,14 +51,14 @@ def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    wandb.teardown()  # it keeps its settings from the first use on
+    wandb.teardown()  # otherwise it keeps the settings of its first use
     yield wandb
     wandb.teardown()
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    """A W&B server, and everything that the client needs to use it."""
+    """A W&B server, with the client's settings to use it."""
     with Endpoint() as endpoint:
         monkeypatch.setenv("WANDB_BASE_URL", endpoint.url)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
@@ -75,12 +75,12 @@ def runs() -> list[Path]:
 
 
 def offline(folder: Path, wandb: Any) -> list[OfflineRun]:
-    wandb.teardown()  # waits until the files are whole
+    wandb.teardown()  # waits until the files are complete
     return [load(path) for path in sorted(folder.glob("wandb/offline-run-*"))]
 
 
 def epochs(history: list[dict[str, Any]]) -> list[float]:
-    """Those of all rows but that of the outcome: one for each epoch."""
+    """The epochs of all rows except the one of the outcome."""
     return [row["epoch"] for row in history if "top1/last" not in row]
 
 
@@ -158,7 +158,7 @@ def test_offline_runs_of_a_sweep(command, wandb):
         ]
         (masks,) = (artifact for artifact in seen.artifacts if artifact.type == "masks")
         assert json.loads(masks.metadata)["identity"] == row["identity"]
-        for artifact in seen.artifacts:  # what is uploaded later must lie where the run lies
+        for artifact in seen.artifacts:  # files to upload later must be in the run's folder
             assert all(Path(file.local_path).is_relative_to(folder) for file in artifact.manifest.contents)
     assert len(ids) == 2
     assert not {"WANDB_MODE", "WANDB_DATA_DIR"} & set(os.environ)
@@ -240,7 +240,7 @@ def test_without_an_answer_the_run_is_logged_offline(command, monkeypatch, wandb
 
 
 def keys(spec: Any) -> set[str]:
-    """All metric names in the panels of a workspace."""
+    """The names of all metrics in the panels of a workspace."""
     if isinstance(spec, dict):
         return {key for value in spec.values() for key in keys(value)}
     if isinstance(spec, list):

@@ -1,6 +1,6 @@
-"""A W&B server as small as the real client allows: what it is sent is kept, to be looked at by tests.
+"""A minimal W&B server for the real client, which keeps what it is sent, so that tests can check it.
 
-It shows what the client sends, not what W&B makes of it. The operations are those of wandb 0.31's private protocol.
+It shows what the client sends, not what W&B makes of it. It implements operations of wandb 0.31's private protocol.
 """
 
 import gzip
@@ -16,16 +16,16 @@ Answer = dict[str, Any]
 
 ENTITY = "someone"
 NOT_NEEDED = {"OrganizationCoreWeaveOrganizationID", "ServerFeaturesQuery", "ArtifactType"}
-"""Operations that the client tries and does without."""
+"""Operations that the client tries but does not need."""
 
 
 @dataclass
 class Run:
     """One run as the server knows it."""
 
-    fields: Answer = field(default_factory=dict)  # group, job type, tags, ... by W&B's names
+    fields: Answer = field(default_factory=dict)  # group, job type, tags and so on, by W&B's names
     config: Answer = field(default_factory=dict)
-    lines: dict[str, dict[int, Any]] = field(default_factory=dict)  # by file, then by number
+    lines: dict[str, dict[int, Any]] = field(default_factory=dict)  # by file, then by line number
     exit_code: int | None = None
 
     @property
@@ -39,7 +39,7 @@ class Run:
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Answers in a thread of its own from `with` to its end."""
+    """The server, which answers in a thread of its own inside a `with` block."""
 
     daemon_threads = True
 
@@ -61,19 +61,19 @@ class Endpoint(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the middle is nobody's error."""
+        """Ignore clients that disconnect early."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def stream(self, run: Run, sent: Answer) -> None:
-        """Lines of a run's files, by offset; and its end."""
+        """Take lines of a run's files, by offset, and the end of the run."""
         run.exit_code = sent.get("exitcode", run.exit_code)
         for name, part in (sent.get("files") or {}).items():
             lines = run.lines.setdefault(name, {})
             lines |= {part["offset"] + i: json.loads(text) for i, text in enumerate(part["content"]) if text[:1] == "{"}
 
     def answer(self, query: str, given: Answer) -> Answer:
-        """The data of one GraphQL operation, or an error."""
+        """Answer a GraphQL operation with data or an error."""
         found = re.search(r"(?:query|mutation)\s+(\w+)", query)
         name = found[1] if found else query
         operation = getattr(self, f"op_{name}", None)

@@ -1,4 +1,4 @@
-"""What an offline W&B run has written, read from its file: LevelDB's log framing around W&B's own messages."""
+"""Read the file of an offline W&B run: W&B's own messages in the log format of LevelDB."""
 
 import json
 import struct
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 BLOCK, HEADER, START = 32768, 7, 7
-WHOLE, FIRST, LAST = 1, 2, 4  # kinds of pieces; 3 is in the middle
+WHOLE, FIRST, LAST = 1, 2, 4  # kinds of record fragments; 3 is a middle one
 
 
 @dataclass
 class OfflineRun:
-    """One run, in the client's words."""
+    """One run as the client has recorded it."""
 
     folder: Path
     run: Any = None
@@ -24,7 +24,7 @@ class OfflineRun:
     exit_code: int | None = None
 
     def table(self, key: str) -> dict[str, Any]:
-        """`columns` and `data` of a logged table."""
+        """The `columns` and `data` of a logged table."""
         return json.loads((self.folder / "files" / self.summary[key]["path"]).read_text())
 
 
@@ -66,7 +66,7 @@ def _records(data: bytes) -> Iterator[Any]:
     position, parts = START, b""
     while position + HEADER <= len(data):
         left = BLOCK - position % BLOCK
-        if left < HEADER:  # the padded end of a block
+        if left < HEADER:  # the padding at the end of a block
             position += left
             continue
         _, size, kind = struct.unpack("<IHB", data[position : position + HEADER])

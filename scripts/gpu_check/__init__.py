@@ -1,1 +1,1 @@
-"""Whether prune_init is right on a GPU, and how fast, in less than eight minutes."""
+"""A check of prune_init on a GPU, of its results and its speed, in less than eight minutes."""

@@ -1,10 +1,10 @@
-"""Run the check: each stage a process of its own with its own time limit, all of them within one limit.
+"""Run the check: each stage in its own process with its own time limit, all stages within one limit.
 
     python -m gpu_check --out FOLDER                  # all but `hours`; with `masks train` after it, these stages alone
     python -m gpu_check --out FOLDER --quick --limit 3000    # tiny sizes: whether the check itself runs, on a CPU
 
-What is found goes into FOLDER/results.jsonl as it is found, and at the end into tables in FOLDER/table.md. The exit
-status is 0 if every check passed.
+Results are written to FOLDER/results.jsonl as soon as they are found, and at the end to tables in FOLDER/table.md. The
+exit status is 0 if every check passed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from gpu_check.table import markdown
 
 
 class Stage(NamedTuple):
-    """A function of the same name in a module, and the seconds that it may take."""
+    """The module that has a function of the stage's name, and the seconds that it may take."""
 
     module: str
     seconds: int
@@ -46,17 +46,17 @@ STAGES = {
     "real": Stage("real", 70),
     "hours": Stage("hours", 120),
 }
-"""In this order. What a stage has not found by its limit is lost; the others go on."""
+"""The stages in their order. A stage is stopped at its limit; what it has found is kept, and the others go on."""
 ASKED = ("hours",)
-"""Run when named alone: nobody waits for them in the quarter of an hour of the others."""
+"""Stages that run only when they are named, because they would take too long beside the others."""
 REFERENCE = "reference"
-"""Runs beside the stages, for `big_masks`: the same on the CPU."""
+"""Runs in parallel with the stages and computes the masks of `big_masks` on the CPU."""
 LEAST = 15
-"""Seconds below which no stage is begun."""
+"""No stage is started with fewer seconds left than this."""
 
 
 def main() -> None:
-    """Run the chosen stages; or, in a process of its own, the one of `--one`."""
+    """Run the chosen stages; with `--one`, in a process of its own, run that stage."""
     parser = argparse.ArgumentParser(
         prog="gpu_check", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> bool:
-    """Run the stages one after the other; whether all checks passed."""
+    """Run the stages one after the other; return whether all checks passed."""
     beside = _start(REFERENCE, folder, quick=quick) if "big_masks" in stages else None
     try:
         _run(stages, folder, limit, quick=quick)
@@ -112,7 +112,7 @@ def _run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> None:
         if left < LEAST:
             report.say(of=name, ended=f"not begun: {left:.0f} s left", seconds=0.0, passes=False)
             continue
-        own = STAGES[name].seconds * (10 if quick else 1)  # what is quick is on a CPU
+        own = STAGES[name].seconds * (10 if quick else 1)  # `quick` is for CPUs
         ended = _ended(_start(name, folder, quick=quick), min(own, left))
         report.say(of=name, ended=ended, seconds=time.monotonic() - start, passes=ended == "whole")
 
@@ -125,7 +125,7 @@ def _function(name: str) -> Callable[..., None]:
 
 def _start(name: str, folder: Path, *, quick: bool) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "gpu_check", "--one", name, "--out", str(folder), *(["--quick"] if quick else [])]
-    return subprocess.Popen(command, start_new_session=True)  # a session, so that its own processes end with it
+    return subprocess.Popen(command, start_new_session=True)  # a session, so that its subprocesses end with it
 
 
 def _ended(stage: "subprocess.Popen[bytes]", seconds: float) -> str:

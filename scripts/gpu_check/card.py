@@ -1,4 +1,4 @@
-"""What the card is, and the most that it can do."""
+"""The GPU: its properties and its peak rates."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ from prune_init.benchmark.speed.machine import machine
 from prune_init.benchmark.speed.utilisation import product_rate
 
 VGG16 = 14_714_688
-"""Scores of VGG-16."""
+"""Number of scores of VGG-16."""
 
 
 def env(report: Report, *, quick: bool) -> None:
-    """Versions, settings, and the sum of a net's initial weights, which another torch may draw differently."""
+    """Report versions, settings, and the sum of a net's initial weights, which another torch may draw differently."""
     report.say(**machine())
     if CUDA:
         card = torch.cuda.get_device_properties(0)
@@ -35,7 +35,7 @@ def env(report: Report, *, quick: bool) -> None:
 
 
 def rates(report: Report, *, quick: bool) -> None:
-    """Products of matrices in each number format, copies, and sorts of as many scores as VGG-16 has."""
+    """Measure matrix products in each number format, copies, and sorts of as many scores as VGG-16 has."""
     side = 256 if quick else 8192
     kinds: list[tuple[str, torch.dtype, bool, int]] = [
         ("bf16", torch.bfloat16, False, side),
@@ -58,5 +58,5 @@ def rates(report: Report, *, quick: bool) -> None:
 
 
 def bf16(*, quick: bool) -> float:
-    """FLOP/s of a large product in bf16: what training is measured against."""
+    """FLOP/s of a large matrix product in bf16, with which training is compared."""
     return product_rate(256 if quick else 8192, torch.bfloat16)

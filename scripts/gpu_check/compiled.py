@@ -1,4 +1,4 @@
-"""torch.compile: what it takes, and what it gains."""
+"""torch.compile: the time it costs and the time it saves."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ CASES = [
 
 
 def compile(report: Report, *, quick: bool) -> None:
-    """Steps of compiled nets; and an epoch under Lightning, whose last batch is smaller."""
+    """Time steps of compiled nets, and train two epochs under Lightning, whose last batch is smaller."""
     highest = bf16(quick=quick)
     for name, batch, mode in [("resnet8", 8, "default")] if quick else CASES:
         case: dict[str, Any] = {"net": name, "batch": batch, "mode": mode}

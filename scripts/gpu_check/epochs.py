@@ -1,4 +1,4 @@
-"""Epochs under Lightning, loader and tallies included, beside the same steps in a bare loop."""
+"""Epochs under Lightning, including loader and tallies, compared with the same steps in a bare loop."""
 
 import time
 from typing import Any
@@ -18,35 +18,35 @@ from prune_init.benchmark.speed.utilisation import step_flops
 from prune_init.data.sampler import Sampler
 
 MOST = 1.05
-"""How much longer than the bare loop the Trainer may take on a GPU."""
+"""The time of the Trainer on a GPU may be at most this many times that of the bare loop."""
 EPOCHS = 4
-"""Of which the first is not counted."""
+"""Number of epochs, of which the first is not counted."""
 PRECISIONS = {"bf16-mixed": True, "32-true": False}
-"""By Lightning's name: whether the bare loop autocasts to bf16."""
+"""For each precision, by Lightning's name: whether the bare loop uses autocast to bf16."""
 
 
 class Stopwatch(pl.Callback):
-    """Seconds of the training steps of each epoch, without its test and its checkpoint."""
+    """Measures the seconds of the training steps of each epoch, without its test and its checkpoint."""
 
     def __init__(self) -> None:
         self.seconds = list[float]()
         self._start = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin, with an idle device."""
+        """Start the clock when the device is idle."""
         wait()
         self._start = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """All steps are done when the device is."""
+        """Stop the clock when the device has finished all steps."""
         wait()
         self.seconds.append(time.perf_counter() - self._start)
 
 
 def lightning(report: Report, *, quick: bool) -> None:
-    """The fastest of some epochs, so that what else the machine does counts for neither side."""
+    """Compare the fastest of several epochs on each side, so that other load on the machine affects neither."""
     highest, steps = bf16(quick=quick), 2 if quick else 100
-    torch.backends.cudnn.benchmark = True  # as the Trainer of a run has it
+    torch.backends.cudnn.benchmark = True  # as in the Trainer of a run
     for name, batch in nets_and_batches(quick=quick):
         work, shares = step_flops(net(name).to(DEVICE)) * batch, {}
         for precision in PRECISIONS if batch <= 128 else ["bf16-mixed"]:
@@ -69,7 +69,7 @@ def _trainer(name: str, batch: int, precision: str, steps: int) -> float:
 
 
 def _bare(name: str, batch: int, precision: str, steps: int) -> float:
-    """The same net, images, masks and optimiser; neither tallies nor Trainer."""
+    """The bare loop: the same net, images, masks and optimiser, but no tallies and no Trainer."""
     model = net(name).to(DEVICE)
     result = prune_init.prune(model, "random_uniform", 0.98)
     model.to(memory_format=torch.channels_last).train()

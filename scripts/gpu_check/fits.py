@@ -1,4 +1,4 @@
-"""Training under Lightning, as the command sets it up, on noise."""
+"""Training under Lightning on noise, set up as in the command."""
 
 import logging
 import tempfile
@@ -23,19 +23,19 @@ from prune_init.training.module import PruneThenTrain
 from prune_init.training.resume import Resumable, WholeCheckpoints
 
 TESTS = 512
-"""Images of the test after each epoch."""
+"""Number of test images."""
 FLOOR = 1e-3
-"""Of the largest tensor: one that is smaller is compared as if it were of this size, which rounding is relative to."""
+"""A tensor smaller than this fraction of the largest tensor is compared relative to this size; see `gap`."""
 
 
 class Fit(NamedTuple):
-    """What training left.
+    """The result of training.
 
     Attributes:
         state: tensors of the whole net, on the CPU.
-        masks: on the CPU.
+        masks: masks by weight name, on the CPU.
         last: metrics of the last epoch.
-        folder: where its checkpoint is.
+        folder: the folder of its checkpoint.
     """
 
     state: Tensors
@@ -45,7 +45,7 @@ class Fit(NamedTuple):
 
     @property
     def leak(self) -> float:
-        """The largest of the pruned weights."""
+        """The largest absolute value of a pruned weight."""
         return max(float((self.state[name] * ~mask).abs().max()) for name, mask in self.masks.items())
 
 
@@ -63,7 +63,7 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     **options: Any,
 ) -> Fit:
-    """Prune a net to 98 % and train it on `count` images, or go on from the checkpoint in the folder `resume`."""
+    """Prune 98 % of a net and train it on `count` images, or resume from the checkpoint in the folder `resume`."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     folder = resume or Path(tempfile.mkdtemp())
     iterations = 20 if scorer == "synflow" else 1
@@ -105,10 +105,10 @@ def fit(
 
 
 def gap(a: Tensors, b: Tensors) -> tuple[float, str]:
-    """The largest difference of two tensors beside the largest number in them, and their name.
+    """The largest difference between two tensors of the same name, relative to their largest number, and the name.
 
-    A tensor that is all but zero, such as the running mean of a dead layer, holds rounding alone, which would be far
-    from any other: no tensor counts as smaller than `FLOOR` of the largest tensor.
+    A tensor that is nearly zero, such as the running mean of a dead layer, contains only rounding, whose relative
+    difference would be large. So no tensor counts as smaller than `FLOOR` times the largest tensor.
     """
     names = [name for name, tensor in a.items() if tensor.is_floating_point()]
     sizes = {name: _largest(a[name]) for name in names}

@@ -1,4 +1,4 @@
-"""Hours of a run of each network of the published sweeps, by `prune-init estimate`; noise stands in for images."""
+"""Hours of a run of each network of the published sweeps, by `prune-init estimate`, with noise in place of images."""
 
 from hydra import initialize_config_module
 
@@ -8,11 +8,11 @@ from prune_init.benchmark.estimate import estimates
 
 PRESETS = ("figure1", "figure6")
 ONE = ("scorer=synflow", "exponent=2", "seed=0")
-"""One cell of each network: masked nets take as long to train at any compression."""
+"""One cell for each network, since masked nets take the same time to train at any compression."""
 
 
 def hours(report: Report, *, quick: bool) -> None:
-    """Each as it is found: what a preset takes is this times its runs."""
+    """Report the hours of each cell; those of a preset are these times the number of its runs."""
     for preset in ("figure1_small",) if quick else PRESETS:
         with report.attempt(preset=preset), initialize_config_module("prune_init.conf", version_base="1.3"):
             found = cells(*sweep([f"experiment={preset}", *ONE]))

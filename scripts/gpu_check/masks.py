@@ -1,4 +1,4 @@
-"""Masks and paths on the GPU are those on the CPU."""
+"""Checks that masks and paths on the GPU are the same as on the CPU."""
 
 import time
 from pathlib import Path
@@ -13,17 +13,17 @@ from prune_init.pruning.connectivity import assess
 from prune_init.scorers.ntk_sap import NtkSap
 
 ITERATIONS = {"ntk_sap": 2, "force": 6, "iter_snip": 8, "synflow": 20, "synflow_l2": 20}
-"""Of small nets; 1 where nothing is said."""
+"""Iterations for small nets; 1 for scorers that are not listed."""
 BIG_SCORERS = {"synflow": 100, "snip": 1, "magnitude": 1, "random": 1, "grasp": 1, "synflow_l2": 10, "force": 3}
-"""Those that VGG-16 and ResNet-18 are pruned with, and their iterations."""
+"""Scorers for VGG-16 and ResNet-18, with their iterations."""
 QUICK = ("grasp_official", "ntk_sap", "random_erk", "synflow")
 
 
 def masks(report: Report, *, quick: bool) -> None:
-    """All scorers on small nets: in float64 the CPU's masks and the same twice.
+    """Check all scorers on small nets: in float64 the GPU's masks are the CPU's, and are the same twice.
 
-    In the scorer's own dtype, mostly float32, masks may differ: scores are computed with IEEE arithmetic there too
-    (no TF32), but a sum is rounded in another order, and scorers that iterate amplify that. Hence nothing to pass.
+    In the scorer's own dtype, mostly float32, masks may differ, so this is only reported: scores are computed with IEEE
+    arithmetic too (no TF32), but sums are rounded in another order, and iterative scorers amplify the difference.
     """
     for name in ("resnet8",) if quick else ("conv", "resnet20"):
         for label in QUICK if quick else scorers.names():
@@ -53,7 +53,7 @@ def _big(*, quick: bool) -> list[tuple[str, str, int]]:
 
 
 def reference(report: Report, *, quick: bool) -> None:
-    """On the CPU, beside the stages on the GPU: the masks that `big_masks` waits for, in float64."""
+    """Compute on the CPU, in parallel with the stages on the GPU, the float64 masks that `big_masks` waits for."""
     torch.set_num_threads(max(1, torch.get_num_threads() - 6))
     path = report.folder / "reference.pt"
     found = {}
@@ -66,7 +66,7 @@ def reference(report: Report, *, quick: bool) -> None:
 
 
 def big_masks(report: Report, *, quick: bool) -> None:
-    """VGG-16 and ResNet-18, in the order in which the CPU finds their masks."""
+    """Compare the masks of VGG-16 and ResNet-18, in the order in which the CPU computes them."""
     for name, scorer, iterations in _big(quick=quick):
         there, effective, seconds = _awaited(report.folder / "reference.pt", (name, scorer))
         with report.attempt(net=name, scorer=scorer):
@@ -91,7 +91,7 @@ def _awaited(path: Path, key: tuple[str, str]) -> Any:
 
 
 def paths(report: Report, *, quick: bool) -> None:
-    """Weights on a path, the masks being the same: cuDNN may take algorithms whose zeros are not zeros."""
+    """Compare the weights on a path for the same masks, since some cuDNN algorithms do not compute exact zeros."""
     for name in ("resnet8",) if quick else ("conv", "resnet20", "vgg16", "resnet18"):
         found = pruned(name, "random", "cpu")
         model = net(name).to(DEVICE)

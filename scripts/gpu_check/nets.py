@@ -1,4 +1,4 @@
-"""The nets of the check, how they are pruned, and how long something takes."""
+"""The nets of the check, and functions that prune them and measure time."""
 
 import time
 import warnings
@@ -30,13 +30,13 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 
 
 def net(name: str) -> nn.Module:
-    """The net, with the same weights at every call."""
+    """Build the net, with the same weights at every call."""
     torch.manual_seed(0)
     return NETS[name]()
 
 
 def sample(per_class: int = 10) -> list[tuple[Tensor, Tensor]]:
-    """Noise of ten classes, in batches of 64; drawn in float64, so that the numbers are the same in every dtype."""
+    """Noise with labels of ten classes, in batches of 64; drawn in float64 and rounded to float32."""
     labels = torch.arange(10).repeat(per_class)
     images = torch.randn(len(labels), *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return list(zip(images.float().split(64), labels.split(64), strict=True))
@@ -45,7 +45,7 @@ def sample(per_class: int = 10) -> list[tuple[Tensor, Tensor]]:
 def pruned(
     name: str, scorer: Any, device: torch.device | str, sparsity: float = 0.98, iterations: int = 1, **options: Any
 ) -> PruneResult:
-    """A new net, pruned on a device with everything seeded; in float64 unless `dtype` says otherwise."""
+    """Prune a new net on a device with everything seeded, in float64 unless `dtype` says otherwise."""
     settings: dict[str, Any] = {"dtype": torch.float64, "input_shape": SHAPE, "data": sample()} | options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -60,18 +60,18 @@ def pruned(
 
 
 def differing(a: Tensors, b: Tensors) -> int:
-    """How many weights are kept by one of two dictionaries of masks alone."""
+    """The number of weights that are kept by only one of two dictionaries of masks."""
     return sum(int((mask.cpu() != b[name].cpu()).sum()) for name, mask in a.items())
 
 
 def wait() -> None:
-    """Until the device has done everything."""
+    """Wait until the device has finished all its work."""
     if CUDA:
         torch.cuda.synchronize()
 
 
 def once(act: Callable[[], object]) -> float:
-    """Seconds of a call, with what it leaves to the device."""
+    """Seconds of a call, including the work that it leaves to the device."""
     wait()
     start = time.perf_counter()
     act()
@@ -80,7 +80,7 @@ def once(act: Callable[[], object]) -> float:
 
 
 def seconds(act: Callable[[], object], repeats: int = 3, warm: int = 1) -> float:
-    """The median of some calls after those that warm up."""
+    """The median time of a call in seconds, after warm-up calls."""
     for _ in range(warm):
         act()
     return median(once(act) for _ in range(repeats))

@@ -1,4 +1,4 @@
-"""The command itself, to the end, on the embedded images."""
+"""Complete runs of the command on the embedded images."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ WAYS = {
 
 
 def real(report: Report, *, quick: bool) -> None:
-    """ResNet-20 pruned by SynFlow and trained for a few epochs; its result is there and says how well it learned."""
+    """Prune ResNet-20 by SynFlow and train it for a few epochs; check that there is a result; report its accuracy."""
     common = ["scorer=synflow", "sparsity=0.98", "checkpoint=true"]
     common += ["architecture=conv", "recipe.epochs=1"] if quick else ["architecture=resnet20", "recipe.epochs=12"]
     for way, arguments in WAYS.items():

@@ -1,4 +1,4 @@
-"""What the check finds: a JSON object a line, written as it is found."""
+"""The results of the check: one JSON object per line, written as soon as it is found."""
 
 import json
 import traceback
@@ -14,8 +14,8 @@ class Report:
     """Appends the rows of one stage to the file that all stages share.
 
     Args:
-        folder: where the file is.
-        stage: begins every row.
+        folder: the folder of the file.
+        stage: name of the stage, the first entry of every row.
     """
 
     def __init__(self, folder: Path, stage: str) -> None:
@@ -23,7 +23,7 @@ class Report:
         self._stage = stage
 
     def say(self, *, passes: bool | None = None, **row: Any) -> None:
-        """Write a row, also to the terminal; `passes` where there is something to pass or to fail."""
+        """Write a row to the file and the terminal; `passes` is given if the row is a check that can fail."""
         verdict = {} if passes is None else {"passes": passes}
         line = {"stage": self._stage, **row, **verdict}
         with (self.folder / RESULTS).open("a") as file:
@@ -33,7 +33,7 @@ class Report:
 
     @contextmanager
     def attempt(self, **row: Any) -> Iterator[None]:
-        """What is raised inside is one row more, a failed one; the stage goes on."""
+        """Report an exception inside the block as a failed row, and go on with the stage."""
         try:
             yield
         except Exception as error:
@@ -42,11 +42,11 @@ class Report:
 
 
 def shown(value: Any) -> str:
-    """A value, short."""
+    """A value as short text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """Everything that was found so far."""
+    """All rows that have been written so far."""
     path = folder / RESULTS
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -16,7 +16,7 @@ from prune_init.benchmark.speed.cases import SGD
 from prune_init.benchmark.speed.utilisation import step_flops
 
 LEAST = {128: 0.25, 512: 0.35}
-"""Of the rate of a product in bf16: what training VGG-16 with this batch should reach on a GPU."""
+"""By batch size: the fraction of the rate of a bf16 matrix product that training VGG-16 should reach on a GPU."""
 WAYS: dict[str, dict[str, bool]] = {
     "bf16, channels last": {},
     "bf16, channels last, cudnn.benchmark": {"benchmark": True},
@@ -28,12 +28,12 @@ Act = Callable[[], object]
 
 
 def nets_and_batches(*, quick: bool) -> list[tuple[str, int]]:
-    """What is trained."""
+    """The nets and batch sizes to train."""
     return [("resnet8", 8)] if quick else [(name, batch) for name in ("vgg16", "resnet18") for batch in LEAST]
 
 
 def step(report: Report, *, quick: bool) -> None:
-    """Bare steps in all ways, and whether the fastest in bf16 reaches its share of the rate of a product."""
+    """Time bare steps in all ways, and check whether the fastest in bf16 reaches its share of a product's rate."""
     highest = bf16(quick=quick)
     for name, batch in nets_and_batches(quick=quick):
         work, shares = step_flops(net(name).to(DEVICE)) * batch, {}
@@ -48,13 +48,13 @@ def step(report: Report, *, quick: bool) -> None:
 
 
 def rate(took: float, batch: int, work: float, highest: float) -> dict[str, Any]:
-    """A step of `batch` images and `work` operations in the units of the table."""
+    """The speed of a step of `batch` images and `work` operations, in the units of the table."""
     tflops = work / took / 1e12
     return {"ms": 1e3 * took, "images_per_s": batch / took, "tflops": tflops, "share": 1e12 * tflops / highest}
 
 
 def judge(report: Report, name: str, batch: int, shares: dict[str, float]) -> None:
-    """Whether the fastest way is fast enough; of VGG-16 on a GPU alone."""
+    """Check that the fastest way is fast enough, only for VGG-16 on a GPU."""
     if CUDA and name == "vgg16" and batch in LEAST and shares:
         best = max(shares, key=shares.__getitem__)
         least, share = LEAST[batch], shares[best]
@@ -71,7 +71,7 @@ def _timed(name: str, batch: int, *, benchmark: bool = False, graph: bool = Fals
 
 
 def stepper(model: nn.Module, batch: int, *, autocast: bool = True, channels_last: bool = True) -> Act:
-    """One training step on the same images again and again: forward, backward, SGD."""
+    """A function that does one training step (forward, backward, SGD), always on the same images."""
     order = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(DEVICE, memory_format=order).train()  # type: ignore[call-overload]
     x = torch.randn(batch, *SHAPE, device=DEVICE).contiguous(memory_format=order)
@@ -89,7 +89,7 @@ def stepper(model: nn.Module, batch: int, *, autocast: bool = True, channels_las
 
 
 def per_step(act: Act, count: int = 20) -> float:
-    """Seconds, of many steps of which none waits for the one before."""
+    """Seconds per step, of many steps in a row without waiting for the device in between."""
     count = count if CUDA else 2
 
     def many() -> None:
@@ -100,7 +100,7 @@ def per_step(act: Act, count: int = 20) -> float:
 
 
 def _graph(act: Act) -> Act:
-    """All kernels of a step as one launch: what it would take if Python took no time."""
+    """All kernels of a step as one CUDA graph, which shows the time of a step without Python's share."""
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         for _ in range(3):
@@ -113,7 +113,7 @@ def _graph(act: Act) -> Act:
 
 
 def compact(report: Report, *, quick: bool) -> None:
-    """Compact nets beside the masked ones that they equal: outputs in float64, and steps."""
+    """Compare compact nets with the equivalent masked nets: outputs in float64, and the time of steps."""
     for name in ("resnet8",) if quick else ("vgg16", "resnet18"):
         for sparsity in (0.9,) if quick else (0.98, 0.99, 0.999):
             with report.attempt(net=name, sparsity=sparsity):

@@ -1,4 +1,4 @@
-"""SynFlow to 98 % in 100 iterations, beside the published manner on the same device."""
+"""SynFlow to 98 % sparsity in 100 iterations, compared with the published method on the same device."""
 
 import warnings
 from typing import Any
@@ -14,13 +14,13 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.result import PruneResult
 
 LEAST = 10
-"""How many times as fast as the published manner VGG-16 should be pruned on a GPU."""
+"""Pruning VGG-16 on a GPU should be this many times as fast as in the published method."""
 WAITS = 4
-"""How often the host may wait for the GPU in an iteration."""
+"""How often the host may wait for the GPU per iteration."""
 
 
 def synflow(report: Report, *, quick: bool) -> None:
-    """VGG-16 first, and ours first: one run of the published manner takes ten seconds."""
+    """Time both; VGG-16 and ours come first, because one run of the published method takes ten seconds."""
     iterations = 5 if quick else 100
     for name in ("resnet8",) if quick else ("vgg16", "resnet18"):
         _ours(name, 3)
@@ -32,7 +32,7 @@ def synflow(report: Report, *, quick: bool) -> None:
             with report.attempt(net=name, what="profile"):
                 _profiled(report, name)
         _published(name, 3)
-        ours, _ = _ours(name, iterations)  # once more: a profiler may leave calls slower than it found them
+        ours, _ = _ours(name, iterations)  # again, because a profiler may slow down later calls
         published, _ = _published(name, iterations)
         report.say(
             net=name,
@@ -41,7 +41,7 @@ def synflow(report: Report, *, quick: bool) -> None:
             times=published / ours,
             passes=published >= LEAST * ours if CUDA and name == "vgg16" else None,
         )
-        if name != "resnet18":  # ten seconds more, and its masks are compared with the CPU's in `big_masks`
+        if name != "resnet18":  # it would take ten seconds more, and `big_masks` compares its masks
             published, masks = _published(name, iterations, torch.float64)
             differ = differing(found.masks, masks)
             report.say(net=name, published_float64=published, differ=differ, passes=differ == 0)
@@ -62,7 +62,7 @@ def _published(name: str, iterations: int, dtype: torch.dtype = torch.float32) -
 
 
 def _profiled(report: Report, name: str) -> None:
-    """Where the time goes: kernels, launches, waits and copies of an iteration, without what comes before and after."""
+    """Report kernels, launches, waits and copies of one iteration, without the work before and after all iterations."""
     few, many = (_counts(report, name, iterations) for iterations in (5, 15))
     found = {what: (many[what] - few[what]) / 10 for what in few}
     report.say(net=name, profiled="an iteration", **found, passes=found["waits"] <= WAITS)

@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def markdown(found: list[Row]) -> str:
-    """How many checks passed, by stage, then every row: a table wherever rows of a stage have the same keys."""
+    """The number of checks passed by stage, then all rows, with a table for consecutive rows with the same keys."""
     parts = [_table([_verdicts(stage, found) for stage in dict.fromkeys(row["stage"] for row in found)])]
     for (stage, _), group in groupby(found, key=_kind):
         parts.append(f"**{stage}**\n\n" + _table([{k: v for k, v in row.items() if k != "stage"} for row in group]))

@@ -1,4 +1,4 @@
-"""Several processes train on one GPU, by time slices (no MPS)."""
+"""Training in several processes that share one GPU by time slices (no MPS)."""
 
 import multiprocessing
 import time
@@ -11,11 +11,11 @@ from gpu_check.report import Report
 from gpu_check.steps import stepper
 
 STARTED = 30
-"""Seconds within which all processes should be ready."""
+"""Timeout in seconds until all processes are ready."""
 
 
 def together(report: Report, *, quick: bool) -> None:
-    """Images a second of all of them: how many runs a card should be given at once."""
+    """Report the images per second of all processes together, to see how many runs a GPU should be given at once."""
     name, batch, steps = ("resnet8", 8, 3) if quick else ("vgg16", 128, 300)
     context = multiprocessing.get_context("spawn")
     for count in (1, 2) if quick else (1, 2, 4):
@@ -32,7 +32,7 @@ def together(report: Report, *, quick: bool) -> None:
 
 
 def trains(ready: Any, times: Any, name: str, batch: int, steps: int) -> None:
-    """In a process of its own: train once all others are about to, and say from when to when."""
+    """Train in a process of its own once all processes are ready; put the times of begin and end into `times`."""
     torch.set_num_threads(1)
     act = stepper(net(name), batch)
     for _ in range(3):

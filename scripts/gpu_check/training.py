@@ -1,4 +1,4 @@
-"""Trajectories: the GPU's like the CPU's, resumed like not, compact like masked, other precisions near."""
+"""Comparisons of training: GPU and CPU, resumed and uninterrupted, compact and masked, other precisions."""
 
 import os
 from typing import Any
@@ -11,7 +11,7 @@ from gpu_check.report import Report
 from prune_init.pruning.paths.effective_weights import effective_weights
 
 NEAR = 1e-6
-"""Rounding of float64, after a few steps of training that amplify it."""
+"""Tolerance for the rounding of float64, amplified by training steps."""
 WAYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "compact": {"compact_for": SHAPE},
@@ -26,8 +26,8 @@ PRECISIONS: dict[str, dict[str, Any]] = {
 
 
 def train(report: Report, *, quick: bool) -> None:
-    """ResNet-20 for two or three epochs of noise, in all ways in which it can be trained."""
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before the first product: deterministic ones need it
+    """Train ResNet-20 on noise for two or three epochs, in all supported ways, and compare the results."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # set before the first product: deterministic ones need it
     name = "resnet8" if quick else "resnet20"
     size: dict[str, Any] = {"count": 64, "batch": 32} if quick else {}
     with report.attempt(case="GPU and CPU, float64"):
@@ -52,7 +52,7 @@ def train(report: Report, *, quick: bool) -> None:
 
 
 def _compact(report: Report, name: str, size: dict[str, Any]) -> None:
-    """In float64, where nothing but rounding may tell the two apart; weights on a path, which alone both train."""
+    """Compare the weights on a path, which both nets train, in float64, where only rounding may differ."""
     masked, small = (
         fit(name, 2, precision="64-true", deterministic=True, compact_for=shape, **size) for shape in (None, SHAPE)
     )

@@ -2,7 +2,7 @@
 
     result = prune_init.prune(model, scorer="synflow", sparsity=0.98, input_shape=(3, 32, 32))
 
-Everything here needs torch alone; Lightning, Hydra and W&B are imported by the rooms that use them.
+All of this needs only torch; Lightning, Hydra and W&B are imported by the subpackages that use them.
 """
 
 from importlib import import_module
@@ -43,7 +43,7 @@ __all__ = ["scorers", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a refused command need not wait for torch."""
+    """Import a public name on first use, so that a command that is refused need not wait for torch."""
     if name not in _HOMES:
         try:
             return import_module(f"{__name__}.{name}")

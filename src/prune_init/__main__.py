@@ -1,4 +1,4 @@
-"""`prune-init` and `python -m prune_init`: a run, or the command that the first word names."""
+"""`prune-init` and `python -m prune_init`: a run, or the subcommand that the first argument names."""
 
 import signal
 import sys
@@ -9,9 +9,9 @@ from prune_init import subcommands
 
 
 def main() -> None:
-    """Import the module asked for, and no other, and call its `main`."""
+    """Import only the module of the command asked for, and call its `main`."""
     if not sys.flags.safe_path and {"", str(Path.cwd())}.isdisjoint(sys.path):
-        sys.path.insert(0, "")  # the script finds modules of the current folder as `python -m` does
+        sys.path.insert(0, "")  # modules in the current folder can be imported, as with `python -m`
     typed = sys.argv
     word = subcommands.word(typed[1:])
     if typed[1:] in (["--help"], ["-h"]):
@@ -21,7 +21,7 @@ def main() -> None:
         sys.argv = [name, *typed[2:]]
     try:
         import_module(subcommands.MODULES[word or "run"]).main()
-    except KeyboardInterrupt:  # a run tells more, once it has begun
+    except KeyboardInterrupt:  # a run that has begun raises `Stopped` instead
         sys.exit(128 + signal.SIGINT)
     finally:
         sys.argv = typed

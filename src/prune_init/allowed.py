@@ -1,4 +1,4 @@
-"""What a value may be, and the sentence that says so: for arguments of functions and the configuration alike."""
+"""Which values are allowed, and the sentence that says so, for function arguments and the configuration alike."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from prune_init.errors import InputError, one_of
 
 
 class Allowed(NamedTuple):
-    """Values that fit, and what is said of others; `null`: None fits as well."""
+    """A rule for values: a test and the sentence that describes it. `null`: None is allowed as well."""
 
     sentence: str
     fits: Callable[[Any], bool]
@@ -17,33 +17,33 @@ class Allowed(NamedTuple):
     names: tuple[str, ...] = ()
 
     def or_null(self) -> "Allowed":
-        """The same, or None."""
+        """The same rule, with None allowed as well."""
         return self._replace(null=True)
 
     def check(self, key: str, value: object) -> None:
-        """Refuse what does not fit.
+        """Refuse a value that is not allowed.
 
         Raises:
-            InputError: naming key, value, and what is allowed.
+            InputError: naming the key, the value and what is allowed.
         """
         if not (self.null if value is None else self.fits(value)):
             raise InputError(key, value, one_of(value, self.names) if self.names else f"allowed: {self.sentence}")
 
 
 def whole(least: int, most: int | None = None) -> Allowed:
-    """Whole numbers from `least`."""
+    """Whole numbers from `least` to `most`, both included; without `most` there is no upper end."""
     end = math.inf if most is None else most
     sentence = f"whole numbers from {least}" + ("" if most is None else f" to {most}")
     return Allowed(sentence, lambda value: _is(value, Integral) and least <= value <= end)
 
 
 def number(sentence: str, fits: Callable[[float], bool]) -> Allowed:
-    """Finite numbers that fit."""
+    """Finite numbers for which `fits` is true."""
     return Allowed(sentence, lambda value: _is(value, Real) and math.isfinite(value) and fits(value))
 
 
 def word(*names: str) -> Allowed:
-    """One of a few."""
+    """One of the given names."""
     return Allowed(", ".join(names), lambda value: isinstance(value, str) and value in names, names=names)
 
 

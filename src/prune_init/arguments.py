@@ -1,4 +1,4 @@
-"""Arguments of the commands beside a run: what cannot be used, or be done, ends in one line."""
+"""The argument parser of the subcommands: wrong arguments and files that cannot be written end in a one-line error."""
 
 import argparse
 import sys
@@ -10,10 +10,10 @@ from prune_init.subcommands import called
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose errors come without the usage and with the nearest name.
+    """An `ArgumentParser` whose errors are one line, without the usage and with the nearest valid name.
 
     Args:
-        about: what the command does, shown as it is.
+        about: what the command does, shown with its layout unchanged.
     """
 
     def __init__(self, about: str | None) -> None:
@@ -22,10 +22,10 @@ class Parser(argparse.ArgumentParser):
     def run(
         self, work: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None, *, to: str = ""
     ) -> None:
-        """Parse `given`, or the command line, and do `work` with it.
+        """Parse `given`, or the command line, and call `work` with the result.
 
         Args:
-            to: the argument that says where files are written: what is told where that cannot be done.
+            to: the argument that says where files are written; the error names it where they cannot be written.
         """
         chosen = self.parse_intermixed_args(given)
         try:
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def refusal(parser: argparse.ArgumentParser, message: str) -> str:
-    """What a parser says of an error, with the nearest name where it does not know one."""
+    """The parser's error message; for an unknown argument, one with the nearest known name."""
     if not message.startswith("unrecognized arguments: "):
         return message
     unknown = message.split()[2]

@@ -1,4 +1,4 @@
-"""The contract of scorers, as a check that anybody can run on a scorer of their own."""
+"""The contract of scorers, as a check that users can run on their own scorer."""
 
 import copy
 import warnings
@@ -25,19 +25,19 @@ EXAMPLES = 24
 
 
 def check_scorer(scorer: str | Scorer) -> None:
-    """Run a scorer on small nets and refuse it where it breaks the contract of scorers; None says that it holds.
+    """Run a scorer on small networks and raise an error if it breaks the contract of scorers.
 
-    Checked are: one finite score of the right shape for each weight; exact counts at several sparsities, numbers of
-    iterations and scopes; that nothing of model, data, masks and global random state is changed; the same masks from
-    the same seed; in eval mode the same masks however the sample is split into batches; the same masks with
-    `shrinks=True` as with `shrinks=False`; models and scores in float32 and float64, under either default dtype, and on
-    the GPU the masks of the CPU, where there is one.
+    These properties are checked: one finite score of the right shape for each weight; exact counts at several
+    sparsities, numbers of iterations and scopes; model, data, masks and global random state stay unchanged; the same
+    seed gives the same masks; in eval mode the scores do not depend on how the sample is split into batches, unless the
+    scorer has `per_batch=True`; `shrinks=True` gives the same masks as `shrinks=False`; scores are finite for float32
+    and float64 models under either default dtype; on a GPU, if there is one, the masks are those of the CPU.
 
     Args:
         scorer: a name, or any callable from a `ScoredNet` to scores by name.
 
     Raises:
-        InputError: the first property that does not hold, as what the scorer must do.
+        InputError: naming the first property that does not hold, worded as what a scorer must do.
     """
     chosen = scorers.named(scorer) if isinstance(scorer, str) else scorer
     settings_of(chosen, 0.5, None, "exponential", "nearest", "global", None)
@@ -51,7 +51,7 @@ def check_scorer(scorer: str | Scorer) -> None:
 
 
 class _BrokenError(Exception):
-    """What a scorer must do and does not."""
+    """A broken property; the message says what a scorer must do."""
 
 
 def _counts(scorer: Scorer) -> None:
@@ -88,7 +88,7 @@ def _repeats(scorer: Scorer) -> None:
 
 
 def _splits(scorer: Scorer) -> None:
-    """Batches count by their size; that shows in float64, where sums in another order decide nothing."""
+    """Check that batches are weighted by their sizes, in float64 so that the order of summation does not matter."""
     if getattr(scorer, "mode", "eval") != "eval" or getattr(scorer, "per_batch", False):
         return
     options: dict[str, Any] = {"iterations": 1, "dtype": torch.float64}
@@ -134,13 +134,13 @@ def _devices(scorer: Scorer) -> None:
 
 
 class _Whole(Wrapped):
-    """A scorer that is given whole tensors."""
+    """The scorer with `shrinks` switched off: it is always given whole tensors."""
 
     shrinks = False
 
 
 class _MasksWatched(Wrapped):
-    """A scorer whose masks are compared before and after."""
+    """The scorer with a check that each call leaves the masks unchanged."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
         before = {name: mask.clone() for name, mask in net.masks.items()}
@@ -174,7 +174,7 @@ def _data(sizes: int | tuple[int, ...] = (16, 8), dtype: torch.dtype = torch.flo
 
 
 def convolutional() -> nn.Sequential:
-    """Convolutions, batch norm, dropout, a classifier."""
+    """A small network with convolutions, batch norm, dropout and a linear classifier."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return nn.Sequential(
@@ -191,7 +191,7 @@ def convolutional() -> nn.Sequential:
 
 
 def _residual() -> nn.Module:
-    """Branches that meet."""
+    """A small network with residual branches."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return thin_resnet(8, CLASSES, SHAPE, width=4)

@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line that names the key, the value and what is allowed."""
+"""Errors that the user can correct: one line that names the key, the value and what is allowed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,23 +13,23 @@ class InputError(ValueError):
 
 
 class MissingDataError(InputError):
-    """A data set's files are not where they were looked for."""
+    """The files of a data set were not found."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, cut to one line; its kind, where it says nothing."""
+    """The first line of an error's message, or the name of its type if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager
 def fits(model: object, key: str, value: object, hint: Callable[[str], str] = lambda error: "") -> Iterator[None]:
-    """Inside a model is run: what it raises on an input that it cannot take is told as a mistake of `key`.
+    """Turn errors of a model that is run inside this block, on an input it cannot take, into an InputError for `key`.
 
-    `hint` may add to the first line of what it raised.
+    `hint` is given the first line of the original error and returns text to add to it.
     """
     try:
         yield
-    except (InputError, NotImplementedError):  # said already; or an operation's fault rather than the input's
+    except (InputError, NotImplementedError):  # explained already, or the fault of an operation, not of the input
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         why = first_line(error)
@@ -37,7 +37,7 @@ def fits(model: object, key: str, value: object, hint: Callable[[str], str] = la
 
 
 def one_of(value: object, choices: Iterable[str]) -> str:
-    """What to say of a name that is none of `choices`: the nearest one first, then all of them."""
+    """The hint for a name that is not one of `choices`: the nearest one first, then all of them."""
     names = sorted(choices)
     near = get_close_matches(str(value), names, n=1, cutoff=0.5)
     return (f"did you mean {near[0]}? " if near else "") + "allowed: " + (", ".join(names) or "nothing")

@@ -1,4 +1,4 @@
-"""One line for an error that the user can mend; None for a bug, which keeps its traceback."""
+"""One-line messages for errors that the user can correct; a bug keeps its traceback."""
 
 import errno
 import os
@@ -16,20 +16,24 @@ from prune_init.errors import InputError, one_of
 from prune_init.swept_groups import as_typed
 
 whole_tracebacks = False
-"""Whether the user asked, by HYDRA_FULL_ERROR, for more than a line."""
+"""Whether the user asked for whole tracebacks by setting HYDRA_FULL_ERROR."""
 
 FULL, TOO_LONG = os.strerror(errno.ENOSPC), os.strerror(errno.ENAMETOOLONG)
 
 
 def shown(error: BaseException) -> str | None:
-    """`one_line`, unless the user asked for all."""
+    """`one_line(error)`, or None if the user asked for whole tracebacks."""
     return None if whole_tracebacks else one_line(error)
 
 
 def one_line(error: BaseException) -> str | None:
-    """`key=value: what is allowed`, if `error` or what caused it says so; what a library says of its settings."""
+    """The line to show for `error`, None for a bug.
+
+    It is `key=value: what is allowed` if `error` or one of its causes says so, else what Hydra, OmegaConf or Lightning
+    says about its settings.
+    """
     chain = list(_causes(error))
-    if any(FULL in str(cause) for cause in chain):  # every library tells it in its own way
+    if any(FULL in str(cause) for cause in chain):  # each library raises its own type
         return str(refused("results", "runs", f"{FULL}; make room, or choose another place by results=FOLDER"))
     for cause in chain:
         if isinstance(cause, InputError):
@@ -52,7 +56,7 @@ def one_line(error: BaseException) -> str | None:
 
 
 def _too_long() -> str:
-    """Of a name that no file can have: the argument that it comes from."""
+    """The message for a file name that is too long: it names the argument with the longest path component."""
 
     def longest(argument: str) -> int:
         return max(len(os.fsencode(part)) for part in argument.partition("=")[2].split("/"))
@@ -63,7 +67,7 @@ def _too_long() -> str:
 
 
 def _unknown(error: ConfigAttributeError | ConfigKeyError) -> str:
-    """A key that nothing has: where the configuration has keys of that name, else the nearest one beside it."""
+    """The message for an unknown key: suggests keys of that name elsewhere, else the nearest one in the same place."""
     full, name, beside = str(error.full_key), str(error.key), error.parent_node
     given = next((a for a in _typed() if f"{key_of(a)}.".startswith(f"{full}.")), full)
     if beside is None:
@@ -77,7 +81,7 @@ def _unknown(error: ConfigAttributeError | ConfigKeyError) -> str:
 
 
 def dotted(tree: Any, below: str = "") -> Iterator[tuple[str, Any]]:
-    """All keys of a configuration by their whole names, inner ones too, and their values; but for Hydra's own."""
+    """All keys of a configuration (full dotted names, inner nodes included) with their values, except Hydra's own."""
     for key, value in tree.items() if isinstance(tree, dict) else ():
         if key != "hydra":
             yield f"{below}{key}", value
@@ -85,30 +89,30 @@ def dotted(tree: Any, below: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _with_argument(text: str) -> str:
-    """The arguments that a text of Hydra speaks of in front of it: all of them, where it does not say which."""
+    """A message of Hydra, preceded by the overrides that it is about, or by all overrides if it does not say which."""
     words = [a for a in _typed() if not a.startswith("-")]
-    typed = [a for a in words if "=" in a]  # others belong to options
+    typed = [a for a in words if "=" in a]  # the others are options' values
     meant = [a for a in words if f"'{key_of(a)}'" in text or (a in typed and a in text)] or typed
-    if text.startswith("Config group override must be"):  # it does not say which
+    if text.startswith("Config group override must be"):  # does not name the group
         meant = [a for a in typed if files("prune_init.conf").joinpath(key_of(a)).is_dir()]
     return f"{' '.join(meant)}: {text}" if meant else text
 
 
 def refusal(error: InstantiationException) -> str | None:
-    """Why a `_target_` could not be called; None if something else than its arguments is wrong."""
+    """Why a `_target_` could not be called; None if something other than the target or its arguments is wrong."""
     cause = error.__cause__ or error
     if not (isinstance(cause, (ValueError, TypeError, ImportError, InstantiationException)) or _of_lightning(cause)):
         return None
     text, origin = _flat(cause), cause.__cause__
     if isinstance(cause, ImportError) and origin is not None:
         *_, last = traceback.extract_tb(origin.__traceback__)
-        if not last.filename.startswith("<frozen "):  # a module of the user is there, and fails
+        if not last.filename.startswith("<frozen "):  # a module of the user was found but fails on import
             text += f" ({last.filename}, line {last.lineno})"
     return text
 
 
 def refused(key: str, value: object, why: str) -> InputError:
-    """An error of the settings at or below `key`, named as the command line gave them, else `key=value`."""
+    """An error in the settings at or below `key`, named as on the command line, or `key=value` if not given there."""
     given = " ".join(a for a in _typed() if f"{key_of(a)}.".startswith(f"{key}."))
     name, _, setting = (given or f"{key}={value}").partition("=")
     return InputError(name, setting, why)
@@ -123,7 +127,7 @@ def _typed() -> list[str]:
 
 
 def key_of(argument: str) -> str:
-    """What an argument such as `+scorer.temperature=3` sets."""
+    """The key that an argument such as `+scorer.temperature=3` sets: `scorer.temperature`."""
     return argument.lstrip("+~").partition("=")[0]
 
 
@@ -134,11 +138,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_lightning(error: BaseException) -> bool:
-    """Of its own arguments it says in its own way what is wrong ..."""
+    """Whether Lightning refused one of its own arguments."""
     return type(error).__name__ == "MisconfigurationException"
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    """... and so does Hydra of its options."""
+    """Whether Hydra refused one of its options."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return isinstance(error, (ValueError, UserWarning)) and str(frame.f_globals.get("__name__")).startswith("hydra.")

@@ -1,4 +1,4 @@
-"""Files that are there only when they are whole, and locks."""
+"""Files that appear only when they are complete, and file locks."""
 
 import fcntl
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Another name beside `path` to write to; the file is renamed to `path` at the end, and removed on failure."""
+    """Yield a temporary path beside `path` to write to; it is renamed to `path` at the end, and removed on failure."""
     partial = path.with_name(f"partial.{path.name}")
     partial.touch()
-    mode = partial.stat().st_mode  # the user's umask; safetensors would let nobody else read its files
+    mode = partial.stat().st_mode  # as the user's umask has it; safetensors' own files are readable by the owner alone
     try:
         yield partial
         partial.chmod(mode)
@@ -22,15 +22,15 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, text: str) -> None:
-    """The file `path` with this text, or as it was."""
+    """Write `text` to `path`; if that fails, `path` is left as it was."""
     with whole(path) as partial:
         partial.write_text(text)
 
 
 def locked(handle: int) -> bool:
-    """Take the kernel's lock on an open file or folder; returns whether it was free.
+    """Try to take the kernel's lock on an open file or folder, without waiting; return whether it was free.
 
-    The lock ends with the process, however that ends. A file system without locks is always free.
+    The lock ends with the process, however that ends. On a file system without locks it always counts as free.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What the machine offers this process."""
+"""What the machine offers this process: terminal, environment variables, cores, devices."""
 
 import os
 import platform
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ENDLESS = 10_000
-"""Columns of what is no terminal, such as a log: nothing is cut there."""
+"""Width in columns of an output that is not a terminal, such as a log: nothing is cut there."""
 
 
 def table(*heads: str, words: int = 1, feet: "Sequence[str]" = (), **options: Any) -> "Table":
     """An empty table for the terminal: the first `words` columns are aligned to the left, the others to the right.
 
-    `options` are those of rich.
+    `options` are further arguments of `rich.table.Table`.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
@@ -34,7 +34,7 @@ def table(*heads: str, words: int = 1, feet: "Sequence[str]" = (), **options: An
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """The standard output as rich writes to it: as wide as the terminal, as the variable COLUMNS, or endless."""
+    """A rich console: as wide as the terminal or the variable COLUMNS, or ENDLESS if there is neither."""
     from rich.console import Console
 
     known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
@@ -43,7 +43,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 @contextmanager
 def environment(change: Mapping[str, str | None]) -> Iterator[None]:
-    """Inside, these environment variables have other values, None for none; afterwards they are as they were."""
+    """Change environment variables inside the block (None removes one) and restore them afterwards."""
 
     def put(values: Mapping[str, str | None]) -> None:
         for name, value in values.items():
@@ -61,29 +61,29 @@ def environment(change: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def cores() -> int:
-    """How many cores: those of the machine, or those that SLURM or taskset left."""
+    """The number of cores that this process may use; SLURM or taskset can restrict it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compiler() -> str | None:
-    """The C++ compiler that `torch.compile` uses on a CPU, g++ or the one that CXX names; None if it is not there."""
+    """The C++ compiler that `torch.compile` uses on a CPU, g++ or the one that CXX names; None if it is missing."""
     return which(os.environ.get("CXX", "g++"))
 
 
 def processors() -> list[str]:
-    """The model of each core, as Linux tells it; empty elsewhere."""
+    """The processor model of each core, from /proc/cpuinfo; empty where there is no such file."""
     about = Path("/proc/cpuinfo")
     lines = about.read_text().splitlines() if about.exists() else []
     return [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
 
 
 def processor() -> str:
-    """The model of the processor."""
+    """The processor model."""
     return next(iter(processors()), platform.processor())
 
 
 def with_float64(device: Any) -> Any:
-    """Where to score what is on `device`, a `torch.device`: there, or on the CPU if it has no float64, as MPS."""
+    """`device`, a `torch.device`, or the CPU if it has no float64 (as MPS): where a model on `device` is scored."""
     import torch
 
     try:
@@ -93,7 +93,7 @@ def with_float64(device: Any) -> Any:
 
 
 def on_processor(trainer: Any) -> bool:
-    """Whether the run is to be computed without a GPU, as far as this machine can tell."""
+    """Whether these trainer settings mean a run without a GPU, as far as this machine can tell."""
     from torch import accelerator
 
     return trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerator.is_available())

@@ -53,38 +53,38 @@ def prune(
 ) -> PruneResult:
     """Mask `model` in place: all but round((1 - sparsity) N) of its N prunable weights become 0.0.
 
-    Each of T iterations scores the weights that are left and keeps the best, along `schedule`. Scoring changes
-    nothing: weights, buffers, gradients, train/eval flags and global random state are as before, even when it
-    fails; only then the masks are applied. `None` stands for the scorer's own published default.
+    Each of T iterations scores the remaining weights and keeps those with the highest scores, as many as `schedule`
+    says. Scoring has no side effects: weights, buffers, gradients, train/eval flags and global random state are as
+    before, even after an error. The masks are applied at the end. `None` means the scorer's own published default.
 
     Args:
-        model: any module; Conv, Linear and recurrent weights are pruned, frozen ones too. Of `DataParallel`, DDP and
-            `torch.compile` the net inside, by its own names.
+        model: any module; Conv, Linear and recurrent weights are pruned, frozen ones too. If it is wrapped by
+            `DataParallel`, DDP or `torch.compile`, the network inside is pruned, and its parameter names are used.
         scorer: a name (`prune_init.scorers()` lists them) or any callable from a `ScoredNet` to scores by name.
         sparsity: fraction to remove, 0 <= sparsity < 1.
         iterations: how often to score, T >= 1.
         schedule: `"exponential"`, `"linear"`, or a function (density, T) -> densities after each iteration.
-        counts: `"nearest"` keeps round(density N) weights; `"published"` rounds up, as the code of the SynFlow paper.
+        counts: `"nearest"` keeps round(density N) weights; `"published"` rounds up, as the SynFlow paper's code does.
         scope: `"global"` compares all weights; `"layer"` keeps the same fraction of each layer.
         mode: `"train"` or `"eval"`, the state of norm and dropout layers while scoring.
         input_shape: (C, H, W) of one example. `None`: the model's own `input_shape` attribute, if it has one.
-        example_input: in place of `input_shape`, a batch of the model's input, for what ones of one shape cannot
-            express: a tensor, or a tuple (positional arguments), list or dict (keyword arguments) of tensors. Its
-            integers are used as they are, its floating-point numbers only for their shapes.
+        example_input: a batch of the model's input, in place of `input_shape`, for models that need more than one
+            tensor of ones: a tensor, or a tuple (positional arguments), list or dict (keyword arguments) of tensors.
+            Integer tensors are used as they are; of floating-point tensors only the shape is used.
         data: (input, target) batches, the pruning sample; inputs may be structures of tensors as above. A scorer
             that needs no data never touches it.
         loss: (what the model returns, target) -> mean loss; default cross-entropy, in which labels of -100 do not
             count.
         generator: source of randomness; default: seeded with `torch.initial_seed()`.
         include, exclude: patterns of parameter names to restrict pruning to, or to leave dense.
-        dtype: arithmetic of the scores, on copies.
-        masks: what is pruned from the start. With `sparsity=0` nothing more is pruned; `prune_init.apply_masks` does
-            that without scoring.
+        dtype: floating-point type in which scores are computed, on copies.
+        masks: masks to start from. With `sparsity=0` nothing more is pruned; `prune_init.apply_masks` does that
+            without scoring.
         progress: True shows a bar in a terminal or a notebook; a function is called with (iteration, iterations) after
-            each one.
+            each iteration.
 
     Raises:
-        InputError: a bad argument, a model that cannot be run on what it is given, or a score that is not finite.
+        InputError: a bad argument, a model that cannot be run on its input, or a score that is not finite.
     """
     scorer = scorers.named(scorer) if isinstance(scorer, str) else scorer
     settings = checks.settings_of(scorer, sparsity, iterations, schedule, counts, scope, mode)
@@ -136,11 +136,11 @@ def _iterate(
     scope: str,
     progress: Progress | None,
 ) -> tuple[Tensors, Ties]:
-    """Run the iterations on `net.masks`; returns the scores of the last one, and the ties."""
+    """Run the iterations, updating `net.masks`; return the scores of the last one, and the ties."""
     everything, revives = net.masks, getattr(scorer, "revives", False)
     checks.warn_if_starved(keeps[-1], len(net.weights))
     possible = getattr(scorer, "shrinks", False) and not revives and scope == "global" and not net.model.training
-    # A GPU is slowed down by the number of operations rather than by their sizes.
+    # Shrinking does not pay on a GPU, where the number of operations costs more time than their sizes.
     shrinking = Shrinking(net, possible=possible and len(densities) > 1 and net.sample.device.type == "cpu")
     watch = TieWatch(net, shrinking.whole)
     scores: Tensors = {}
@@ -172,7 +172,7 @@ def _scored_net(
     device = next(iter(masks.values())).device
 
     def copy(tensor: Tensor) -> Tensor:
-        # Masks and counters are not arithmetic: only floating-point tensors change their dtype.
+        # Only floating-point tensors change their dtype, not boolean masks or integer counters.
         to = dtype if dtype and tensor.is_floating_point() else tensor.dtype
         copied = tensor.detach().to(device, to, copy=True)
         return copied.contiguous()  # masks and weights are read as flat vectors, whatever their memory format was

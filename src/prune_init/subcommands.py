@@ -1,4 +1,4 @@
-"""The words that may follow `prune-init`: the one table of them."""
+"""The table of all subcommands of `prune-init`."""
 
 import re
 import sys
@@ -33,13 +33,13 @@ GROUPS = {
         "replication": ("report.replication", "bring docs/replication.md up to date with what was kept"),
     },
 }
-"""By group and name: the module whose `main` it is, and what it does."""
+"""For each group and subcommand: the module whose `main` is called, and what it does."""
 
 MODULES = {name: f"prune_init.{module}" for group in GROUPS.values() for name, (module, _) in group.items()}
 
 
 def overview() -> str:
-    """A line for each of them."""
+    """One line for each subcommand, below the usage."""
     lines = [f"{called()} COMMAND ...; each has its own --help"]
     for title, group in GROUPS.items():
         listed = "\n".join(f"{name:<14}{sentence}" for name, (_, sentence) in group.items())
@@ -48,9 +48,9 @@ def overview() -> str:
 
 
 def word(arguments: Sequence[str]) -> str | None:
-    """The command that the arguments begin with; None if they begin with KEY=VALUE or an option, or are none.
+    """The subcommand named by the first argument; None if that is KEY=VALUE or an option, or if there is none.
 
-    A word that is no command ends the program with one line.
+    An unknown word ends the program with a one-line error.
     """
     if not arguments or not re.fullmatch(r"\w[\w.-]*", arguments[0]):
         return None
@@ -60,13 +60,13 @@ def word(arguments: Sequence[str]) -> str | None:
 
 
 def called() -> str:
-    """How this program was called, without its arguments: `prune-init report`, `python -m prune_init.report`."""
+    """How this program was called, without arguments: `prune-init report` or `python -m prune_init.report`."""
     name = Path(sys.argv[0]).name
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name.removesuffix('.__main__')}" if name.endswith(".py") and spec else name
 
 
 def to_type(*words: object) -> str:
-    """One of the commands, to be typed as this one was."""
+    """A subcommand with its arguments, written in the way in which this program was called."""
     root = "prune-init" if called().startswith("prune-init") else "python -m prune_init"
     return " ".join(map(str, [root, *words]))

@@ -1,8 +1,8 @@
-"""Keys of a config group that a sweep chooses of: `-m architecture=timm,torchvision architecture.model=resnet18`.
+"""Overrides inside a config group that is itself swept: `-m architecture=timm,torchvision architecture.model=resnet18`.
 
-Hydra composes a sweep's own configuration first, with the default choice of each swept group, and sets plain values
-there already: a key that the default choice does not have would be refused, though all choices of the sweep have it.
-As sweeps over one value, such values are set in the runs alone.
+Hydra first composes the configuration of the sweep itself, with the default choice of each swept group, and applies
+plain overrides to it. A key that the default choice lacks would be refused, although all swept choices have it.
+Written as a sweep over one value, such an override is applied only in the jobs.
 """
 
 import re
@@ -14,11 +14,11 @@ from hydra.errors import HydraException
 
 MULTIRUN = ("-m", "--multirun")
 CHOSEN_BY = {"pair": ("dataset", "architecture", "recipe"), "method": ("scorer",)}
-"""Groups whose choices choose of other groups."""
+"""Groups whose choices also select the choices of other groups."""
 
 
 def deferred(arguments: Sequence[str]) -> list[str]:
-    """The command's arguments, -m first, with plain values of keys of swept groups as sweeps over one value."""
+    """The arguments, -m first, with plain overrides inside swept groups written as sweeps over one value."""
     arguments = sorted(arguments, key=lambda argument: argument not in MULTIRUN)
     if not set(MULTIRUN) & set(arguments):
         return arguments
@@ -29,14 +29,14 @@ def deferred(arguments: Sequence[str]) -> list[str]:
 
 
 def as_typed(argument: str) -> str:
-    """The argument before it was `deferred`."""
+    """The argument as the user typed it: undoes `deferred`."""
     return re.sub(r"=choice\(([^()]*)\)$", r"=\1", argument)
 
 
 def _parsed(argument: str) -> Override | None:
     try:
         return OverridesParser.create().parse_override(argument)
-    except HydraException:  # an option; or Hydra will tell
+    except HydraException:  # an option, or a mistake that Hydra reports
         return None
 
 

@@ -1,4 +1,4 @@
-"""A net as the graph of its operations."""
+"""A network as a torch.fx graph of its operations."""
 
 from typing import Any
 
@@ -14,21 +14,21 @@ _FORWARDS = {kind.forward for kind in (nn.Linear, _BatchNorm, *_CONVOLUTIONS)}
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether `module` is a Linear, Conv or BatchNorm that computes as torch's own and holds plain parameters."""
+    """Whether `module` is a Linear, Conv or BatchNorm with torch's own forward and plain weight and bias."""
     plain = {name for name, _ in module.named_parameters()} <= {"weight", "bias"}
     return plain and type(module).forward in _FORWARDS
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        # A subclass of nn.Linear that computes as nn.Linear does is a layer, wherever it was defined.
+        # A subclass that keeps the forward of nn.Linear is a layer too, wherever it is defined.
         return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(model: nn.Module) -> fx.Graph:
-    """The graph of `model` in its present mode, free of side effects.
+    """The graph of `model` in its present train or eval mode, without in-place changes that are read later.
 
-    Tracing keeps tensors that forward makes as attributes of `model`: give it a copy (`copy.copy` will do).
+    Tracing stores tensors that forward creates as attributes of `model`: pass a copy (`copy.copy` is enough).
 
     Raises:
         InputError: torch.fx cannot follow the model's forward.
@@ -47,14 +47,14 @@ def module_of(node: fx.Node, model: nn.Module) -> Any:
 
 
 def operation(node: fx.Node, model: nn.Module) -> str:
-    """What a node does, by the same name for module, function and method: max_pool2d, relu, add."""
+    """The operation of a node, with the same name for module, function and method: max_pool2d, relu, add."""
     if node.op == "call_module":
         return operations.of_module(type(module_of(node, model)))
     return operations.plain(str(node.args[1]) if node.target is getattr else _name(node))
 
 
 def known(node: fx.Node, model: nn.Module) -> Operation | None:
-    """What the table of operations says of a node; None if it is not known or no operation."""
+    """The entry for a node in the table of operations; None if the operation is unknown or the node is not one."""
     return operations.lookup(operation(node, model)) if node.op.startswith("call") else None
 
 
@@ -65,7 +65,7 @@ def adds(node: fx.Node, model: nn.Module) -> bool:
 
 
 def place(node: fx.Node) -> str:
-    """Where a node is in the model: the module's name, or the module and the function that it calls."""
+    """The place of a node in the model: the name of its module, or of the enclosing module and the function called."""
     if node.op == "call_module":
         return str(node.target)
     inside = next(reversed(node.meta.get("nn_module_stack") or {"": None}))
@@ -77,7 +77,7 @@ def _name(node: fx.Node) -> str:
 
 
 def _read_what_was_overwritten(graph: fx.Graph, model: nn.Module) -> None:
-    """Let those who read a tensor after it was changed in place read the result: then all can work on copies."""
+    """Connect later readers of a tensor that was changed in place to the result, as if nothing were done in place."""
     order = {node: position for position, node in enumerate(graph.nodes)}
     for node, position in order.items():
         if node.op.startswith("call") and _in_place(node, model) and node.all_input_nodes:

@@ -3,7 +3,7 @@
     prune-init dashboard --entity me --project prune_init
 
 Needs the extra `prune_init[dashboard]` and a login. Each call makes a new view of the project and prints its address;
-no view that is there is changed.
+existing views are not changed.
 """
 
 import sys
@@ -30,7 +30,7 @@ def main() -> None:
         entity = chosen.entity or wandb.Api().default_entity or ""
         view = workspace(entity, chosen.project, chosen.name)
         view.save()
-    except Exception as error:  # whatever W&B's client makes of a refusal or a broken line
+    except Exception as error:  # W&B's client raises many types for refusals and broken connections
         reason = " ".join(str(error).split())
         sys.exit(f"project={chosen.entity or ''}/{chosen.project}: W&B did not take the workspace ({reason})")
     print(view.url)

@@ -1,4 +1,4 @@
-"""The panels of a W&B workspace, over what `training.wandb_run` and `training.dashboards` log."""
+"""The panels of a W&B workspace that shows what `training.wandb_run` and `training.dashboards` log."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def _section(name: str, panels: list[Any], columns: int) -> ws.Section:
 
 
 def _density() -> list[Any]:
-    """What is left, where, and how much of it lies on a path."""
+    """Density of each layer, effective against nominal sparsity, and the share of runs that stay connected."""
     layers = wr.CustomChart(
         query={"summaryTable": {"tableKey": "layers"}},
         chart_name="wandb/bar/v0",
@@ -59,11 +59,11 @@ def _axes() -> list[wr.ParallelCoordinatesPlotColumn]:
 
 
 def _over_exponent(metric: str, title: str | None = None) -> wr.LinePlot:
-    """Over the x axis of the published figures."""
+    """A line plot over the exponent, which is the x axis of the published figures."""
     return _line(metric, "exponent", title or f"{metric} over log10 of the compression ratio")
 
 
 def _line(metric: str, x: str, title: str) -> wr.LinePlot:
-    """Mean over the runs of a scorer, with their standard deviation."""
+    """A line plot of the mean over the runs of each scorer, with their standard deviation."""
     group: dict[str, Any] = {"groupby": SCORER, "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
     return wr.LinePlot(title=title, x=x, y=[metric], title_x=x, **group)

@@ -1,4 +1,4 @@
-"""The library as the conformance tests call it."""
+"""Functions by which the conformance tests call the library."""
 
 import copy
 
@@ -10,19 +10,19 @@ from prune_init.scorers import named
 
 
 def scored(scorer, **options):
-    """The scorer of a name such as "synflow_l2 power=1"."""
+    """The scorer for a text such as "synflow_l2 power=1"."""
     name, *given = scorer.split()
     return named(name, **{key: int(value) for key, value in (one.split("=") for one in given)}, **options)
 
 
 def pruned(model, scorer, sparsity=0.8, **options):
-    """The result of pruning a copy, with `model` left for the next comparison."""
+    """Prune a copy of `model`, so that `model` can be used in the next comparison."""
     scorer = scored(scorer) if isinstance(scorer, str) else scorer
     return prune_init.prune(copy.deepcopy(model), scorer, sparsity, input_shape=nets.input_shape(model), **options)
 
 
 def same(found, expected, where=None):
-    """Equal bit for bit, by name (and only at the weights of `where`)."""
+    """Whether tensors of the same name are equal bit for bit (only at the weights of `where`, if given)."""
     assert list(found) == list(expected)
     return all(
         torch.equal(found[name], expected[name])

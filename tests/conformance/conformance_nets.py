@@ -1,4 +1,4 @@
-"""Randomly drawn nets and data: small, float64, with every parameter and norm statistic away from its initial value."""
+"""Random small nets and data in float64; all parameters and norm statistics differ from their initial values."""
 
 import random
 from itertools import pairwise
@@ -12,7 +12,7 @@ CLASSES = 3
 
 
 class Residual(nn.Module):
-    """Two normalised convolutions beside a strided 1x1 shortcut."""
+    """A branch of two convolutions with batch norm, and a strided 1x1 convolution as the shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -38,7 +38,7 @@ def mlp(dice: random.Random, *, bias: bool | None = None, inner: type[nn.Module]
 
 
 def conv(dice: random.Random, *, bias: bool = True) -> nn.Sequential:
-    """The middle one is strided and sometimes grouped."""
+    """Three layers; the middle convolution has a stride and sometimes groups."""
     width = 2 * dice.randint(2, 3)
     return nn.Sequential(
         nn.Conv2d(2, width, 3, padding=1, bias=bias),
@@ -95,7 +95,7 @@ def pooled(dice: random.Random, *, bias: bool = True) -> nn.Sequential:
 
 
 def dropped(dice: random.Random) -> nn.Sequential:
-    """In eval mode dropout has to be the identity."""
+    """A net with dropout, which must be the identity in eval mode."""
     return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Dropout(0.5), nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, CLASSES))
 
 
@@ -103,8 +103,8 @@ KINDS = {net.__name__: net for net in (mlp, conv, normed, residual, pooled, drop
 
 
 def drawn(kind: str, seed: int, **options: object) -> nn.Module:
-    """A net of this kind in float64: random weights, biases, norm parameters and moved norm statistics."""
-    dice = random.Random(f"{kind} {seed}")  # a string's seed does not depend on the process
+    """A net of this kind in float64 with random weights, biases, norm parameters and norm statistics."""
+    dice = random.Random(f"{kind} {seed}")  # unlike hash(), a text as seed gives the same in every process
     model = KINDS[kind](dice, **options).double()
     generator = torch.Generator().manual_seed(dice.getrandbits(60))
     with torch.no_grad():
@@ -123,7 +123,7 @@ def input_shape(model: nn.Module) -> tuple[int, ...]:
 
 
 def sample(model: nn.Module, seed: int, sizes: tuple[int, ...] = ()) -> Batches:
-    """Batches of unequal sizes; none so small that batch statistics lose their meaning."""
+    """Batches of unequal sizes, none of them too small for batch statistics."""
     dice = random.Random(f"sample {seed}")
     sizes = sizes or tuple(dice.sample(range(3, 9), dice.randint(2, 3)))
     generator = torch.Generator().manual_seed(dice.getrandbits(60))

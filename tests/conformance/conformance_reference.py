@@ -1,8 +1,8 @@
-"""What every scorer has to find, once more from the formulas: plain, slow, float64, sharing no line with the library.
+"""Reference scores of every scorer from the formulas: simple, slow, in float64, without any code of the library.
 
-A score is written as the derivative that defines it. SNIP, FORCE, SynFlow, ProsPr and NTK-SAP ask what a multiplicative
-mask c on the weights is worth, so theirs are derivatives by c; GraSP asks what a weight does to the gradient's norm, so
-its score is a derivative of that norm.
+Each score is written as the derivative that defines it. The scores of SNIP, FORCE, SynFlow, ProsPr and NTK-SAP are
+derivatives with respect to a multiplicative mask c on the weights; GraSP's is a derivative of the gradient's norm with
+respect to the weights.
 """
 
 import copy
@@ -29,20 +29,20 @@ def cross_entropy(output: Tensor, labels: Tensor) -> Tensor:
 
 
 def mean_loss(net: "Net", weights: Tensors, data: Batches, temperature: float = 1.0) -> Tensor:
-    """Mean over the examples; batches stay apart, because batch statistics depend on them."""
+    """The mean loss over all examples; batches are not merged, because batch statistics depend on them."""
     examples = sum(len(y) for _, y in data)
     return sum(net.loss(net(weights, x) / temperature, y) * len(y) / examples for x, y in data)
 
 
 def worth(function: Callable[[Tensors], Tensor], weights: Tensors, masks: Tensors) -> Tensors:
-    """d function(w * c) / dc at c = mask, of pruned weights too."""
+    """d function(w * c) / dc at c = mask, for pruned weights too."""
     c = {name: mask.double().requires_grad_() for name, mask in masks.items()}
     scalar = function({name: weights[name] * c[name] for name in c})
     return dict(zip(c, torch.autograd.grad(scalar, list(c.values())), strict=True))
 
 
 def gradient_flow(net: "Net", weights: Tensors, masks: Tensors, samples: list[Batches], temperature: float) -> Tensors:
-    """w * d/dw of the summed |dL/dw|^2 / 2 of each sample, by live weights only: w * (H g)."""
+    """w * (H g): w times the derivative of |dL/dw|^2 / 2, summed over the samples, for remaining weights only."""
     leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}
     masked = {name: leaf * masks[name] for name, leaf in leaves.items()}
     flow = torch.zeros((), dtype=torch.float64)
@@ -59,7 +59,7 @@ def magnitude(net: "Net", masks: Tensors) -> Tensors:
 
 
 def snip(net: "Net", masks: Tensors) -> Tensors:
-    """Also Iter-SNIP and FORCE: they differ in who may be chosen."""
+    """Also the scores of Iter-SNIP and FORCE, which differ only in the candidates of the selection."""
     return absolute(worth(lambda weights: mean_loss(net, weights, net.data), net.weights, masks))
 
 
@@ -68,13 +68,13 @@ def grasp(net: "Net", masks: Tensors) -> Tensors:
 
 
 def grasp_submission(net: "Net", masks: Tensors) -> Tensors:
-    """Each batch by itself, and the sign turned."""
+    """As GraSP, but with each batch by itself and the opposite sign."""
     found = gradient_flow(net, net.weights, masks, [[batch] for batch in net.data], 1.0)
     return {name: -score for name, score in found.items()}
 
 
 def grasp_official(net: "Net", masks: Tensors) -> Tensors:
-    """Linear layers anew, examples by class, in two halves."""
+    """As GraSP, but with redrawn linear layers and the examples sorted by class, in two halves."""
     examples = [(x, y) for xs, ys in net.data for x, y in zip(xs, ys, strict=True)]
     examples.sort(key=lambda example: int(example[1]))
     middle = len(examples) // 2
@@ -86,7 +86,7 @@ def grasp_official(net: "Net", masks: Tensors) -> Tensors:
 
 
 def xavier(shape: tuple[int, ...]) -> Tensor:
-    """Normal with variance 2 / (inputs + outputs): one fixed draw for a shape, so that no order of draws matters."""
+    """A normal draw with variance 2 / (inputs + outputs), fixed for each shape, so that the order does not matter."""
     generator = torch.Generator().manual_seed(1000 * shape[0] + shape[1])
     return torch.randn(shape, dtype=torch.float64, generator=generator) * math.sqrt(2 / (shape[0] + shape[1]))
 
@@ -96,13 +96,13 @@ def synflow(net: "Net", masks: Tensors) -> Tensors:
 
 
 def synflow_l2(net: "Net", masks: Tensors, power: int = 2) -> Tensors:
-    """The derivative by c is w^2 dR/d(w^2)."""
+    """The derivative with respect to c is w^2 dR/d(w^2)."""
     found = worth(lambda weights: flow(net, weights), {name: w * w for name, w in net.weights.items()}, masks)
     return {name: score / net.weights[name].abs() ** (2 - power) for name, score in found.items()}
 
 
 def flow(net: "Net", weights: Tensors) -> Tensor:
-    """R: the outputs' sum on an all-ones input, with nothing negative in the net."""
+    """R: the sum of the outputs on an all-ones input, with the absolute values of all other parameters and buffers."""
     positive = copy.deepcopy(net.model)
     for tensor in [*positive.parameters(), *positive.buffers()]:
         tensor.data = tensor.data.abs()
@@ -110,10 +110,10 @@ def flow(net: "Net", weights: Tensors) -> Tensor:
 
 
 def prospr(net: "Net", masks: Tensors, steps: int = 3, rate: float = 0.1) -> Tensors:
-    """The derivative by c of the loss after the steps, all of them in one graph."""
+    """The derivative with respect to c of the loss after the training steps, which all are in one graph."""
     examples = [(x, y) for xs, ys in net.data for x, y in zip(xs, ys, strict=True)]
     order = torch.randperm(len(examples), generator=net.random).tolist()
-    torch.randint(2**62, (steps,), generator=net.random)  # one for the dropout of each step
+    torch.randint(2**62, (steps,), generator=net.random)  # the library draws one dropout seed per step
     few, more = divmod(len(examples), steps + 1)
     sizes = [few + (k < more) for k in range(steps + 1)]
     *before, last = [[examples[order.pop(0)] for _ in range(size)] for size in sizes]
@@ -135,7 +135,7 @@ def prospr(net: "Net", masks: Tensors, steps: int = 3, rate: float = 0.1) -> Ten
 
 
 def ntk_sap(net: "Net", masks: Tensors, batches: int = 5, batch_size: int = 100, epsilon: float = 0.01) -> Tensors:
-    """The derivative by c of what noise changes, over all batches; weights, inputs and noise come in this order."""
+    """d/dc of the change in outputs by noise on the weights, over all batches; draws weights, inputs, noise in turn."""
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=net.random).double()
@@ -161,7 +161,7 @@ def ntk_sap(net: "Net", masks: Tensors, batches: int = 5, batch_size: int = 100,
 
 
 def still(model: nn.Module, weights: Tensors, x: Tensor) -> nn.Module:
-    """A copy in eval mode; out of train mode it brings the norm statistics of x."""
+    """A copy in eval mode; if `model` is in train mode, the copy has the norm statistics of the batch x."""
     model, norms = copy.deepcopy(model), nn.BatchNorm2d if model.training else ()
     for module in model.modules():
         module.training = isinstance(module, norms)
@@ -197,7 +197,7 @@ RANDOM = ["random", "random_uniform", "random_erk", "random_uniform_plus"]
 
 
 class Net:
-    """A copy of the model in the given mode, its prunable weights, and what scores are taken on."""
+    """A copy of the model in the given mode, its prunable weights, and the data and loss for the scores."""
 
     def __init__(
         self, model: nn.Module, mode: str, data: Batches, input_shape: tuple[int, ...], loss=cross_entropy, *, seed=0
@@ -208,7 +208,7 @@ class Net:
         self.weights = {f"{name}.weight": layer.weight.detach() for name, layer in layers.items()}
         self.data, self.input_shape, self.loss = data, input_shape, loss
         self.random = torch.Generator().manual_seed(seed)
-        torch.randint(2**62, (), generator=self.random)  # the library's seed of everything else, such as dropout
+        torch.randint(2**62, (), generator=self.random)  # the library draws a seed for dropout and the like
 
     def __call__(self, weights: Tensors, x: Tensor) -> Tensor:
         return functional_call(self.model, weights, x)
@@ -222,9 +222,9 @@ SCHEDULES = {
 
 
 def apportioned(votes: dict[str, int | Fraction], keep: int) -> dict[str, int]:
-    """How many of each layer stay: one at a time, to the layer furthest below its share (Sainte-Laguë), exactly.
+    """How many weights of each layer are kept, by the Sainte-Laguë method in exact arithmetic.
 
-    With the sizes as votes this is the same fraction of every layer, rounded to nearest, with the total met.
+    With the layer sizes as votes this is the same fraction of each layer, rounded so that the total is exact.
     """
     kept = dict.fromkeys(votes, 0)
     for _ in range(keep):
@@ -233,7 +233,7 @@ def apportioned(votes: dict[str, int | Fraction], keep: int) -> dict[str, int]:
 
 
 def erk(shapes: dict[str, tuple[int, ...]], keep: int) -> dict[str, float]:
-    """Weights of each layer: c * sum(shape), or the whole layer where that is more, with c such that `keep` stay."""
+    """Weights to keep in each layer: c * sum(shape), at most the whole layer, with c such that they sum to `keep`."""
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     low, high = 0.0, float(max(sizes.values()))
     for _ in range(200):
@@ -245,7 +245,7 @@ def erk(shapes: dict[str, tuple[int, ...]], keep: int) -> dict[str, float]:
 
 @dataclass
 class Choice:
-    """Masks, the last scores, what could be chosen last, and how near any cut came to turning out otherwise."""
+    """Masks, the last scores and candidates, and the smallest relative distance of scores at any cut."""
 
     masks: Tensors
     scores: Tensors
@@ -256,7 +256,7 @@ class Choice:
 def prune(
     scorer: str, net: Net, sparsity: float, iterations: int = 1, schedule: str = "exponential", scope: str = "global"
 ) -> Choice:
-    """Score and choose T times; only FORCE may choose again what it has removed."""
+    """Score and select T times; only FORCE may select weights again that it has removed."""
     everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in net.weights.items()}
     sizes = {name: w.numel() for name, w in net.weights.items()}
     masks, margin = everything, math.inf
@@ -267,7 +267,7 @@ def prune(
         masks = {name: torch.zeros_like(mask) for name, mask in everything.items()}
         size = max(float(s.abs().max()) for s in scores.values())
         for layer, count in counts.items():
-            # One list of (score, layer, flat index) in the order of the weights; sorting is stable, so ties stay in it.
+            # (score, layer, flat index) in the order of the weights; a stable sort keeps this order among ties.
             entries = [
                 (value, name, index)
                 for name in ([layer] if layer else sizes)
@@ -287,7 +287,7 @@ def flat(tensor: Tensor) -> list:
 
 
 def clearance(kept: float, removed: float, size: float) -> float:
-    """Relative distance of two scores at a cut; exact zeros (dead units) tie by rule, rounding does not."""
+    """The relative distance of two scores at a cut; exact zeros (dead units) tie by rule, so they count as clear."""
     if kept == removed == 0:
         return math.inf
     larger = max(abs(kept), abs(removed))

@@ -1,4 +1,4 @@
-"""What scoring leaves alone, what it refuses, and what it repeats: a result must not depend on anything unsaid."""
+"""Scoring has no side effects, refuses invalid scores, and is reproducible."""
 
 import copy
 import random
@@ -50,7 +50,7 @@ def global_states():
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_the_same_seed_gives_the_same_bits_and_global_randomness_is_untouched(scorer, mode):
-    """Also with dropout at work, and with global randomness used in between."""
+    """Also with active dropout, and when global random numbers are drawn in between."""
     kinds = ["dropped", "conv"] + ["normed"] * (mode == "eval" or not scorer.startswith("synflow"))
     for kind in kinds:
         model = nets.drawn(kind, 11)
@@ -88,7 +88,7 @@ def test_dropout_is_at_work_in_train_mode_only():
 
 
 def test_fresh_classifiers_are_drawn_in_the_order_of_the_layers(monkeypatch):
-    """In an order that changes from process to process a seed would not fix the masks."""
+    """If the order changed from process to process, a seed would not determine the masks."""
     order, draw = [], nn.init.xavier_normal_
     monkeypatch.setattr(
         nn.init, "xavier_normal_", lambda tensor, **options: order.append(tensor.shape[0]) or draw(tensor, **options)
@@ -99,7 +99,7 @@ def test_fresh_classifiers_are_drawn_in_the_order_of_the_layers(monkeypatch):
     assert order == widths[1:]
 
 
-# Scores that are no numbers -----------------------------------------------------------------------------------------
+# Scores that are not finite -----------------------------------------------------------------------------------------
 
 
 def changed(model, before):
@@ -147,11 +147,11 @@ def test_an_overflowing_flow_stops(scorer):
     assert not changed(model, before)
 
 
-# Failure half way ---------------------------------------------------------------------------------------------------
+# Failure while scoring ----------------------------------------------------------------------------------------------
 
 
 class Faulty(nn.Module):
-    """Lets a number of forward passes through, then raises."""
+    """Raises an error after a number of forward passes."""
 
     def __init__(self, passes):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Laws that scores and masks obey, whatever the numbers."""
+"""General laws that scores and masks obey for any weights and data."""
 
 import copy
 import math
@@ -24,13 +24,13 @@ sparsities = st.floats(0.3, 0.95)
 
 
 def clear_cut(model, scorer, mode, data, sparsity, iterations=1):
-    """Leave out the rare net whose masks hang on rounding."""
+    """Skip the rare net whose masks depend on rounding."""
     net = reference.Net(model, mode, data, nets.input_shape(model))
     assume(reference.prune(scorer, net, sparsity, iterations).margin > 1e-9)
 
 
 def proportional(found, expected):
-    """The one factor between two sets of scores, or None."""
+    """The common factor between two sets of scores, or None."""
     ratios = torch.cat([(found[name] / expected[name]).flatten() for name in expected])
     return float(ratios[0]) if ratios.allclose(ratios[0], rtol=1e-9, atol=0) else None
 
@@ -53,7 +53,7 @@ def densities(schedule, sparsity, iterations):
     sparsity=sparsities,
 )
 def test_masks_only_shrink_and_counts_are_exact(seed, scorer, schedule, scope, kind, iterations, sparsity):
-    """The masks after t of T iterations are those of a schedule that ends there."""
+    """The masks after t of T iterations are found by running a schedule of its first t steps."""
     model, steps = nets.drawn(kind, seed), densities(schedule, sparsity, iterations)
     total, before = sum(w.numel() for w in reference.Net(model, "eval", [], ()).weights.values()), None
     for t in range(1, iterations + 1):
@@ -74,7 +74,7 @@ def test_masks_only_shrink_and_counts_are_exact(seed, scorer, schedule, scope, k
 
 
 def test_force_takes_a_weight_back_and_iterative_snip_does_not():
-    """Weight i sees its own example with target t: its score is |w (w - t)|, and |w t| once it is gone."""
+    """Only example i, with target t, uses weight i: its score is |w (w - t)|, and |w t| once it is pruned."""
     model = nn.Sequential(nn.Linear(6, 1, bias=False)).double()
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[4.0, 1, 1, 1, 1, 1]]))
@@ -97,7 +97,7 @@ def test_snip_it_halves_five_times():
     counts = []
 
     class Watched(type(scored("iter_snip"))):
-        shrinks = False  # whole masks are counted
+        shrinks = False  # so that the scorer gets whole masks to count
 
         def __call__(self, net):
             counts.append(sum(int(mask.sum()) for mask in net.masks.values()))
@@ -163,7 +163,7 @@ def test_snip_depends_on_the_mode_of_norm_layers(kind):
 
 
 def test_grasp_removes_the_largest_of_minus_w_hg():
-    """H written out; and a weight that is removed is one whose shrinking lowers |g|^2 least."""
+    """Computed with an explicit H; removed are the weights whose shrinking lowers |g|^2 least."""
     model = nets.drawn("mlp", 5)
     data = nets.sample(model, 5, (11,))
     net = reference.Net(model, "train", data, (6,))
@@ -175,7 +175,7 @@ def test_grasp_removes_the_largest_of_minus_w_hg():
         return reference.mean_loss(net, {name: part.view_as(w) for (name, w), part in parts}, data, 200.0)
 
     g, hessian = torch.func.grad(loss)(vector), torch.autograd.functional.hessian(loss, vector)
-    scores = (-vector * (hessian @ g)).detach()  # as published: the largest go
+    scores = (-vector * (hessian @ g)).detach()  # as published, where the largest scores are removed
     result = pruned(model, "grasp", 0.6, data=data)
     found = torch.cat([score.flatten() for score in result.scores.values()])
     torch.testing.assert_close(-found, scores, rtol=1e-9, atol=1e-13 * float(scores.abs().max()))
@@ -190,7 +190,7 @@ def test_grasp_removes_the_largest_of_minus_w_hg():
         shrunk[index] *= 1 - step
         grown[index] *= 1 + step
         norms = [float((torch.func.grad(loss)(v).detach() ** 2).sum()) for v in (shrunk, grown)]
-        gained = (norms[0] - norms[1]) / (4 * step)  # d(|g|^2 / 2) as the weight goes
+        gained = (norms[0] - norms[1]) / (4 * step)  # d(|g|^2 / 2) as the weight shrinks
         assert gained == pytest.approx(float(scores[index]), rel=1e-4, abs=1e-6 * float(scores.abs().max()))
 
 
@@ -205,7 +205,7 @@ class Scaled(nn.Sequential):
 
 
 class Shortcut(nn.Module):
-    """Two ways from input to output: no chain."""
+    """A net with two paths from input to output, so not a chain of layers."""
 
     def __init__(self):
         super().__init__()
@@ -240,7 +240,7 @@ def test_synflow_sees_neither_signs_nor_the_scale_of_the_input(seed, scorer, kin
 
 
 def live(*results):
-    """Scores where they are not 0: those of pruned weights and of dead ends are."""
+    """The nonzero scores; those of pruned weights and of dead ends are 0."""
     for result in results:
         for name, score in results[0].scores.items():
             assert torch.equal(score == 0, result.scores[name] == 0)
@@ -288,7 +288,7 @@ def test_rescaling_a_layer_matters_where_paths_join_and_to_the_form_that_is_not_
 @properties
 @given(seed=seeds, kind=st.sampled_from(CHAINS), sparsity=st.floats(0.0, 0.8), iterations=st.integers(1, 4))
 def test_synflow_is_conserved_through_every_layer(seed, kind, sparsity, iterations):
-    """Theorem 2: in a bias-free chain the scores of each layer sum to R of the net that is scored, masked or not."""
+    """Theorem 2: in a chain without biases the scores of each layer sum to R of the scored net, masked or not."""
     model = nets.drawn(kind, seed, bias=False)
     net = reference.Net(model, "eval", [], nets.input_shape(model))
     for scorer, power in (("synflow", 1), ("synflow_l2", 2)):
@@ -302,7 +302,7 @@ def test_synflow_is_conserved_through_every_layer(seed, kind, sparsity, iteratio
 @properties
 @given(seed=seeds)
 def test_synflow_is_conserved_at_every_hidden_neuron(seed):
-    """Theorem 1: what comes in, goes out; a bias comes in too, unless it is left out."""
+    """Theorem 1: incoming and outgoing scores have equal sums; a bias, if it is used, adds to the incoming ones."""
     model = nets.drawn("mlp", seed, bias=True)
     for biases in (False, True):
         layers = pruned(model, scored("synflow", biases=biases), 0, iterations=1).scores.values()
@@ -314,7 +314,7 @@ def test_synflow_is_conserved_at_every_hidden_neuron(seed):
 # Arithmetic ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scorer", sorted({*SCORERS} - {"grasp_official"}))  # whose fresh classifier has a dtype too
+@pytest.mark.parametrize("scorer", sorted({*SCORERS} - {"grasp_official"}))  # its new classifier depends on the dtype
 @pytest.mark.parametrize("kind", ["conv", "residual"])
 def test_a_float32_net_scored_in_float64_is_that_net_in_float64(scorer, kind):
     narrow = nets.drawn(kind, 7).float()

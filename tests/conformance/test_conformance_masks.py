@@ -1,4 +1,4 @@
-"""Masks and scores of every scorer, mode, schedule and scope against the reference, on randomly drawn nets."""
+"""Masks and scores of every scorer, mode, schedule and scope, compared with the reference on random nets."""
 
 import random
 from collections import Counter
@@ -15,9 +15,9 @@ from torch import nn
 
 import prune_init
 
-EDGE = 1e-9  # scores nearer than this, relatively, may change places by rounding
+EDGE = 1e-9  # relative distance below which rounding may change the order of scores
 
-COSTLY = ("ntk_sap", "prospr")  # to derive plainly: these two meet fewer schedules and scopes
+COSTLY = ("ntk_sap", "prospr")  # slow in the reference, so tested with fewer schedules and scopes
 CASES = [
     (scorer, mode, schedule, scope)
     for scorer, mode, schedule, scope in product(
@@ -29,7 +29,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def tally():
-    """Few cases may stand on a knife edge (and be drawn again), or the suite would choose what it compares."""
+    """Counts nets that are drawn again because rounding decides their masks; there may be only few of them."""
     counts = Counter()
     yield counts
     assert counts["redrawn"] <= max(1, counts["cases"] // 50), counts
@@ -41,7 +41,7 @@ def one_draw_per_shape(monkeypatch):
 
 
 def kinds(scorer, mode):
-    """Dropout is the identity in eval mode only; batch statistics of SynFlow's one sample leave little but rounding."""
+    """Kinds of nets to test: no dropout in train mode, and no batch statistics of SynFlow's single example."""
     left_out = {"dropped"} if mode == "train" else set()
     if mode == "train" and scorer.startswith("synflow"):
         left_out |= {"normed", "residual"}
@@ -86,7 +86,7 @@ def whole(generator, *shape, low=-2, high=2):
 
 
 def linear_loss(output, target):
-    """Its gradient is the target: whole numbers stay whole."""
+    """A loss whose gradient is the target, so that whole numbers stay whole."""
     return (output * target).sum() / len(output)
 
 
@@ -99,7 +99,7 @@ def linear_loss(output, target):
     sparsity=st.floats(0.1, 0.9),
 )
 def test_among_equal_scores_the_earlier_weight_stays(seed, scorer, scope, iterations, sparsity):
-    """Small whole numbers make every score exact and most of them equal to others."""
+    """With small whole numbers every score is exact, and most scores are tied."""
     generator = torch.Generator().manual_seed(seed)
     model = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 4, bias=False)).double()
     with torch.no_grad():

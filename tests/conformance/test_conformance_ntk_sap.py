@@ -1,4 +1,4 @@
-"""NTK-SAP against the neural tangent kernel that it stands for, and what it does not look at."""
+"""NTK-SAP compared with the neural tangent kernel that it approximates, and what it does not depend on."""
 
 import conformance_nets as nets
 import pytest
@@ -17,7 +17,7 @@ def random(seed):
 
 
 def test_for_small_noise_it_is_the_gradient_of_the_squared_jacobian_times_the_noise():
-    """The Jacobian written out, by the weights of a net with tanh, for the draws of the seed."""
+    """Compared with the explicit Jacobian of a net with tanh, for the random numbers of the seed."""
     model, epsilon = nets.drawn("mlp", 4), 1e-5
     model = nn.Sequential(*(nn.Tanh() if isinstance(layer, nn.ReLU) else layer for layer in model))
     scorer = scored("ntk_sap", batches=1, batch_size=3, epsilon=epsilon)
@@ -50,7 +50,7 @@ def test_for_small_noise_it_is_the_gradient_of_the_squared_jacobian_times_the_no
 def test_in_expectation_it_is_the_gradient_of_the_kernels_trace():
     """In closed form: f = V U x has E |df/dw|^2 = sum over k, i, j of (V_ki^2 x_j^2 + U_ij^2 x_j^2), times masks.
 
-    With standard deviations v and u the slope by a mask of U is 2 K (u^2 + v^2), of V it is 2 D (u^2 + v^2).
+    With standard deviations v and u the derivative by a mask of U is 2 K (u^2 + v^2), and by one of V 2 D (u^2 + v^2).
     """
     inputs, hidden, outputs = 6, 40, 20
     model = nn.Sequential(nn.Linear(inputs, hidden, bias=False), nn.Linear(hidden, outputs, bias=False)).double()
@@ -70,7 +70,7 @@ def test_in_expectation_it_is_the_gradient_of_the_kernels_trace():
 
 @pytest.mark.parametrize("kind", ["mlp", "normed"])
 def test_of_the_weights_it_knows_the_spread_of_each_layer_alone(kind):
-    """Other weights, in another order and with other signs: the same masks."""
+    """Weights in another order and with other signs give the same masks."""
     model, scorer = nets.drawn(kind, 5), scored("ntk_sap", batches=2, batch_size=5)
     before = pruned(model, scorer, iterations=3)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_of_the_weights_it_knows_the_spread_of_each_layer_alone(kind):
 def test_survivors_are_drawn_with_the_spread_of_the_first_weights_and_the_pruned_stay_zero():
     model = nn.Sequential(nn.Linear(6, 1500, bias=False), nn.ReLU(), nn.Linear(1500, 3, bias=False)).double()
     with torch.no_grad():
-        model[0].weight.normal_(1, 0.5, generator=random(0))  # a mean counts too
+        model[0].weight.normal_(1, 0.5, generator=random(0))  # the mean counts in the spread too
         model[2].weight.normal_(0, 0.1, generator=random(2))
     masks = pruned(model, "random", 0.5, generator=random(1)).masks
     kept, seen = masks["0.weight"], []
@@ -94,7 +94,7 @@ def test_survivors_are_drawn_with_the_spread_of_the_first_weights_and_the_pruned
     model[0].register_forward_pre_hook(lambda layer, _: seen.append(layer.weight.detach().clone()))
     scorer = scored("ntk_sap", batches=1, batch_size=2)
     found = pruned(model, scorer, 0.9, iterations=2, masks=masks, generator=random(3))
-    first, moved, second, _, last = seen  # the last is the search for paths
+    first, moved, second, _, last = seen  # the last pass searches for paths
     live = second != 0
     assert torch.equal(first != 0, kept) and torch.equal(moved != 0, kept)
     assert (live <= kept).all() and (last.bool() <= live).all() and live.sum() < kept.sum()
@@ -109,7 +109,7 @@ def test_survivors_are_drawn_with_the_spread_of_the_first_weights_and_the_pruned
 
 
 def test_norm_layers_keep_the_statistics_of_the_batch_in_train_mode_only():
-    """All three passes of train mode, and dropout never."""
+    """In all three passes of train mode; dropout is never active."""
     model = nets.drawn("normed", 3).append(nn.Dropout(0.5))
     model[1].momentum, model[4].momentum, calls = 0.3, None, []
     model[1].register_forward_pre_hook(lambda norm, _: calls.append((norm.training, norm.momentum)))

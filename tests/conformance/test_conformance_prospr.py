@@ -1,4 +1,4 @@
-"""ProsPr against what it means: training with a mask, step by step."""
+"""ProsPr compared with explicit training steps under a mask."""
 
 import conformance_nets as nets
 import conformance_reference as reference
@@ -13,7 +13,7 @@ from prune_init import InputError
 
 
 def smooth(seed, *inner):
-    """Float64, with tanh: differences converge, and dropout may be put in between."""
+    """A net with tanh in float64, so that finite differences converge; `inner` modules may be put in between."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), *inner, nn.Linear(5, 3)).double()
@@ -22,7 +22,7 @@ def smooth(seed, *inner):
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("kind", ["mlp", "conv", "normed", "residual", "pooled"])
 def test_without_steps_it_is_snip(kind, mode):
-    """To rounding: the examples come in another order."""
+    """Up to rounding, because the examples come in another order."""
     model = nets.drawn(kind, 8)
     data = nets.sample(model, 8, (12,))
     found, expected = (pruned(model, scorer, mode=mode, data=data) for scorer in (scored("prospr", steps=0), "snip"))
@@ -32,7 +32,7 @@ def test_without_steps_it_is_snip(kind, mode):
 
 
 def test_scores_are_finite_differences_of_the_loss_after_training():
-    """Each mask entry moved by hand, then torch's own SGD on the parts that the seed deals."""
+    """Each mask entry is changed in turn, then torch's own SGD trains on the parts that the seed determines."""
     model = smooth(3)
     ((x, y),) = data = nets.sample(model, 3, (11,))
     generator = torch.Generator().manual_seed(4)
@@ -67,7 +67,7 @@ def test_the_steps_matter():
 
 
 def test_both_passes_over_a_step_meet_the_same_dropout():
-    """Else the Hessian is of another loss: an explicit derivative through all steps says so."""
+    """Otherwise the Hessian would belong to another loss; compared with a derivative through all steps."""
     model = smooth(1, nn.Dropout(0.4))
     data = nets.sample(model, 1, (16,))
     found = pruned(model, "prospr", 0, data=data, generator=torch.Generator().manual_seed(2))
@@ -76,7 +76,7 @@ def test_both_passes_over_a_step_meet_the_same_dropout():
         return int(torch.randint(2**62, (), generator=generator))
 
     generator = torch.Generator().manual_seed(2)
-    drawn_seed()  # of what is not seeded again
+    drawn_seed()  # the seed for everything outside the steps
     *parts, last = torch.randperm(16, generator=generator).tensor_split(4)
     ((x, y),) = data
     values = start = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
@@ -96,7 +96,7 @@ def test_both_passes_over_a_step_meet_the_same_dropout():
 
 
 def test_pruned_weights_stay_out_of_the_steps():
-    """From masks given at the start: as if the pruned weights had never been there."""
+    """With masks given at the start, the scores are as if the pruned weights did not exist."""
     model = nets.drawn("conv", 6)
     data = nets.sample(model, 6)
     masks = pruned(model, "random", 0.5).masks
@@ -112,7 +112,7 @@ def test_pruned_weights_stay_out_of_the_steps():
 
 
 def test_parts_keep_to_the_size_of_the_batches():
-    """24 examples in batches of 3, so that no graph holds more, and every example counts once."""
+    """24 examples in batches of 3: no forward pass is larger, and every example counts once."""
     model, sizes = nets.drawn("normed", 2), []
     data = nets.sample(model, 2, (3,) * 8)
     net = reference.Net(model, "train", data, (2, 6, 6), seed=1)
@@ -120,7 +120,7 @@ def test_parts_keep_to_the_size_of_the_batches():
     model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     found = pruned(model, "prospr", data=data, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(found.scores, expected, rtol=1e-10, atol=1e-14)
-    assert sizes == [3] * 14 + [1]  # the last finds the paths
+    assert sizes == [3] * 14 + [1]  # the last pass searches for paths
     ledger = found.cost.ledger
     assert (found.cost.passes, ledger.forward, ledger.backward, ledger.hessian) == (24, 42, 42, 18)
 

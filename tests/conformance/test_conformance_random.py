@@ -1,4 +1,4 @@
-"""Random pruning: nothing to derive weight by weight, but exact totals, layer densities and fair draws."""
+"""Random pruning: exact totals, layer densities and equal chances within a layer."""
 
 import copy
 from itertools import pairwise
@@ -63,7 +63,7 @@ def test_erk_densities(seed, kind, iterations, schedule, sparsity):
 @properties
 @given(**drawn)
 def test_uniform_plus_densities(seed, kind, iterations, schedule, sparsity):
-    """First layer dense, the others alike but the last at least 20 %; to one weight."""
+    """The first layer is dense, the last has at least 20 %, all others the same density; up to one weight."""
     model = nets.drawn(kind, seed)
     (first, dense), *others = sizes(model).items()
     *middle, (last, size) = others
@@ -74,7 +74,7 @@ def test_uniform_plus_densities(seed, kind, iterations, schedule, sparsity):
     if left / sum(n for _, n in others) < 0.2:
         others, left = middle, left - 0.2 * size
         if left <= 0:
-            return  # the budget does not reach
+            return  # the budget is too small for that
         assert abs(found[last] - 0.2 * size) <= 1
     assert found[first] == dense
     for name, n in others:
@@ -88,7 +88,7 @@ def layers(*widths):
 def test_uniform_plus_by_hand():
     found = kept(layers(6, 40, 40, 3), "random_uniform_plus", 0.9, 0)  # 196 weights; the first layer alone has 240
     assert min(found.values()) > 0
-    assert list(kept(layers(6, 10, 10), "random_uniform_plus", 0.1, 0).values()) == [60, 84]  # the budget reaches
+    assert list(kept(layers(6, 10, 10), "random_uniform_plus", 0.1, 0).values()) == [60, 84]  # now it suffices
     assert kept(layers(6, 3), "random_uniform_plus", 0.5, 0) == {"0.weight": 9}
     model = nets.drawn("residual", 1)
     assert kept(model, "random_uniform_plus", 0.7563480083603166, 1)["0.weight"] == model[0].weight.numel()
@@ -97,7 +97,7 @@ def test_uniform_plus_by_hand():
 @pytest.mark.parametrize("scorer", reference.RANDOM)
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_every_weight_of_a_layer_has_the_same_chance(scorer, iterations):
-    """200 draws: each frequency within five standard deviations of its layer's density."""
+    """In 200 draws each frequency is within five standard deviations of its layer's density."""
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
     draws = 200
     counts = {name: torch.zeros(shape) for name, shape in shapes(model).items()}

@@ -1,4 +1,4 @@
-"""Things that go wrong on purpose, inside a run: imported by its process through PYTHONPATH."""
+"""Deliberate faults inside a run, whose process imports this module through PYTHONPATH."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from prune_init.scorers.magnitude import Magnitude
 
 @dataclass(frozen=True)
 class Explodes(Magnitude):
-    """An exception while scoring."""
+    """Raises an exception while scoring."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
         raise RuntimeError("the scorer exploded")
@@ -23,7 +23,7 @@ class Explodes(Magnitude):
 
 @dataclass(frozen=True)
 class Leaves(Magnitude):
-    """Ends the process where it stands."""
+    """Ends the process at once while scoring."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
         print("on my way out", flush=True)
@@ -31,12 +31,12 @@ class Leaves(Magnitude):
 
 
 class Plain(Magnitude):
-    """Nothing goes wrong."""
+    """Works without a fault."""
 
 
 @dataclass(frozen=True)
 class Deadly(Magnitude):
-    """Killed while scoring, the first time."""
+    """Kills its process while scoring, the first time only."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
         die_once("scoring")
@@ -45,7 +45,7 @@ class Deadly(Magnitude):
 
 @dataclass(frozen=True)
 class Waits(Magnitude):
-    """Scores when it is told to."""
+    """Scores only when the file `go` exists."""
 
     def __call__(self, net: ScoredNet) -> Tensors:
         wait()
@@ -53,7 +53,7 @@ class Waits(Magnitude):
 
 
 def wait() -> None:
-    """Say that this process waits, and do so until it is told to go."""
+    """Leave a file that says this process is waiting, and wait until the file `go` exists."""
     folder = Path(os.environ["FAULTS"])
     (folder / f"waiting.{os.getpid()}").touch()
     while not (folder / "go").exists():
@@ -61,7 +61,7 @@ def wait() -> None:
 
 
 def die_once(name: str) -> None:
-    """kill -9, the first time that this is reached."""
+    """Kill this process with SIGKILL the first time that this is called with `name`."""
     marker = Path(os.environ["FAULTS"]) / f"died.{name}"
     try:
         marker.touch(exist_ok=False)
@@ -71,7 +71,7 @@ def die_once(name: str) -> None:
 
 
 def before_rename(name: str, times: int, act: Callable[[], None]) -> None:
-    """Act when a file is about to get this name for the n-th time: it is written then, but not yet there."""
+    """Act when a file is about to be renamed to `name` for the n-th time: it is written, but not yet in place."""
     seen = 0
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:

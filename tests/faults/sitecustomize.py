@@ -1,7 +1,7 @@
-"""Python imports this at its start.
+"""Python imports this module when it starts.
 
-DIE_BEFORE=NAME kills the process, once, when a file is about to get that name. WAIT_BEFORE=NAME waits when that
-happens for the second time, until it is told to go.
+DIE_BEFORE=NAME kills the process, once, when a file is about to be renamed to NAME. WAIT_BEFORE=NAME waits when that
+happens for the second time, until the file `go` exists.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""A study outside the package: three rings of points, told apart by a sparse network."""
+"""A study outside the package: a sparse network classifies points on three rings."""

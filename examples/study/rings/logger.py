@@ -1,4 +1,4 @@
-"""A logger: one JSON object a line, in the run's folder."""
+"""A logger that writes one JSON object per line to a file in the run's folder."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 
 class JsonLines(Logger):
-    """Appends to `log.jsonl`; `save_dir` is given by the run."""
+    """Appends to `log.jsonl`; the run passes its folder as `save_dir`."""
 
     name, version = "jsonl", ""
 
@@ -18,10 +18,10 @@ class JsonLines(Logger):
         self._path = Path(save_dir) / "log.jsonl"
 
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """The configuration is in result.json."""
+        """Do nothing, since the configuration is in result.json."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """One row."""
+        """Write one line."""
         with self._path.open("a") as file:
             print(json.dumps({"step": step, **metrics}), file=file)

@@ -1,10 +1,10 @@
-"""A network: linear layers with layer norm. Any function or class that makes an `nn.Module` will do."""
+"""A network of linear layers with layer norm. Any function or class that returns an `nn.Module` can be used."""
 
 from torch import nn
 
 
 def normed_mlp(*, num_classes: int, input_shape: list[int], width: int = 64, depth: int = 2) -> nn.Sequential:
-    """`depth` hidden layers of `width` units."""
+    """A multilayer perceptron with `depth` hidden layers of `width` units."""
     layers: list[nn.Module] = []
     inputs = input_shape[0]
     for _ in range(depth):

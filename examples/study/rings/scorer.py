@@ -1,4 +1,4 @@
-"""A scorer: what a weight is worth; the largest stay."""
+"""A scorer, which gives each weight a score; the weights with the highest scores are kept."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from prune_init.pruning.scored_net import ScoredNet
 
 @dataclass(frozen=True)
 class RelativeMagnitude:
-    """|w| over the mean of its layer, so that layers of small weights are not emptied first."""
+    """|w| divided by the mean of |w| in its layer, so that layers with small weights are not pruned first."""
 
     iterations: int = 1
     mode: str = "eval"
 
     def __call__(self, net: ScoredNet) -> dict[str, Tensor]:
-        """A score for each weight, by the name of its tensor."""
+        """A tensor of scores for each weight tensor, by its name."""
         return {name: w.abs() / w.abs().mean() for name, w in net.weights.items()}

@@ -1,4 +1,4 @@
-"""python rings/table.py: the table for the paper, mean and standard deviation over seeds, as LaTeX."""
+"""python rings/table.py: a LaTeX table for the paper, with mean and standard deviation over seeds."""
 
 import json
 from collections import defaultdict
@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 
 def main(runs: Path = Path("runs")) -> None:
-    """A row for each scorer, a column for each compression."""
+    """Print a row for each scorer and a column for each compression."""
     found = defaultdict(list)
     for path in runs.rglob("result.json"):
         row = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""What an architecture accepts, checked when it is built, and how it remembers its input shape."""
+"""Checks of an architecture's arguments when it is built, and the input shape that it remembers."""
 
 from collections.abc import Sequence
 from operator import index
@@ -13,7 +13,7 @@ def image_shape(input_shape: Sequence[int], smallest: int = 1) -> tuple[int, int
 
     Args:
         input_shape: Three positive integers, without the batch.
-        smallest: The least height and width that the architecture's pooling can halve.
+        smallest: The least height and width that the architecture's pooling allows.
 
     Raises:
         InputError: Not three positive integers, or an image side below `smallest`.
@@ -39,6 +39,6 @@ def positive(name: str, value: int) -> int:
 
 
 def with_input_shape(model: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
-    """Write `shape` on the model, where SynFlow's all-ones input is made from it."""
+    """Store `shape` as the model's attribute `input_shape`, from which SynFlow's all-ones input is made."""
     model.input_shape = shape  # type: ignore[assignment]  # a plain attribute, not a parameter or a module
     return model

@@ -15,13 +15,13 @@ from prune_init.errors import InputError, first_line, one_of
 def torchvision_model(
     model: str, num_classes: int, input_shape: Sequence[int], pretrained: bool = False, **options: Any
 ) -> nn.Module:
-    """A classifier of `torchvision.models`, its initial weights as torchvision draws them.
+    """A classifier of `torchvision.models`, with the initial weights that torchvision draws.
 
-    Prunable on ImageNet: vgg16 138,344,128, vgg19 143,652,544, resnet18 11,678,912, resnet50 25,502,912.
+    Prunable weights on ImageNet: vgg16 138,344,128, vgg19 143,652,544, resnet18 11,678,912, resnet50 25,502,912.
 
     Args:
         model: A name of `torchvision.models.list_models(module=torchvision.models)`.
-        num_classes: Outputs; with pretrained weights only their own number fits.
+        num_classes: Outputs; pretrained weights allow only their own number of classes.
         input_shape: (C, H, W); C must be 3.
         pretrained: Download torchvision's default weights; otherwise nothing is downloaded.
         options: Further arguments of the model, such as `image_size` of vit_b_16 or `aux_logits` of googlenet.
@@ -50,11 +50,11 @@ def torchvision_model(
 def timm_model(
     model: str, num_classes: int, input_shape: Sequence[int], pretrained: bool = False, **options: Any
 ) -> nn.Module:
-    """A classifier of timm (an optional dependency), its initial weights as timm draws them.
+    """A classifier of timm (an optional dependency), with the initial weights that timm draws.
 
     Args:
         model: A name of `timm.list_models()`, with a weight tag (`resnet18.a1_in1k`) if wanted.
-        num_classes: Outputs; with pretrained weights timm makes a new last layer for another number.
+        num_classes: Outputs; if pretrained weights have another number, timm makes a new last layer.
         input_shape: (C, H, W) with any C.
         pretrained: Download timm's weights; otherwise nothing is downloaded.
         options: Further arguments of the model, such as `img_size` of a vision transformer.
@@ -64,7 +64,7 @@ def timm_model(
             cannot take.
     """
     try:
-        import timm  # here, so that everything else works without it
+        import timm  # imported here, so that everything else works without it
     except ModuleNotFoundError as error:
         raise InputError("architecture", "timm", "needs timm: pip install 'prune_init[timm]'") from error
     if not timm.is_model(model):

@@ -13,8 +13,8 @@ def mlp(num_classes: int, input_shape: Sequence[int], hidden: Sequence[int] = (1
     """Flatten, then linear layers with a ReLU between them; no normalisation.
 
     Source: the `fc` network of Tanaka et al. 2020 (SynFlow): 6 layers, 119,400 prunable weights on MNIST.
-    Weights and biases are at the framework's default, as published: the biases are not zero, which SynFlow's
-    theorem 3 (maximal critical compression) assumes.
+    Weights and biases have PyTorch's default initialisation, as published. So the biases are not zero, although
+    SynFlow's theorem 3 (maximal critical compression) assumes that they are.
 
     Args:
         hidden: Widths of the hidden layers; an empty list is a linear classifier.

@@ -1,4 +1,4 @@
-"""Networks by name, as conf/architecture has them, for code that does without Hydra."""
+"""Networks by the names that conf/architecture gives them, for code that does not use Hydra."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,10 +24,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def named(name: str, num_classes: int, input_shape: Sequence[int], **options: Any) -> nn.Module:
-    """The network of this name for images of `input_shape`, (C, H, W).
+    """Build the network of this name for images of `input_shape`, (C, H, W).
 
     Raises:
-        InputError: there is no such network, or it cannot be built so.
+        InputError: there is no such network, or it cannot be built with these arguments.
     """
     if name not in NETWORKS:
         raise InputError("architecture", name, one_of(name, NETWORKS))

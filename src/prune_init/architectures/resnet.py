@@ -1,4 +1,4 @@
-"""Residual networks for small images: ResNet-18/34/50, a wide ResNet that is wide, and the thin CIFAR ResNets."""
+"""Residual networks for small images: ResNet-18/34/50, wide ResNets, and the thin CIFAR ResNets."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class Residual(nn.Module):
 
 
 def _norm_conv(wide_in: int, wide_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution without bias, since the batch norm after it has one."""
+    """A convolution and its batch norm; the convolution needs no bias, since the batch norm has one."""
     convolution = nn.Conv2d(wide_in, wide_out, kernel, stride, padding=kernel // 2, bias=False)
     return [convolution, nn.BatchNorm2d(wide_out)]
 
@@ -38,7 +38,7 @@ def _basic(wide_in: int, wide_out: int, stride: int) -> Residual:
 
 
 def _bottleneck(wide_in: int, wide_out: int, stride: int) -> Residual:
-    """1x1, 3x3, 1x1 convolutions, the first two a quarter as wide (figure 5 right); the 3x3 has the stride."""
+    """1x1, 3x3 and 1x1 convolutions, the first two a quarter as wide (figure 5 right); the 3x3 one has the stride."""
     width = wide_out // 4
     reduce, middle = _norm_conv(wide_in, width, 1), _norm_conv(width, width, 3, stride)
     branch = nn.Sequential(*reduce, nn.ReLU(), *middle, nn.ReLU(), *_norm_conv(width, wide_out, 1))
@@ -59,8 +59,8 @@ def resnet(depth: int, num_classes: int, input_shape: Sequence[int]) -> nn.Modul
     """ResNet with a 3x3 stem of stride 1 and no max pool, widths 64 to 512.
 
     Source: He et al. 2016, with the stem of the pruning papers for CIFAR and Tiny-ImageNet. Convolutions
-    N(0, 2 / fan out); the linear layer at the framework's default, so its bias is not zero. Prunable, ResNet-18:
-    CIFAR-10 11,164,352, CIFAR-100 11,210,432, Tiny-ImageNet 11,261,632.
+    N(0, 2 / fan out); the linear layer has PyTorch's default initialisation, so its bias is not zero. Prunable weights
+    of ResNet-18: CIFAR-10 11,164,352, CIFAR-100 11,210,432, Tiny-ImageNet 11,261,632.
 
     Args:
         depth: 18, 34 or 50.
@@ -97,7 +97,7 @@ def thin_resnet(depth: int, num_classes: int, input_shape: Sequence[int], width:
     """The CIFAR ResNet of three stages, 16, 32 and 64 channels wide.
 
     Source: He et al. 2016, section 4.2, as in Frankle et al. 2020: a 1x1 convolution with batch norm as the
-    shortcut between stages, all weights N(0, 2 / fan in), biases 0. Prunable on CIFAR-10: ResNet-20 270,896.
+    shortcut between stages, all weights N(0, 2 / fan in), biases 0. ResNet-20 has 270,896 prunable weights on CIFAR-10.
     Differs from He et al., whose shortcuts have no parameters: theirs has 268,336.
 
     Args:

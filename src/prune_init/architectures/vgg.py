@@ -20,9 +20,9 @@ def vgg(depth: int, num_classes: int, input_shape: Sequence[int]) -> nn.Module:
     """VGG for small images: four max pools, global average pooling and one linear layer.
 
     Source: the VGG of Frankle et al. 2020 and Tanaka et al. 2020. Convolutions have a bias and batch norm; all
-    weights N(0, 2 / fan in), biases 0. Prunable on CIFAR-10: VGG-11 9,222,848, VGG-16 14,715,584, VGG-19
-    20,024,000. Differs from the reference: its average pool of 2 is written as a global average, which is the
-    same at 32x32 and lets other sizes through; an input need not have three channels.
+    weights N(0, 2 / fan in), biases 0. Prunable weights on CIFAR-10: VGG-11 9,222,848, VGG-16 14,715,584, VGG-19
+    20,024,000. Differs from the reference: its average pool of 2 is a global average here, which is the same at
+    32x32 and allows other sizes; an input need not have three channels.
 
     Args:
         depth: 11, 13, 16 or 19.
@@ -49,8 +49,8 @@ def vgg_tiny(depth: int, num_classes: int, input_shape: Sequence[int]) -> nn.Mod
     """VGG for Tiny-ImageNet: five max pools and a classifier 2048-1024-1024-C with dropout 0.5.
 
     Source: Tanaka et al. 2020. Convolutions with bias and batch norm, N(0, 2 / fan out); linear N(0, 0.01^2);
-    biases 0. Prunable on Tiny-ImageNet: VGG-11 12,568,256, VGG-16 18,060,992. Differs from the reference: the
-    classifier's input is sized from `input_shape` (2048 at 64x64) instead of being fixed at 2048.
+    biases 0. Prunable weights on Tiny-ImageNet: VGG-11 12,568,256, VGG-16 18,060,992. Differs from the reference:
+    the size of the classifier's input follows from `input_shape` (2048 at 64x64) instead of being fixed at 2048.
 
     Args:
         depth: 11, 13, 16 or 19.

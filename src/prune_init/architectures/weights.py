@@ -12,8 +12,8 @@ def kaiming_normal(
 ) -> None:
     """Draw the weights of all layers of `kinds` from N(0, 2 / fan), in place; their biases become 0.
 
-    Source: He et al. 2015, "Delving Deep into Rectifiers", section 2.2. The gain is ReLU's in the last
-    linear layer too, as in the published pruning code. Norm layers already start at 1 and 0.
+    Source: He et al. 2015, "Delving Deep into Rectifiers", section 2.2. The last linear layer has ReLU's gain
+    too, as in the published pruning code. Norm layers already start at weight 1 and bias 0.
     """
     for layer in model.modules():
         if isinstance(layer, kinds):

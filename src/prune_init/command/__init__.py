@@ -1,1 +1,1 @@
-"""The command: what is checked before a run, how its parts are made, the run itself, and what it shows."""
+"""The command: checks before a run, assembly of its parts, the run itself, and its output in the terminal."""

@@ -1,4 +1,4 @@
-"""From the configuration to objects: the last place that sees a configuration."""
+"""Build the parts of a run from its configuration; the parts themselves receive plain arguments."""
 
 import logging
 import warnings
@@ -32,13 +32,13 @@ from prune_init.training.resume import BeforeTheEnd, Resumable, WholeCheckpoints
 
 
 def make_data(cfg: DictConfig, dataset: Dataset) -> DataModule:
-    """Batches of the data set."""
+    """The data module, which makes batches of the data set."""
     drop_last = cfg.recipe.get("drop_last", False)
     return DataModule(dataset, batch_size=cfg.recipe.batch_size, seed=cfg.seed, drop_last=drop_last)
 
 
 def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneThenTrain:
-    """The network with its loss, and how it is pruned and trained."""
+    """The Lightning module: the network, its loss, and how it is pruned and trained."""
     return PruneThenTrain(
         build(cfg.architecture),
         prune=_pruner(cfg, progress),
@@ -83,8 +83,8 @@ def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
 
 
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's Trainer; with `checkpoint`, one that goes on from the folder's last.ckpt."""
-    check_devices(cfg.trainer)  # once more: a cluster's job has other devices than the machine that submitted it
+    """Lightning's Trainer; with `checkpoint`, it resumes from the folder's last.ckpt, if there is one."""
+    check_devices(cfg.trainer)  # again: a cluster's node has other devices than the machine that submitted the job
     cycles: LotteryTicket | None = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
     chosen_ones = [build(callback) for callback in (cfg.callbacks or {}).values()]
     first = [PruneFirst()] if chosen_ones else []
@@ -111,7 +111,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
         num_sanity_val_steps=0,
         plugins=_plugins(),
     )
-    # Lightning took it from SLURM, where a task need not be a rank of this run.
+    # Lightning took the rank from SLURM, where a task need not be a rank of this run.
     rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
     if cfg.checkpoint and not cfg.force:
         trainer.ckpt_path = last
@@ -119,7 +119,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
 
 
 def check_batches(cfg: DictConfig, data: DataModule, module: PruneThenTrain, trainer: pl.Trainer) -> None:
-    """Refuse, once data and devices are known, batches that the net cannot be scored or trained on.
+    """Refuse batches that the net cannot be scored or trained on, once data and devices are known.
 
     Raises:
         InputError: naming the batch size.
@@ -144,24 +144,24 @@ def check_batches(cfg: DictConfig, data: DataModule, module: PruneThenTrain, tra
 
 
 def _plugins() -> list[Any]:
-    """Checkpoints are written whole; in a SLURM job Lightning takes its ranks from there, but requeues nothing."""
+    """Write checkpoints atomically; in a SLURM job take ranks from SLURM, but without Lightning's requeueing."""
     return [WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])]
 
 
 def _let_round(*, tf32: bool) -> None:
-    """On a GPU `32-true` means IEEE float32 unless the user wants otherwise; cuDNN's own default is TF32."""
+    """Make `32-true` mean IEEE float32 on a GPU, unless the user asks for TF32, which is cuDNN's own default."""
     torch.backends.cudnn.allow_tf32 = tf32
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
 
 
 def _quiet() -> None:
-    """Leave out what Lightning says of every run: which devices are absent, and what else one could install."""
+    """Silence messages that Lightning repeats in every run, such as absent devices and packages one could install."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*",
         ".*srun.*",
         ".*does not have many workers.*",
-        ".*smaller than the logging interval.*",  # curves are by epoch
+        ".*smaller than the logging interval.*",  # curves are logged by epoch
         ".*exists and is not empty.*",
         ".*all_gather is deprecated.*",
     ):

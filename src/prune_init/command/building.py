@@ -1,4 +1,4 @@
-"""One choice of the configuration as an object; needs no Lightning."""
+"""Build objects from choices of the configuration, without importing Lightning."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def build(choice: DictConfig, *, labels: tuple[str, ...] = ("name",), **more: Any) -> Any:
-    """The object that a config group's choice describes; `labels` are keys that are no arguments.
+    """Build the object that a config group's choice describes; `labels` are keys that are not arguments.
 
     Raises:
-        InputError: the target is not there or refuses the arguments.
+        InputError: the target does not exist or refuses the arguments.
     """
     try:
         return instantiate({key: value for key, value in choice.items_ex(resolve=True) if key not in labels}, **more)
@@ -33,7 +33,7 @@ def build(choice: DictConfig, *, labels: tuple[str, ...] = ("name",), **more: An
 
 
 def schedule(choice: DictConfig) -> Any:
-    """The function from density to densities; how these become counts is `prune`'s business."""
+    """The schedule as a function from the final density to densities; `prune` turns these into counts."""
     return build(choice, labels=("name", "counts"))
 
 
@@ -44,10 +44,10 @@ def dataset(cfg: DictConfig) -> "Dataset":
 
 
 def check_devices(trainer: DictConfig) -> None:
-    """Without a GPU, processes stand in for devices: no more of them than there are cores.
+    """Refuse more devices than cores where there is no GPU, since each device is then a process.
 
     Raises:
-        InputError: more of them.
+        InputError: naming the number of devices.
     """
     cores = os.cpu_count() or 1
     if on_processor(trainer) and isinstance(trainer.devices, int) and trainer.devices > cores:
@@ -55,7 +55,7 @@ def check_devices(trainer: DictConfig) -> None:
 
 
 def chosen(cfg: DictConfig) -> dict[str, Any]:
-    """Which weights to prune, as plain values."""
+    """`include` and `exclude`, which say which weights to prune, as plain values."""
     return {
         key: OmegaConf.to_object(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
         for key in ("include", "exclude")

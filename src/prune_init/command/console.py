@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: the plan, and what came of it."""
+"""What a run shows in the terminal: its plan and its outcome."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from prune_init.record.run_record import Accuracies, CompactSavings, ExportedNet
 
 
 class Console:
-    """Prints to the terminal, or plain lines to a log."""
+    """Output of a run, formatted in a terminal and as plain lines in a log."""
 
     def __init__(self) -> None:
         self.rich = host.console()
-        # A user's warning is a sentence, not a place in our code.
+        # Show a warning as one sentence, without the file and line of our code.
         warnings.showwarning = lambda message, *_, **__: self.rich.print(
             f"[yellow]warning:[/] {message}", soft_wrap=True
         )
 
     def plan(self, cfg: DictConfig, folder: Path) -> None:
-        """The resolved configuration in brief."""
+        """Show the resolved configuration in brief."""
         scorer = {key: value for key, value in cfg.scorer.items() if key not in ("name", "_target_", "dtype")}
         iterations = scorer.pop("iterations", 1) if cfg.iterations is None else cfg.iterations
         mode = scorer.pop("mode", "eval") if cfg.mode is None else cfg.mode
@@ -50,16 +50,16 @@ class Console:
         self.rich.print()
 
     def exporting(self, kind: str) -> None:
-        """Say what takes the seconds after training."""
+        """Say that the network is being exported, which takes seconds."""
         self.rich.print(f"exporting the trained network to net.{kind}")
 
     def already_done(self, record: RunRecord, folder: Path) -> None:
-        """Say that nothing had to be run."""
+        """Say that the run is finished already, and show its outcome."""
         self.rich.print("This run is finished already (force=true runs it again).\n")
         self.outcome(record, folder)
 
     def outcome(self, record: RunRecord, folder: Path, dashboards: Sequence[str | None] = ()) -> None:
-        """Layers, cost, accuracies, seconds, and where the files are and the dashboards."""
+        """Show layers, cost, accuracies, seconds, and where to find the files and dashboards."""
         self.rich.print(_layer_table(record))
         cost = record.cost
         lines = {
@@ -75,14 +75,14 @@ class Console:
             "results": _short(folder),
         }
         self.rich.print(_grid(lines))
-        for where in filter(None, dashboards):  # to be copied: in one line
+        for where in filter(None, dashboards):  # unwrapped, so that it can be copied
             self.rich.print(f"[bold]see[/]      {where.replace(f'{Path.cwd()}/', '')}", soft_wrap=True)
         if record.collapsed:
             self.rich.print("\n[bold red]layer collapse: no path leads from input to output[/]")
 
 
 def _grid(lines: dict[str, Any]) -> Table:
-    """A line for each that is not None."""
+    """A table with one row for each value that is not None."""
     grid = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2))
     for key, value in lines.items():
         if value is not None:
@@ -99,7 +99,7 @@ def _layer_table(record: RunRecord) -> Table:
 
 
 def _ties(ties: TiedScores | None) -> str | None:
-    """What the warning has told at length."""
+    """The warning about ties, in brief."""
     if ties is None or not ties.told:
         return None
     layers = f", {_count(len(ties.unscored), 'layer')} emptied without a score" if ties.unscored else ""

@@ -1,4 +1,4 @@
-"""A run: compose with Hydra, check, prune and train."""
+"""The command line of a run: compose with Hydra, check, prune and train."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ from prune_init.swept_groups import deferred
 
 @hydra.main(version_base="1.3", config_path="pkg://prune_init.conf", config_name="config")
 def run(cfg: DictConfig) -> float | None:
-    """One run in its own folder; returns the last test accuracy, for sweepers that optimise.
+    """Carry out one run in its own folder; return the last test accuracy, for sweepers that optimise.
 
     A finished run of the same configuration is shown as it is, unless `force` is set.
 
@@ -45,12 +45,12 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _recorded_run(cfg: DictConfig, folder: Path) -> RunRecord:
-    """Run, with status.json; in a sweep a mistake is recorded, a single run leaves nothing of it but its line."""
+    """Run and keep status.json; a single run with a user's mistake shows one line and leaves no empty folder behind."""
     began = False
     try:
         with stoppable(), run_status.recorded(folder, identity(cfg), list(HydraConfig.get().overrides.task)):
             began = True
-            (folder / "result.json").unlink(missing_ok=True)  # of a run that is forced: a failure must not look like it
+            (folder / "result.json").unlink(missing_ok=True)  # with force=true; else a failed run would seem done
             return _run(cfg, folder)
     except Stopped as stop:
         kept = cfg.checkpoint and (folder / "last.ckpt").exists()
@@ -72,7 +72,7 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> RunRecord:
 
 
 def _run(cfg: DictConfig, folder: Path) -> RunRecord:
-    """Read the data and only then import Lightning: who lacks files need not wait seconds to hear of it."""
+    """Read the data before importing Lightning, which takes seconds, so that missing files are reported at once."""
     from prune_init.command import building
 
     start = time.perf_counter()
@@ -85,7 +85,7 @@ def _run(cfg: DictConfig, folder: Path) -> RunRecord:
 
 
 def _remove_if_empty(folder: Path, top: Path) -> None:
-    """Take back the folder that Hydra made for a run that never began."""
+    """Remove the folder that Hydra made if the run left nothing in it, and parent folders that this empties."""
     if {entry.name for entry in folder.iterdir()} <= {".hydra", *run_status.FILES}:
         shutil.rmtree(folder)
         for parent in folder.parents:
@@ -95,19 +95,19 @@ def _remove_if_empty(folder: Path, top: Path) -> None:
 
 
 def _check_options() -> None:
-    """Parse Hydra's options first: of a mistake Hydra would print its usage as well."""
+    """Parse Hydra's options first, because Hydra would print its usage with every error."""
     parser = get_args_parser()
     parser.error = lambda message: sys.exit(refusal(parser, message))  # type: ignore[method-assign]
     parser.parse_args()
 
 
 def main() -> None:
-    """The command line: errors that the user can mend end in one line, bugs in a traceback."""
+    """Run the command line; errors that the user can correct end in one line, bugs in a traceback."""
     wanted_full = explain.whole_tracebacks = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     warnings.filterwarnings("error", "provider=.* is not available")
-    warnings.filterwarnings("ignore", "Experimental rerun")  # that the rest of the line is ignored
-    logging.getLogger("hydra").addHandler(logging.NullHandler())  # what it logs, it raises as well
+    warnings.filterwarnings("ignore", "Experimental rerun")  # it says that other arguments are ignored
+    logging.getLogger("hydra").addHandler(logging.NullHandler())  # it also raises what it logs
     typed = sys.argv
     if typed[1:] == ["--version"]:
         print(f"prune_init {__version__}")

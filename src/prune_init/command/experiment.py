@@ -26,14 +26,14 @@ from prune_init.training.progress import ProgressBars
 
 
 def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, reading: float) -> RunRecord:
-    """Run what `cfg` says in `folder` and return what is written there as result.json.
+    """Prune and train as `cfg` says and return the record that is written to `folder` as result.json.
 
     Args:
-        cfg: the configuration, checked.
-        folder: there already.
-        console: where to tell.
-        dataset: that of the configuration.
-        reading: the seconds that making it took.
+        cfg: the configuration, already checked.
+        folder: the run folder, which exists.
+        console: shows plan and outcome.
+        dataset: the data set of the configuration.
+        reading: the seconds that building it took.
     """
     start = time.perf_counter() - reading
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -76,8 +76,8 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
 
 
 def _test_what_is_left(trainer: pl.Trainer, module: PruneThenTrain, data: DataModule, history: History) -> None:
-    """Callbacks may change the net after the last test, and a run that is stopped early may lack one."""
-    trainer.ckpt_path = None  # the net is as training left it
+    """Test the final net: callbacks may change it after the last test, and a run stopped early may lack a test."""
+    trainer.ckpt_path = None  # test the net as training left it, not a checkpoint
     trainer.validate(module, datamodule=data, verbose=False)
     history.amend(trainer)
 

@@ -1,9 +1,9 @@
 """`python -m prune_init.command.fork_server HANDLE`: runs as forks of a process that has imported what a run imports.
 
-It is asked through the socket HANDLE, a JSON value a line. A list [LOG, ENVIRONMENT, ARGUMENTS] starts the run
-`python -m prune_init ARGUMENTS` and is answered by its process id, or by why there is none; a process id is answered by
-its exit code, null while it lives.
-The server ends when the socket is closed; runs that are at work then finish.
+Requests come through the socket HANDLE, one JSON value per line. A list [LOG, ENVIRONMENT, ARGUMENTS] starts the run
+`python -m prune_init ARGUMENTS`; the answer is its process id, or the reason why it could not be started. A process id
+is answered with the exit code of that process, null while it is alive.
+The server ends when the socket is closed; runs in progress are finished.
 """
 
 import gc
@@ -20,7 +20,7 @@ from prune_init.command import entry, experiment, preflight  # noqa: F401
 
 
 def serve(connection: socket.socket) -> tuple[str, dict[str, str], list[str]] | None:
-    """Answer; returns what to run in each process that is forked, and None at the end of the server."""
+    """Answer requests; return what to run in each forked process, and None in the server when the socket is closed."""
     with connection, connection.makefile("rw") as stream:
         for line in iter(stream.readline, ""):
             asked = json.loads(line)
@@ -31,7 +31,7 @@ def serve(connection: socket.socket) -> tuple[str, dict[str, str], list[str]] | 
             else:
                 try:
                     answer = pid = os.fork()
-                except OSError as error:  # the machine is full; runs at work must not suffer
+                except OSError as error:  # out of memory or processes; runs in progress must not suffer
                     answer = str(error)
                 else:
                     if pid == 0:
@@ -44,7 +44,7 @@ def serve(connection: socket.socket) -> tuple[str, dict[str, str], list[str]] | 
 
 
 def become(log: str, environment: dict[str, str], arguments: list[str]) -> None:
-    """Be the run: the command itself, as if its interpreter had just begun."""
+    """Run the command in this process, as if its interpreter had just started."""
     with open(log, "ab") as output:  # noqa: PTH123
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
@@ -56,7 +56,7 @@ def become(log: str, environment: dict[str, str], arguments: list[str]) -> None:
 if __name__ == "__main__":
     if threading.active_count() > 1 or torch.cuda.is_initialized():
         sys.exit("threads and CUDA do not survive a fork")
-    gc.freeze()  # what is there stays; runs need not look through it
+    gc.freeze()  # what is imported stays; garbage collection in runs can skip it
     asked = serve(socket.socket(fileno=int(sys.argv[1])))
     if asked is not None:
         become(*asked)

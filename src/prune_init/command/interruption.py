@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run, and look like it: never like success, never like a bug."""
+"""Handling of Ctrl-C and SIGTERM: an interrupted run looks neither like a success nor like a bug."""
 
 import signal
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from threading import current_thread, main_thread
 from types import FrameType
 
 HANDLED = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-"""Signals that we answer, and their handlers where nobody else does."""
+"""Signals that are handled, with their default handlers; a signal that has another handler is left alone."""
 
 
 class Stopped(SystemExit):
-    """A signal ended the run; the exit code is 128 + its number, as shells have it: 130 or 143."""
+    """A signal ended the run; the exit code is 128 + its number, the convention of shells: 130 or 143."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -24,10 +24,10 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Stopped` inside.
+    """Make SIGINT and SIGTERM raise `Stopped` inside the block.
 
-    Lightning alone would end with exit code 1 on the one, and with 0, like a success, on the other. Handlers that are
-    there already, such as those of a cluster's launcher, are left alone. Outside of the main thread nothing happens.
+    Lightning alone would end with exit code 1 on SIGINT, and with 0, like a success, on SIGTERM. Handlers that are set
+    already, such as those of a cluster's launcher, are left alone. Outside of the main thread this does nothing.
     """
     may = current_thread() is main_thread()
     ours = [number for number, default in HANDLED.items() if may and signal.getsignal(number) == default]

@@ -21,10 +21,10 @@ from prune_init.record import given_masks, kinds, results, schema, settings
 
 
 class Preflight(Callback):
-    """Hydra calls this after composing and before it makes a folder."""
+    """A Hydra callback that checks the configuration after it is composed and before a folder is made."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check the one configuration, and that its network takes its images."""
+        """Check the configuration of a single run, its folder, devices and data, and try its parts on a small scale."""
         with _refusing():
             given_masks.check_alone(kinds.typed(config, "task"))
             kinds.check(config)
@@ -39,7 +39,7 @@ class Preflight(Callback):
                 try_all(config, set())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Check every value of every swept key, each once rather than in all combinations."""
+        """Check every value of every swept key once, rather than all combinations."""
         with _refusing():
             given_masks.check_alone(plan.overrides(config))
             planner = plan.Planner.of(GlobalHydra.instance().config_loader(), config)
@@ -53,7 +53,7 @@ class Preflight(Callback):
                     check_devices(job.trainer)
                     missing[str(job.dataset)] = None if _finished(job) else _missing_data(job)
             _check_writable(Path(config.hydra.sweep.dir))
-            if here and None not in missing.values():  # where some have their data, those run
+            if here and None not in missing.values():  # jobs that have their data can run
                 raise next(filter(None, missing.values()))
             if config.hydra.launcher._target_.endswith("SlurmLauncher") and config.force:
                 why = f"with hydra/launcher={launcher} a requeued run would begin anew each time; choose results=FOLDER"
@@ -65,7 +65,7 @@ class Preflight(Callback):
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Hydra turns an Exception of a callback into a warning; SystemExit stops it."""
+    """Raise SystemExit for any Exception, which Hydra would only report as a warning when it comes from a callback."""
     try:
         yield
     except Exception as error:
@@ -73,7 +73,7 @@ def _refusing() -> Iterator[None]:
 
 
 def _check_writable(folder: Path) -> None:
-    """Try the nearest folder that exists: permissions alone do not tell."""
+    """Try to write to the nearest existing folder, because permissions alone do not tell."""
     try:
         there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with tempfile.TemporaryFile(dir=there):
@@ -84,7 +84,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _check_resumable(folder: Path, config: DictConfig) -> None:
-    """The folder's last.ckpt, if there is one, must be whole and this run's."""
+    """Check that the folder's last.ckpt, if there is one, is undamaged and belongs to this run."""
     if (folder / "last.ckpt").exists():
         from prune_init.training.resume import last_checkpoint
 
@@ -93,18 +93,18 @@ def _check_resumable(folder: Path, config: DictConfig) -> None:
 
 def _finished(job: DictConfig) -> bool:
     folder = Path(job.hydra.sweep.dir) / job.hydra.sweep.subdir
-    with suppress(InputError):  # the run itself will tell
+    with suppress(InputError):  # the run itself reports it
         return results.read(folder, settings.identity(job)) is not None and not job.force
     return False
 
 
 def _missing_data(config: DictConfig) -> MissingDataError | None:
-    """That the data set's files are not there, as far as can be told without reading any."""
+    """The error for missing files of the data set, found without reading any; None if nothing seems missing."""
     arguments = {str(key): value for key, value in config.dataset.items() if key not in ("name", "_target_")}
     try:
         getattr(resolve_name(config.dataset._target_), "look", dict)(**arguments)
     except MissingDataError as error:
         return error
     except Exception:
-        return None  # making the data set will tell
+        return None  # building the data set reports it
     return None

@@ -1,4 +1,4 @@
-"""Lightning's further processes of one run, under Hydra."""
+"""The other processes (ranks) that Lightning starts for a run, made to work under Hydra."""
 
 import os
 import sys
@@ -17,11 +17,11 @@ VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_POR
 
 @contextmanager
 def of_this_run_alone() -> Iterator[None]:
-    """Inside, Lightning starts its other ranks with this run's arguments; afterwards no trace of them is left.
+    """Let Lightning start its other ranks with this run's arguments inside the block, and clean up after them.
 
-    It starts them by the command line of this process. In a sweep that is the whole sweep, which each rank would run
-    once more, in folders of its own; and the variables that it leaves behind would tell the sweep's next run that its
-    ranks are there already.
+    Lightning starts ranks by repeating the command line of this process. In a sweep, each rank would repeat the whole
+    sweep in folders of its own. The environment variables that Lightning leaves behind would make the next job of the
+    sweep believe that its ranks are running already.
     """
     arguments = list(sys.argv)
     hydra = HydraConfig.get()
@@ -30,7 +30,7 @@ def of_this_run_alone() -> Iterator[None]:
         assert isinstance(given, list)
         sys.argv = [sys.argv[0], *map(str, given), "hydra.mode=RUN"]
         with read_write(hydra):  # type: ignore[arg-type]
-            hydra.run.dir = hydra.runtime.output_dir  # Lightning passes it on
+            hydra.run.dir = hydra.runtime.output_dir  # Lightning passes it to the ranks
     try:
         with environment({name: os.environ.get(name) for name in VARIABLES}):
             yield

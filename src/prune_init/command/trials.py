@@ -1,4 +1,4 @@
-"""Small trials of what a configuration names, without data and memory: what cannot work shows before a run begins."""
+"""Small trials of the parts that a configuration names, without data, so that what cannot work fails before a run."""
 
 import inspect
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from prune_init.record import given_masks, settings
 
 
 def try_all(config: DictConfig, tried: set[str]) -> None:
-    """Every trial, but those that were `tried` with the same settings.
+    """Run every trial, except those that are in `tried` with the same settings; the others are added to it.
 
     Raises:
         InputError: naming the setting that does not work.
@@ -42,9 +42,10 @@ def try_all(config: DictConfig, tried: set[str]) -> None:
 
 
 def _network(config: DictConfig) -> None:
-    """Build the network, send one batch through it, and look for what is to be pruned.
+    """Build the network, run one batch through it, and find the weights to prune.
 
-    Without memory at first. Where that fails, real numbers tell whether the network is wrong or needs their values.
+    This is tried on the meta device first, without memory. If that fails, real tensors tell whether the network is
+    wrong or only depends on their values.
     """
     try:
         with torch.device("meta"):
@@ -71,11 +72,11 @@ def _try_network(config: DictConfig) -> None:
 
 
 def _recipe(config: DictConfig) -> None:
-    """Steps on one parameter: wrong values show here rather than after scoring."""
+    """Make steps with one parameter, so that wrong values show here rather than after scoring."""
     recipe = config.recipe
     optimizer = build(recipe.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     optimizer.step()
-    scales_itself = getattr(optimizer, "_step_supports_amp_scaling", False)  # Lightning asks so, after pruning
+    scales_itself = getattr(optimizer, "_step_supports_amp_scaling", False)  # as Lightning asks after pruning
     if config.precision == "16-mixed" and recipe.gradient_clip is not None and scales_itself:
         why = "precision=16-mixed cannot clip gradients (recipe.gradient_clip) with it; allowed: false"
         raise InputError("recipe.optimizer.fused", "true", why)
@@ -86,7 +87,7 @@ def _recipe(config: DictConfig) -> None:
 
 
 def _scorer(config: DictConfig) -> None:
-    """A scorer judges its own settings, but for the type that it computes in."""
+    """Build the scorer, which checks its own settings except for its dtype; that is checked here."""
     check_dtype("scorer.dtype", getattr(build(config.scorer), "dtype", None))
 
 
@@ -96,13 +97,13 @@ def _schedule(config: DictConfig) -> None:
 
 
 def _ablation(config: DictConfig) -> None:
-    """Some of a function's arguments are filled in: whether it takes them shows only when it is called."""
+    """Check that the function accepts the arguments filled in, which would otherwise show only when it is called."""
     if "_target_" in config.ablation:
         inspect.signature(build(config.ablation))
 
 
 def _loss(config: DictConfig) -> None:
-    """Call it on outputs of as many classes as there are."""
+    """Call the loss on two outputs and check that it returns one number."""
     classes = config.dataset.num_classes
     value = build(config.loss)(torch.zeros(2, classes), torch.tensor([0, classes - 1]))
     if not isinstance(value, torch.Tensor) or value.shape != ():
@@ -111,7 +112,7 @@ def _loss(config: DictConfig) -> None:
 
 
 def _callbacks(config: DictConfig) -> None:
-    """Make each, and look whether it is one that a run can take."""
+    """Build each callback and check that a run can take it."""
     if config.callbacks:
         from prune_init.training.callbacks import check
 
@@ -128,4 +129,4 @@ TRIALS: dict[str, tuple[Callable[[DictConfig], None], tuple[str, ...]]] = {
     "architecture": (_network, ("dataset", "include", "exclude", "masks")),
     "loss": (_loss, ("dataset",)),
 }
-"""By the setting that is to blame: its trial, and the other settings that this looks at."""
+"""For each setting: the trial that checks it, and the other settings that this trial reads."""

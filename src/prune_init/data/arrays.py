@@ -1,4 +1,4 @@
-"""Images that fit in memory: kept as bytes on the device, prepared a batch at a time."""
+"""Images that fit in memory: kept as bytes on the device, augmented and normalised in whole batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,9 +20,9 @@ class ArrayImages(Images):
     Attributes:
         pixels: uint8 [N, C, H, W].
         labels: int64 [N].
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, of the same.
-        augmentation: for training; None if there is none.
+        mean: of each channel, for pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
+        augmentation: applied in training; None for none.
     """
 
     pixels: Tensor
@@ -42,15 +42,15 @@ class ArrayImages(Images):
         return replace(self, pixels=self.pixels[indices], labels=self.labels[indices])
 
     def loader(self, sampler: Sampler, *, device: torch.device | str, augment: int | None) -> Loader:
-        """See `Images.loader`. Copies all images to the device first, unless they are there."""
+        """See `Images.loader`. All images are first copied to the device, unless they are there already."""
         return ArrayLoader(self, sampler, device=device, augment=augment)
 
 
 class ArrayLoader(Loader):
     """Augments and normalises whole batches on the device, without a Python step per image.
 
-    How an image is augmented depends on the seed, the epoch and the image, not on its batch: neither the
-    batch size nor the number of processes changes it.
+    The augmentation of an image depends on the seed, the epoch and the image, but not on its batch: neither
+    the batch size nor the number of processes changes it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ArrayLoader(Loader):
             yield self._normalise(pixels), self._labels[batch]
 
     def _draws(self) -> Tensor | None:
-        """This epoch's augmentation of every image."""
+        """The augmentation of every image in this epoch; None for plain images."""
         if self._augmentation is None or self._seed is None:
             return None
         random = generator(self._seed, "augmentation", self.sampler.epoch)

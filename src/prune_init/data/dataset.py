@@ -1,4 +1,4 @@
-"""A data set: training, validation and test images, and the batches made of them."""
+"""A data set: training, validation and test images, and the batches made from them."""
 
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ class Dataset:
         train: images to learn from, without those held back for validation.
         test: images to report accuracy on.
         num_classes: labels are 0..num_classes-1.
-        input_shape: (C, H, W) of an image, or the shape of whatever else an example is.
+        input_shape: (C, H, W) of an image, or the shape of another kind of example.
         validation: images held back from the official training images; None unless `split` asked for them.
     """
 
@@ -30,7 +30,7 @@ class Dataset:
     validation: Images | None = None
 
     def __post_init__(self) -> None:
-        # A configuration gives a list; architectures are built from the same numbers, so they must be true.
+        # A configuration gives a list. Architectures are built from the stated numbers, so these must be right.
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if self.input_shape != self.train.shape:
             raise InputError("dataset.input_shape", list(self.input_shape), f"is {list(self.train.shape)} here")
@@ -42,15 +42,15 @@ class Dataset:
             raise InputError("dataset.num_classes", self.num_classes, f"is {classes} here")
 
     def split(self, validation: int, *, seed: int) -> "Dataset":
-        """Holds training images back for validation, the same number of each class.
+        """Hold back training images for validation, the same number from each class.
 
         Args:
-            validation: how many in all; 0, as published, for none. Where the classes do not divide it, chance
-                says which give one more.
-            seed: decides which.
+            validation: number of images in all; 0, as published, for none. If it is not a multiple of the
+                number of classes, randomly chosen classes give one image more.
+            seed: decides which images.
 
         Raises:
-            InputError: if the number is negative, a class has too few images, or some are already held back.
+            InputError: if the number is negative, a class has too few images, or images are held back already.
         """
         if validation < 0 or self.validation is not None:
             raise InputError("validation", validation, "needs at least 0, once for a data set")
@@ -77,18 +77,18 @@ class Dataset:
     ) -> Loader:
         """Training batches in random order; the last, smaller one is kept, as published, unless `drop_last`.
 
-        Order and augmentation are a pure function of the seed and the epoch (`set_epoch`): a run resumed at
-        an epoch sees what it would have seen. Ranks share the images without overlap, in equally many
-        batches.
+        Order and augmentation depend only on the seed and the epoch (`set_epoch`): a run resumed at an epoch
+        sees the batches that it would have seen without interruption. Ranks share the images without overlap,
+        and all have the same number of batches.
 
         Args:
             batch_size: images per batch and rank.
-            seed: of order and augmentation.
-            device: where the batches are to be.
+            seed: decides order and augmentation.
+            device: where the batches are placed.
             augment: apply the data set's augmentation.
-            rank: this process, from 0.
+            rank: index of this process, from 0.
             world: number of processes.
-            drop_last: leave out the last batch where it is not full.
+            drop_last: leave out the last batch if it is not full.
         """
         sampler = Sampler(len(self.train), batch_size, seed=seed, rank=rank, world=world, drop_last=drop_last)
         return self.train.loader(sampler, device=device, augment=seed if augment else None)
@@ -96,14 +96,14 @@ class Dataset:
     def validation_loader(
         self, batch_size: int, *, device: torch.device | str, rank: int = 0, world: int = 1
     ) -> Loader | None:
-        """Validation batches as `test_loader` makes them, or None where nothing is held back."""
+        """Validation batches, made like those of `test_loader`; None if no images are held back."""
         if self.validation is None:
             return None
         sampler = Sampler(len(self.validation), batch_size, rank=rank, world=world)
         return self.validation.loader(sampler, device=device, augment=None)
 
     def test_loader(self, batch_size: int, *, device: torch.device | str, rank: int = 0, world: int = 1) -> Loader:
-        """Test batches: every image once over all ranks, in fixed order, without augmentation."""
+        """Test batches: every image once over all ranks, in a fixed order, without augmentation."""
         sampler = Sampler(len(self.test), batch_size, rank=rank, world=world)
         return self.test.loader(sampler, device=device, augment=None)
 
@@ -120,16 +120,16 @@ class Dataset:
 
         Args:
             per_class: images of each class.
-            seed: of the choice, the order and the augmentation.
+            seed: decides the choice, the order and the augmentation.
             augment: apply the data set's augmentation, as published.
-            batch_size: images per batch; the last may be smaller.
-            device: where the batches are to be.
+            batch_size: images per batch; the last batch may be smaller.
+            device: where the batches are placed.
 
         Raises:
             InputError: if `per_class` is below 1 or a class has fewer images.
 
-        Differs from the reference: the published SynFlow code takes `per_class * num_classes` images whatever
-        their class, and augments them afresh in each pruning iteration.
+        Differs from the reference: the published SynFlow code takes `per_class * num_classes` images of any
+        class, and augments them anew in each pruning iteration.
         """
         if per_class < 1:
             raise InputError("sample.per_class", per_class, "needs a whole number of at least 1")

@@ -14,7 +14,7 @@ SOURCES = {source.name: source for source in (CIFAR10, CIFAR100, MNIST, FASHION_
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fetch, and say where it lies."""
+    """Fetch the data set and print the folder where it is."""
     parser = Parser(__doc__)
     parser.add_argument("name", choices=[*SOURCES, "imagenet"], help="which one")
     parser.add_argument("--root", default="data", help="folder of all data sets (default: %(default)s)")

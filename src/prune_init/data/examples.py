@@ -1,4 +1,4 @@
-"""Examples that need not fit in memory: read one by one, here or in worker processes."""
+"""Examples that need not fit in memory: read one by one, in this process or in worker processes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,21 +15,21 @@ from prune_init.errors import InputError
 from prune_init.host import cores
 
 Read = Callable[[int], Tensor]
-"""The example of this index."""
+"""A function from an index to the example there."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples(Images):
-    """Examples that are read each time that they are needed.
+    """Examples that are read each time they are needed.
 
     Attributes:
-        plain: reads an example for tests.
-        augmented: reads an example for training.
-        indices: int64 [N], of the examples.
+        plain: reads an example without augmentation.
+        augmented: reads an example with augmentation.
+        indices: int64 [N], the arguments of `plain` and `augmented`.
         labels: int64 [N].
-        workers: processes that read, no more than there are cores; 0 reads in the main process.
-        statistics: mean and standard deviation by which bytes are normalised, per channel of pixels scaled to 0..1;
-            None leaves examples as they are.
+        workers: number of processes that read, limited to the number of cores; 0 reads in the main process.
+        statistics: mean and standard deviation of each channel, for pixels scaled to 0..1, by which bytes are
+            normalised; None leaves examples as they are.
     """
 
     plain: Read
@@ -41,7 +41,7 @@ class Examples(Images):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the first example."""
+        """The shape of the first example."""
         return tuple(self.plain(int(self.indices[0])).shape)
 
     def select(self, indices: Tensor) -> Self:
@@ -56,8 +56,8 @@ class Examples(Images):
 class ExampleLoader(Loader):
     """Batches from worker processes, normalised on the device.
 
-    Each example is read with a seed of its own, drawn from the seed and the epoch: neither the number of workers nor
-    the batch that it is in changes it.
+    Each example is read with its own seed, which is drawn from the run's seed and the epoch: neither the number of
+    workers nor the batch that contains it changes the example.
     """
 
     def __init__(self, examples: Examples, sampler: Sampler, *, device: torch.device, augment: int | None) -> None:
@@ -71,7 +71,7 @@ class ExampleLoader(Loader):
             num_workers=(workers := min(examples.workers, cores())),
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else each epoch would draw from the global one
+            generator=torch.Generator(),  # else each epoch would draw from the global generator
         )
 
     def __iter__(self) -> Iterator[Batch]:
@@ -81,7 +81,7 @@ class ExampleLoader(Loader):
 
 
 class _SeededBatches:
-    """The sampler's batches as lists of (position, seed of the example there)."""
+    """The sampler's batches, as lists of (position, seed of the example at this position)."""
 
     def __init__(self, sampler: Sampler, seed: int) -> None:
         self._sampler, self._seed = sampler, seed
@@ -94,7 +94,7 @@ class _SeededBatches:
 
 
 class _Seeded:
-    """Reads examples with torch's random numbers seeded, and leaves the global generator as it was."""
+    """Reads each example with torch's generator seeded for it, and restores the global random state afterwards."""
 
     def __init__(self, read: Read, examples: Examples) -> None:
         self._read, self._examples = read, examples

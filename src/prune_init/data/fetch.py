@@ -1,4 +1,4 @@
-"""One file over the network, checked; one archive unpacked, safely."""
+"""Fetch a file and check its md5; unpack an archive safely."""
 
 import gzip
 import hashlib
@@ -15,12 +15,12 @@ TIMEOUT = 30  # seconds without a byte
 
 
 def fetch(url: str, md5: str, target: Path) -> None:
-    """Fetches a file and checks it.
+    """Fetch a file and check its md5.
 
     Args:
-        url: http, https or file.
-        md5: checksum the file must have, as hexadecimal digits.
-        target: where to write it.
+        url: of the scheme http, https or file.
+        md5: the checksum that the file must have, as hexadecimal digits.
+        target: where to write the file.
 
     Raises:
         InputError: if it cannot be fetched, or is not the file with this checksum.
@@ -29,7 +29,7 @@ def fetch(url: str, md5: str, target: Path) -> None:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, target.open("wb") as file:
             shutil.copyfileobj(response, file, length=1 << 20)
     except (OSError, HTTPException, ValueError) as error:
-        # A URLError wraps the reason, and its own text is harder to read.
+        # The reason inside a URLError is easier to read than its own text.
         reason = getattr(error, "reason", error)
         raise InputError("url", url, f"cannot be fetched: {reason}") from error
     if (found := md5_of(target)) != md5:
@@ -43,9 +43,9 @@ def md5_of(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a .zip or .tar.gz into `folder`, or a single .gz as the file of the same name without it.
+    """Unpack a .zip or .tar.gz into `folder`, or a single .gz as a file with the same name without the ending.
 
-    Nothing is written outside the folder: from a .zip, such members come inside.
+    Nothing is written outside the folder: members of a .zip that would land there are put inside.
 
     Raises:
         InputError: if a member of a .tar.gz would land outside the folder, or the archive is damaged.

@@ -1,4 +1,4 @@
-"""ImageNet, and any images in one folder per class."""
+"""ImageNet, and any other images that are stored in one folder per class."""
 
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from prune_init.data.examples import Examples
 from prune_init.data.source import looked_for
 from prune_init.errors import InputError, MissingDataError
 
-if TYPE_CHECKING:  # seconds to import: only when there is a folder to look into
+if TYPE_CHECKING:  # takes seconds to import, so only when there is a folder to read
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
@@ -23,14 +23,14 @@ IMAGENET = (
     " ILSVRC2012 by hand into " + LAYOUT
 )
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, of pixels scaled to 0..1, as published."""
+"""ImageNet's published statistics of each channel, for pixels scaled to 0..1."""
 
 Shape = tuple[int, int, int]
 Samples = list[tuple[str, int]]
 
 
 def look(*, root: str, **_: object) -> None:
-    """Raise the MissingDataError of `folder` without listing images."""
+    """Raise the MissingDataError that `folder` would raise, without listing images."""
     for part in ("train", "val"):
         if not (Path(root) / part).is_dir():
             layout = LAYOUT.format(root=root)
@@ -38,7 +38,7 @@ def look(*, root: str, **_: object) -> None:
 
 
 def look_for_imagenet(*, root: str, **_: object) -> None:
-    """The same, for `imagenet`."""
+    """Raise the MissingDataError that `imagenet` would raise, without listing images."""
     if not Path(root).is_dir():
         raise MissingDataError("dataset.root", root, f"ImageNet is not there; it {IMAGENET.format(root=root)}")
     look(root=root)
@@ -46,7 +46,7 @@ def look_for_imagenet(*, root: str, **_: object) -> None:
 
 @looked_for(look_for_imagenet)
 def imagenet(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> Dataset:
-    """ImageNet with the published augmentation; arguments and errors as for `folder`."""
+    """ImageNet with the published augmentation and normalisation; arguments and errors as for `folder`."""
     look_for_imagenet(root=root)
     return folder(root=root, workers=workers, num_classes=num_classes, input_shape=input_shape)
 
@@ -56,15 +56,15 @@ def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> 
     """Images in one folder per class, with ImageNet's published augmentation and normalisation.
 
     Args:
-        root: a folder with `train` and `val`, each of one folder per class; `val` is what is tested on, and may
-            lack some of them.
-        workers: processes that decode; 0 decodes in the main process.
+        root: a folder that contains `train` and `val`, each with one folder per class. Tests use `val`, which may
+            lack some classes.
+        workers: number of processes that decode images; 0 decodes in the main process.
         num_classes: number of class folders.
-        input_shape: (3, size, size) that images are cut to.
+        input_shape: (3, size, size), to which images are cropped.
 
     Raises:
-        MissingDataError: if the folders are not there.
-        InputError: if `train` does not hold `num_classes` classes with an image in each, or `val` other ones.
+        MissingDataError: if `train` or `val` does not exist.
+        InputError: if `train` does not hold `num_classes` classes with images, or `val` has no image or other classes.
     """
     testing, training = transforms(input_shape[1])
     train, test = (
@@ -82,9 +82,9 @@ def folder(*, root: str, workers: int, num_classes: int, input_shape: Shape) -> 
 
 
 def transforms(size: int) -> "tuple[v2.Compose, v2.Compose]":
-    """The published preparation for ImageNet, of tests and of training.
+    """The published preparation of ImageNet's images, for tests and for training.
 
-    Tests see the central 224 pixels of an image whose shorter side has 256, or another size in that ratio.
+    Tests use the central 224x224 pixels of an image whose shorter side is resized to 256; other sizes keep that ratio.
     """
     from torchvision.transforms import v2
 
@@ -104,7 +104,7 @@ def _read(samples: Samples, transform: "v2.Compose", index: int) -> Tensor:
 
 
 def read_image(path: str) -> Image.Image:
-    """An image file as RGB.
+    """Read an image file as RGB.
 
     Raises:
         InputError: if it cannot be decoded; the message names the file.
@@ -117,7 +117,7 @@ def read_image(path: str) -> Image.Image:
 
 
 def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
-    """Lists the images of `train` and of `val`, with the number of their class; errors as for `folder`."""
+    """List the images of `train` and of `val` with their class indices; errors as for `folder`."""
     train, val = scan(root, num_classes), root / "val"
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
@@ -131,7 +131,7 @@ def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
 
 
 def scan(root: Path, num_classes: int) -> "ImageFolder":
-    """Lists the images of `train`, beside which there is a `val`; errors as for `folder`."""
+    """List the images of `train`, and check that `val` exists beside it; errors as for `folder`."""
     look(root=str(root))
     from torchvision.datasets import ImageFolder
 

@@ -1,4 +1,4 @@
-"""What a data set asks of its images, wherever they are kept."""
+"""The interface between a data set and its images, wherever these are stored."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -16,10 +16,11 @@ Channels = tuple[float, ...]
 
 
 def normalisation(mean: Channels, std: Channels, device: torch.device | str) -> Callable[[Tensor], Tensor]:
-    """A function that normalises bytes [B, C, H, W] on `device` by channel; statistics are of pixels scaled to 0..1.
+    """A function that normalises bytes [B, C, H, W] on `device`, with statistics of each channel for pixels in 0..1.
 
-    The operations of torchvision's ToTensor and Normalize in their order, equal to the last bit on every device: a GPU
-    multiplies by the reciprocal of a number from the processor, which rounds differently; so 255 is put on the device.
+    The operations are those of torchvision's ToTensor and Normalize in the same order, equal to the last bit on every
+    device. For this, 255 is a tensor on the device: to divide by a CPU scalar, a GPU multiplies by its reciprocal,
+    which rounds differently.
     """
     white, centre, scale = (torch.tensor(values, device=device).view(-1, 1, 1) for values in ((255.0,), mean, std))
     return lambda pixels: pixels.float().div_(white).sub_(centre).div_(scale)
@@ -29,16 +30,16 @@ class Loader(ABC):
     """Yields the batches of one epoch each time it is iterated.
 
     Attributes:
-        sampler: decides on the images of each batch. Lightning finds it under this name and sets its epoch.
+        sampler: decides which images are in each batch. Lightning finds it by this name and sets its epoch.
     """
 
-    batch_sampler = None  # Lightning looks here too wherever it finds a `sampler`
+    batch_sampler = None  # Lightning reads this attribute too if there is a `sampler`
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0: order and augmentation follow from it and the seed alone."""
+        """Choose the epoch, counted from 0: order and augmentation depend only on it and the seed."""
         self.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -51,11 +52,11 @@ class Loader(ABC):
 
 
 class Images(ABC):
-    """Labelled images of one size.
+    """Labelled images of one shape.
 
     Attributes:
         labels: int64 [N] on the CPU.
-        shape: (C, H, W) of each image as a network sees it.
+        shape: (C, H, W) of each image as the network receives it.
     """
 
     labels: Tensor
@@ -71,12 +72,12 @@ class Images(ABC):
 
     @abstractmethod
     def loader(self, sampler: Sampler, *, device: torch.device | str, augment: int | None) -> Loader:
-        """Batches as `sampler` cuts them.
+        """The batches that `sampler` describes.
 
         Args:
-            sampler: cuts `len(labels)` images into batches.
-            device: where the batches are to be.
-            augment: the seed of the augmentation; None for plain images.
+            sampler: divides `len(labels)` images into batches.
+            device: where the batches are placed.
+            augment: the seed of the augmentation; None for images without augmentation.
         """
 
     def __len__(self) -> int:

@@ -8,14 +8,15 @@ from prune_init.errors import InputError
 
 
 class Sampler:
-    """Cuts the images 0..count-1 into batches, differently in each epoch: a pure function of arguments and epoch.
+    """Divides the images 0..count-1 into batches, in each epoch differently, by its arguments and the epoch alone.
 
-    With several ranks, each takes every `world`-th image of one common order: together they see every image
-    exactly once, in the same number of batches, and their k-th batches together are what a single process with
-    `world` times the batch size would see (but for fewer left over than ranks, which join the last batches).
+    With several ranks, each takes every `world`-th image of one common order. Together they see every image
+    exactly once, in the same number of batches, and their k-th batches together are the k-th batch of a single
+    process with `world` times the batch size. There is one exception: if fewer images than ranks remain, they
+    join the last batches.
 
     Attributes:
-        epoch: the epoch that the next iteration belongs to; see `set_epoch`.
+        epoch: the epoch of the next iteration; see `set_epoch`.
     """
 
     def __init__(
@@ -32,12 +33,12 @@ class Sampler:
 
         Args:
             count: number of images over all ranks.
-            batch_size: images per batch and rank; the last batch may be smaller, and larger by one where
-                fewer images than ranks are left over.
-            seed: of the order; None keeps the images as they come.
-            rank: this process, from 0.
+            batch_size: images per batch and rank; the last batch may be smaller, or larger by one if fewer
+                images than ranks remain.
+            seed: decides the order; None keeps the original order.
+            rank: index of this process, from 0.
             world: number of processes.
-            drop_last: leave out, in each epoch others, the images that do not fill a last batch of all ranks.
+            drop_last: leave out the images that do not fill a last batch of all ranks, other ones in each epoch.
 
         Raises:
             InputError: if the batch size is below 1, or there are fewer images than ranks or than fill a batch.
@@ -54,16 +55,16 @@ class Sampler:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0, of the iterations to come (Lightning calls this as well)."""
+        """Choose the epoch, counted from 0, of the next iterations (Lightning calls this too)."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         full, rest = divmod(self.count, self.batch_size * self.world)
-        # A rest that cannot give every rank an image joins the last full batches: a rank without a batch would hang.
+        # Remaining images that are fewer than the ranks join the last full batches: a rank without a batch would hang.
         return full + (rest >= self.world and not self.drop_last)
 
     def smallest(self) -> int:
-        """Images of the smallest batch of any rank."""
+        """The number of images in the smallest batch of any rank."""
         if self.drop_last:
             return self.batch_size
         return min(self.batch_size, self.count // self.world - (len(self) - 1) * self.batch_size)
@@ -81,5 +82,5 @@ class Sampler:
     def batches(self, device: torch.device | str = "cpu") -> list[Tensor]:
         """This epoch's batches of image indices, int64, on `device`."""
         starts = [k * self.batch_size for k in range(1, len(self))]
-        # One copy for the whole epoch: a copy per batch would stall an accelerator each time.
+        # One copy for the whole epoch, because every copy stalls an accelerator.
         return list(self.indices().to(device).tensor_split(starts))

@@ -7,13 +7,13 @@ from prune_init.errors import InputError
 
 
 def generator(seed: int, stream: str, epoch: int = 0) -> torch.Generator:
-    """A CPU generator for one purpose: a pure function of its arguments, unlike for any two of them.
+    """A CPU generator whose stream depends only on the arguments and differs for different arguments.
 
-    Adding numbers (`seed + epoch`) would give seed 0 in epoch 1 the order of seed 1 in epoch 0.
+    Adding the numbers (`seed + epoch`) would give seed 0 in epoch 1 the order of seed 1 in epoch 0.
 
     Args:
         seed: the run's seed, 0 or larger.
-        stream: what the numbers are for, such as "order".
+        stream: the purpose of the random numbers, such as "order".
         epoch: counted from 0.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where the official files of a data set come from, and where they are to lie."""
+"""Where the official files of a data set come from, and where they are stored."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ Make = TypeVar("Make", bound=Callable[..., object])
 
 
 def looked_for(look: Callable[..., None]) -> Callable[[Make], Make]:
-    """Give the function that makes a data set the attribute `look`, which takes the same arguments.
+    """A decorator that gives a function that builds a data set the attribute `look`, which takes the same arguments.
 
-    It raises if files are missing, so that a command can say so before it imports and builds what else it needs.
+    `look` raises an error if files are missing, so that a command can report it before it imports and builds anything.
     """
 
     def mark(make: Make) -> Make:
@@ -33,14 +33,14 @@ def looked_for(look: Callable[..., None]) -> Callable[[Make], Make]:
 
 @dataclass(frozen=True)
 class Download:
-    """A data set in its official files.
+    """A data set that can be downloaded as its official files.
 
     Attributes:
-        name: what `dataset=` calls it.
-        title: what people call it.
-        folder: where its files lie, under the root of all data sets.
-        url: of the official site's folder, with the slash at its end.
-        archives: file names under `url`, and the md5 of each.
+        name: its name in `dataset=`.
+        title: its usual name.
+        folder: where its files are stored, relative to the root of all data sets.
+        url: the folder on the official site, with a slash at the end.
+        archives: the names of the files under `url`, with the md5 of each.
     """
 
     name: str
@@ -54,15 +54,15 @@ class Download:
         return to_type("download", self.name, "--root", quote(str(root)))
 
     def look(self, *, root: Path | str, download: bool, **_: object) -> None:
-        """Raise the MissingDataError of `locate` without fetching or reading anything."""
+        """Raise the MissingDataError that `locate` would raise, without fetching or reading anything."""
         if not download:
             self.locate(root, download=False)
 
     def locate(self, root: Path | str, *, download: bool) -> Path:
-        """The folder of the files, fetched first if it is missing and `download` is set.
+        """Find the folder of the files; they are fetched first if it is missing and `download` is set.
 
         Raises:
-            MissingDataError: if it is missing; the message holds the command that fetches it.
+            MissingDataError: if it is missing; the message contains the command that fetches it.
             InputError: if fetching fails.
         """
         folder = Path(root) / self.folder
@@ -74,7 +74,7 @@ class Download:
         return folder
 
     def verify(self, root: Path | str, md5: Mapping[str, str]) -> None:
-        """Checks the files in the folder against their official checksums; a wrong file is left as it is.
+        """Check the files in the folder against their official checksums; a wrong file is left as it is.
 
         Raises:
             InputError: if a file is missing or is not the official one; the message names it.
@@ -88,7 +88,7 @@ class Download:
                 raise InputError("dataset.root", root, f"{folder / name} {state}; {remedy}")
 
     def download(self, root: Path | str) -> Path:
-        """Fetches, checks and unpacks the files; the folder appears when all of it is there, or not at all.
+        """Fetch, check and unpack the files; the folder appears only when it is complete.
 
         Raises:
             InputError: if the folder exists, or a file cannot be fetched or is not the official one.
@@ -109,11 +109,11 @@ class Download:
                 try:
                     (Path(staging) / self.folder).rename(target)
                 except OSError:
-                    if not target.is_dir():  # else another process was faster: it fetched the same files
+                    if not target.is_dir():  # else another process was faster and fetched the same files
                         raise
         finally:
             if not there:
-                with suppress(OSError):  # it holds the files
+                with suppress(OSError):  # not empty if the files were fetched
                     Path(root).rmdir()
         return target
 
@@ -124,5 +124,5 @@ class Download:
             log.info("fetching %s", self.url + name)
             archive = staging / name
             fetch(self.url + name, md5, archive)
-            # Archives hold the folder itself; a single packed file belongs into it.
+            # An archive contains the folder itself; a single packed file is unpacked into the folder.
             unpack(archive, staging if name.endswith((".zip", ".tar.gz")) else folder)

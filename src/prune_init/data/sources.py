@@ -1,17 +1,17 @@
-"""The data sets that can be fetched.
+"""The data sets that can be downloaded.
 
-Names, addresses and md5 are those of torchvision where it has the data set (a test compares them), written out here
-because importing it takes seconds, which nobody should wait for to hear that files are missing.
+Names, addresses and md5 are those of torchvision where it has the data set (a test compares them). They are repeated
+here because importing torchvision takes seconds, and missing files should be reported without that wait.
 """
 
 from prune_init.data.source import Download
 
 IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
-"""The files of MNIST and of Fashion-MNIST, when unpacked."""
+"""The unpacked files of MNIST and of Fashion-MNIST."""
 
 
 def of_idx(*md5: str, ending: str = "") -> dict[str, str]:
-    """The checksums of these files, by their names and an `ending`."""
+    """The checksums of the files of `IDX`, in their order, by file name with `ending`."""
     return {f"{name}{ending}": found for name, found in zip(IDX, md5, strict=True)}
 
 

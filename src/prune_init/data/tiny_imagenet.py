@@ -1,4 +1,4 @@
-"""Tiny-ImageNet: 200 classes of 64x64, decoded once into memory."""
+"""Tiny-ImageNet: images of 64x64 pixels in 200 classes, decoded once into memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,19 +19,19 @@ MEAN, STD = (0.480, 0.448, 0.397), (0.276, 0.269, 0.282)
 
 @looked_for(TINY_IMAGENET.look)
 def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: tuple[int, int, int]) -> Dataset:
-    """Tiny-ImageNet with the published normalisation, crops and flips; tests on its validation images.
+    """Tiny-ImageNet with the published normalisation, crops and flips; tests use its validation images.
 
-    Both layouts are read: as unpacked, with `val/images` and `val/val_annotations.txt`, and with one folder
-    per class under `val`.
+    Two layouts can be read: the official one, with `val/images` and `val/val_annotations.txt`, and one with a
+    folder per class under `val`.
 
     Args:
         root: the folder of all data sets.
         download: fetch the files if they are missing.
-        num_classes: 200; stated in the configuration for the architectures.
+        num_classes: 200; the configuration states it, since architectures need it.
         input_shape: (3, 64, 64); likewise.
 
     Raises:
-        MissingDataError: if the files are not there.
+        MissingDataError: if the files are missing.
         InputError: if they are not as described.
     """
     folder = TINY_IMAGENET.locate(root, download=download)
@@ -44,11 +44,11 @@ def tiny_imagenet(*, root: str, download: bool, num_classes: int, input_shape: t
 
 
 def _annotated(val: Path, classes: dict[str, int]) -> list[tuple[str, int]]:
-    """The validation images in `val/images`, each with its class, numbered as the training images have it."""
+    """The validation images in `val/images`, each with the class index that training images have."""
     notes = val / "val_annotations.txt"
     if not notes.is_file():
         raise InputError("dataset.root", notes, "is missing: it names the classes of the images in val/images")
-    # File name, class and bounding box, parted by tabs.
+    # File name, class and bounding box, separated by tabs.
     fields = [line.split("\t") for line in notes.read_text().splitlines()]
     unknown = {wnid for _, wnid, *_ in fields} - classes.keys()
     if unknown:
@@ -57,7 +57,7 @@ def _annotated(val: Path, classes: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def _decode(samples: list[tuple[str, int]], shape: tuple[int, int, int]) -> ArrayImages:
-    """Decodes all images; threads help because decoding releases the interpreter."""
+    """Decode all images, in threads, because decoding releases the interpreter lock."""
     _, height, width = shape
     pixels = np.empty((len(samples), height, width, 3), np.uint8)
 
@@ -68,7 +68,7 @@ def _decode(samples: list[tuple[str, int]], shape: tuple[int, int, int]) -> Arra
         pixels[index] = np.asarray(image)
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(decode, range(len(samples))))  # the list lets errors through
+        list(pool.map(decode, range(len(samples))))  # the list raises the threads' errors
     return ArrayImages(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
         labels=torch.tensor([label for _, label in samples]),

@@ -1,4 +1,4 @@
-"""Any pair of `torch.utils.data` data sets as a data set of ours."""
+"""A `Dataset` made from any two data sets of `torch.utils.data`."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,23 +26,25 @@ def from_torch(
     augment: Augment | None = None,
     workers: int = 0,
 ) -> Dataset:
-    """A data set for pruning, training and testing made of two map-style ones, such as torchvision's or your own.
+    """Make a data set for pruning, training and testing from two map-style ones, such as torchvision's or your own.
 
-    An example is a tensor of one shape, whatever its meaning (image, row of a table, sequence), and a class label. It
-    is read each time that it is needed, and used as it is: normalise it in the data set's own transform. What is drawn
-    at random there depends on the run's seed, the epoch and the example alone, if it is drawn from torch's generator.
+    An example is a tensor and a class label. All tensors have the same shape, whatever they mean (image, row of a
+    table, sequence). An example is read each time it is needed and used as it is: normalise it in the data set's own
+    transform. Random numbers that a transform draws from torch's generator depend only on the run's seed, the epoch
+    and the example.
 
     Args:
         train: `len(train)` examples; `train[i]` is (tensor, label).
         test: likewise, of the same shape.
         num_classes: labels are 0..num_classes-1; `None`: one more than the largest label.
-        input_shape: of an example; `None`: that of the first one.
-        augment: from an example's tensor to a changed one of the same shape, in training and, with
+        input_shape: shape of an example; `None`: that of the first one.
+        augment: a function from an example's tensor to a changed one of the same shape, applied in training and, with
             `sample.augment=true`, in the pruning sample; never in tests and validation.
-        workers: processes that read; 0 reads in the main process.
+        workers: number of processes that read examples; 0 reads in the main process.
 
     Raises:
-        InputError: not map-style, empty, or examples or labels of another form; a stated number that is not true.
+        InputError: a data set that is empty or not map-style, examples or labels of another form, or a stated number
+            that is wrong.
     """
     whole(1).or_null().check("num_classes", num_classes)
     whole(0).check("workers", workers)
@@ -54,14 +56,14 @@ def from_torch(
         raise InputError("test", list(testing.shape), why)
     if num_classes is None:
         num_classes = 1 + int(max(training.labels.max(), testing.labels.max()))
-        if num_classes > len(train) + len(test):  # a net would get that many outputs
+        if num_classes > len(train) + len(test):  # the network would get that many outputs
             why = "is larger than the number of examples; allowed: classes counted from 0, or so many by num_classes="
             raise InputError("dataset", f"label {num_classes - 1}", why)
     return Dataset(training, testing, num_classes, training.shape if input_shape is None else tuple(input_shape))
 
 
 def _examples(name: str, part: Any, augment: Augment | None, workers: int) -> Examples:
-    mapped = hasattr(part, "__len__") and hasattr(part, "__getitem__")  # which torch's iterable ones inherit
+    mapped = hasattr(part, "__len__") and hasattr(part, "__getitem__")  # torch's iterable ones inherit these
     if not mapped or isinstance(part, IterableDataset):
         raise InputError(name, type(part).__name__, "allowed: a map-style data set, with __len__ and __getitem__")
     if not len(part):
@@ -82,7 +84,7 @@ def _input(part: Any, augment: Augment | None, index: int) -> Tensor:
 
 
 def _labels(name: str, part: Any) -> Tensor:
-    """Of all examples: `targets`, as torchvision keeps them, else by reading all."""
+    """The labels of all examples: from the attribute `targets`, as in torchvision, else by reading all examples."""
     known = getattr(part, "targets", None)
     if known is None or len(known) != len(part) or getattr(part, "target_transform", None) is not None:
         known = [part[index][1] for index in range(len(part))]

@@ -1,6 +1,6 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, in the official layout that torchvision reads.
 
-torchvision is imported when there is something to read: it takes seconds.
+torchvision takes seconds to import, so it is imported only when there is something to read.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from prune_init.data.images import Channels
 from prune_init.data.source import Download, looked_for
 from prune_init.data.sources import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, of_idx
 
-# torchvision checks the packed files only while fetching them, and never these.
+# torchvision checks the packed files when it fetches them, but never these unpacked ones.
 MNIST_MD5 = of_idx(
     "6bbc9ace898e44ae57da46a324031adb",
     "a25bea736e30d166cdddb491f175f624",
@@ -39,12 +39,12 @@ def mnist(*, root: str, download: bool, num_classes: int, input_shape: Shape) ->
     Args:
         root: the folder of all data sets.
         download: fetch the files if they are missing.
-        num_classes: 10; stated in the configuration for the architectures.
+        num_classes: 10; the configuration states it, since architectures need it.
         input_shape: (1, 28, 28); likewise.
 
     Raises:
-        MissingDataError: if the files are not there.
-        InputError: if a file is not the official one, or a stated number not the true one.
+        MissingDataError: if the files are missing.
+        InputError: if a file is not the official one, or a stated number is wrong.
     """
     train, test = _idx(MNIST, MNIST_MD5, root, download, (0.1307,), (0.3081,))
     return Dataset(train, test, num_classes, input_shape)
@@ -93,7 +93,7 @@ def _idx(
 
 
 def _cifar(source: Download, name: str, root: str, download: bool, mean: Channels, std: Channels) -> list[ArrayImages]:
-    """Training and test images from the pickles that torchvision unpickles once their checksums are right."""
+    """Training and test images from pickles, which torchvision reads only if their checksums are right."""
     source.locate(root, download=download)
     from torchvision import datasets
 

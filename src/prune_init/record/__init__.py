@@ -1,1 +1,1 @@
-"""What a run is and what it leaves: its settings and their identity, its result, its status."""
+"""The settings and identity of a run, its result and its status."""

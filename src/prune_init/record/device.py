@@ -1,4 +1,4 @@
-"""What a run is computed on: for its record, since the last bits of its numbers depend on it."""
+"""The device of a run, for its record: the last bits of its numbers depend on it."""
 
 import torch
 
@@ -8,11 +8,11 @@ from prune_init.record.run_record import DeviceUsed
 
 
 def described(device: torch.device, count: int) -> DeviceUsed:
-    """The device of this process, and its host.
+    """Describe the device of this process and its host.
 
     Args:
-        device: that of this process.
-        count: of all processes of the run.
+        device: the device of this process.
+        count: the number of devices of all processes of the run.
     """
     cuda = device.type == "cuda"
     return DeviceUsed(

@@ -1,4 +1,4 @@
-"""`masks=FILE`: masks that are there already, in place of a scorer. Needs torch only when they are read."""
+"""`masks=FILE`: existing masks in place of a scorer. Torch is imported only when they are read."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from prune_init.pruning.result import PruneResult
 
 NAME = "given"
-"""What stands in place of the scorer's name."""
+"""Used in place of the scorer's name."""
 
 CHOOSERS = (
     *("scorer", "schedule", "iterations", "scope", "mode", "target", "ablation", "sample", "method"),
     *("sparsity", "exponent"),
 )
-"""Keys that say which weights to prune, as the masks do."""
+"""Keys that decide which weights are pruned, so they do not go with given masks."""
 
 
 class Facts(NamedTuple):
-    """What a configuration has to know of masks."""
+    """What the configuration needs to know about given masks."""
 
     sparsity: float
-    checksum: str  # of names, shapes and values alone: not of the file
+    checksum: str  # of names, shapes and values, not of the file
 
 
 def read(path: str) -> "dict[str, Tensor]":
-    """The masks.
+    """Read the masks in a file.
 
     Raises:
-        InputError: there is no such file, or it does not hold masks.
+        InputError: there is no such file, it does not hold masks, or they keep no weight.
     """
     from prune_init.pruning.masks import load_masks
 
@@ -52,7 +52,7 @@ def facts(path: str) -> Facts:
     try:
         found = Path(path).stat()
     except OSError:
-        read(path)  # says what is wrong
+        read(path)  # raises the error that says what is wrong
         raise
     return _facts(path, found.st_mtime_ns, found.st_size)
 
@@ -67,10 +67,10 @@ def _facts(path: str, *_: int) -> Facts:
 
 
 def check_alone(overrides: Iterable[str]) -> None:
-    """Refuse what else says which weights to prune.
+    """Refuse overrides that decide which weights are pruned, if `masks` is one of the overrides too.
 
     Raises:
-        InputError: naming it.
+        InputError: naming the first such key.
     """
     given = {key_of(override).partition("@")[0]: override.partition("=")[2] for override in overrides}
     if given.get("masks", "null") in ("null", "None", ""):
@@ -81,10 +81,10 @@ def check_alone(overrides: Iterable[str]) -> None:
 
 
 def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:
-    """Refuse masks that are not those of exactly these weights.
+    """Check that there is a mask of the right shape for each of these weights, and no other mask.
 
     Raises:
-        InputError: naming the first that differs.
+        InputError: naming the first one that differs.
     """
     masks = read(path)
     if unknown := sorted(masks.keys() - weights.keys()):
@@ -102,7 +102,7 @@ def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:
 def prune(
     model: "nn.Module", *, path: str, input_shape: tuple[int, ...], include: Any, exclude: Any, data: Any = None
 ) -> "PruneResult":
-    """Mask `model` in place by the masks in a file, as `prune_init.prune` would with a scorer; no data is touched.
+    """Apply the masks in a file to `model` in place, with the result that `prune_init.prune` returns; reads no data.
 
     Raises:
         InputError: the masks do not fit.

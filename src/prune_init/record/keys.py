@@ -1,4 +1,4 @@
-"""Keys of a configuration: those that say where a run happens, those in which runs differ, and what they are called."""
+"""Keys of a configuration: which of them define a result, in which of them runs differ, and their labels."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ PLACES_WITHIN = {
         "profiler",
     ),
 }
-"""Keys of groups that say where and how a run happens, not what it computes."""
+"""Keys of groups that say where and how a run is computed, not what it computes."""
 
 CHOSEN_WITH = {"sample": "scorer"}
-"""Groups that follow another one's choice."""
+"""Groups whose values are determined by another group's choice."""
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """All values by dotted keys, as in `recipe.optimizer.lr`, apart from `PLACES_WITHIN`."""
+    """All values by dotted keys, such as `recipe.optimizer.lr`, without those of `PLACES_WITHIN`."""
     return dict(_leaves(config, prefix))
 
 
@@ -40,15 +40,15 @@ def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def refers(value: object) -> bool:
-    """Whether a value that is not resolved stands for others."""
+    """Whether an unresolved value refers to others by interpolation."""
     return isinstance(value, str) and "${" in value
 
 
 def differing(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys whose values tell the configurations, each made by `leaves`, apart.
+    """The keys by which configurations differ; each configuration is given as the result of `leaves`.
 
-    Left out is what another one of them says as well: keys of a group that its choice determines, and keys that have
-    the same value as another key in every configuration, as those have that refer to it.
+    Redundant keys are left out: keys of a group that are determined by the group's choice, and keys that have the same
+    value as another key in every configuration, such as interpolations of it.
     """
     columns = {
         key: tuple(repr(one.get(key)) for one in flat) for key in dict.fromkeys(key for one in flat for key in one)
@@ -64,7 +64,7 @@ def differing(flat: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def label(key: str, value: object) -> str:
-    """What a run with this value is called: words speak for themselves, anything else needs its key."""
+    """The label of a value in a run's name: text stands alone, a number follows its key, a switch is KEY or no_KEY."""
     name = key.removesuffix(".name").rpartition(".")[2]
     if isinstance(value, bool):
         return name if value else f"no_{name}"

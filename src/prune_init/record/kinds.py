@@ -1,4 +1,4 @@
-"""Keys that `schema` does not list: they must be known, and of the kind that they have in the files of the choices."""
+"""Checks of keys that `schema` does not list: they must be known, with values of the same kind as in the YAML files."""
 
 import math
 from typing import Any
@@ -15,10 +15,10 @@ KINDS = {bool: "true, false", float: "a number", int: "a number", str: "text", l
 
 
 def check(config: DictConfig) -> None:
-    """Compare `config` with the files of the choices that it is made of.
+    """Compare `config` with the YAML files of the choices that it is composed of.
 
-    Nulls in a file stand for anything. Arguments of a `_target_` may be added; whether it takes them shows when it is
-    called. Other keys of a choice of the user's own must be those of the default one: nothing reads more.
+    A null in a file allows any value. Arguments of a `_target_` may be added; whether it accepts them shows when it is
+    called. Without a `_target_`, a user's own choice must have the keys of the default choice: no others are read.
 
     Raises:
         InputError: naming the key, the value and what is allowed.
@@ -27,12 +27,12 @@ def check(config: DictConfig) -> None:
     runtime, usual = given.pop("hydra")["runtime"], dict(shipped.content("config"))
     del usual["hydra"]
     lacking = next((key for key, value in dotted(given) if value == "???"), None)
-    if lacking is not None:  # OmegaConf's own search stops at values that refer to one
+    if lacking is not None:  # OmegaConf's own search stops at interpolations of such a key
         raise InputError(lacking, "???", "has no default; must be given")
     lists = {key_of(o): o.partition("=")[2] for o in typed(config, "task") if o.partition("=")[2].startswith("[")}
     folders = [source["path"] for source in runtime["config_sources"] if source["schema"] == "file"]
     for group, default in shipped.groups().items():
-        if group in lists and group != "callbacks":  # Hydra would make one of all of them
+        if group in lists and group != "callbacks":  # Hydra would merge all of them into one
             raise InputError(group, lists[group], "allowed: one choice; a sweep tries several: -m GROUP=A,B")
         if default is not None:
             known = shipped.content(f"{group}/{default}")
@@ -45,7 +45,7 @@ def check(config: DictConfig) -> None:
 
 
 def typed(config: DictConfig, which: str) -> list[str]:
-    """The overrides of the `task` or of `hydra` itself, as they were given: `x=${y}` is not resolved."""
+    """The overrides of the `task` or of `hydra` itself as they were given: `x=${y}` is not resolved."""
     given: list[str] = OmegaConf.to_container(config.hydra.overrides[which])  # type: ignore[assignment]
     return given
 
@@ -75,7 +75,7 @@ def _compare_keys(below: str, given: dict[str, Any], usual: dict[str, Any], ever
     for name in sorted(given.keys() - usual.keys()):
         if named and not (isinstance(given[name], dict) and "_target_" in given[name]):
             raise InputError(below + name, given[name], "allowed: keys below it, of which one is _target_")
-        read = any(f"${{{below}{name}{end}" in everything for end in "}.")  # by other values
+        read = any(f"${{{below}{name}{end}" in everything for end in "}.")  # used by interpolations
         if not (called or named or read):
             why = f"unknown key; {one_of(name, usual)}"
             if below + name in shipped.groups():

@@ -1,4 +1,4 @@
-"""The record of a run: `result.json`, written whole or not at all, and read back with care."""
+"""Writing and reading `result.json`, the record of a run: the file is complete or absent, and checked when read."""
 
 import json
 import os
@@ -18,17 +18,17 @@ PACKAGES = ("prune_init", "torch", "torchvision", "pytorch-lightning", "hydra-co
 
 
 def write(folder: Path, record: RunRecord) -> None:
-    """Write the folder's result.json; it is there only when it is complete."""
+    """Write the folder's result.json; the file appears only when it is complete."""
     with whole(folder / "result.json") as partial:
         partial.write_text(json.dumps({"schema": SCHEMA, **record.model_dump()}, indent=1) + "\n")
 
 
 def read(folder: Path, identity: str | None = None) -> RunRecord | None:
-    """The folder's result, or None if there is none yet.
+    """Read the folder's result; None if there is none yet.
 
     Raises:
-        InputError: the file is torn, of another schema, lacks something that every result has, or (if `identity` is
-            given) is of another configuration.
+        InputError: the file is damaged, has another schema, lacks a required field, or (if `identity` is given)
+            belongs to another configuration.
     """
     path = folder / "result.json"
     try:
@@ -49,14 +49,14 @@ def read(folder: Path, identity: str | None = None) -> RunRecord | None:
 
 
 def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
+    """The first validation error, in one line."""
     wrong = error.errors(include_url=False)[0]
     where = ".".join(map(str, wrong["loc"]))
     return f"lacks {where}" if wrong["type"] == "missing" else f"{where} is {wrong['input']!r:.60}"
 
 
 def versions() -> dict[str, str]:
-    """What the run was made with."""
+    """The versions of Python and of the main packages."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 

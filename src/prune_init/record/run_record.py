@@ -1,4 +1,4 @@
-"""What a run leaves as `result.json`, field by field. Keys that came later are None in files from before."""
+"""The fields of `result.json`, the record of a run. Fields that were added later are None in older files."""
 
 import math
 from typing import Any, Literal
@@ -9,16 +9,16 @@ Number = int | float
 
 
 class Part(BaseModel):
-    """Plain values, checked and never converted; keys of later versions are kept."""
+    """A group of plain values, validated without conversion; unknown keys, as of later versions, are kept."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
 
 class LayerCounts(Part):
-    """One prunable tensor."""
+    """Weight counts of one prunable tensor."""
 
     name: str
-    """Of the parameter."""
+    """Name of the parameter."""
     shape: list[int]
     size: int
     """Number of weights."""
@@ -30,51 +30,51 @@ class LayerCounts(Part):
 
 
 class ScoringCost(Part):
-    """What scoring cost."""
+    """The cost of scoring."""
 
     passes: int
     """Forward/backward passes of single examples: iterations x examples_per_iteration."""
     iterations: int
     examples_per_iteration: int
     forward: int | None = None
-    """Examples sent through the net, ..."""
+    """Examples in forward passes."""
     backward: int | None = None
-    """... back through it, ..."""
+    """Examples in backward passes."""
     hessian: int | None = None
-    """... and back through a backward pass."""
+    """Examples in backward passes through a backward pass (Hessian-vector products)."""
     flops: int
     """Floating-point operations; a multiply-add is two."""
     seconds: float
     peak_memory: int | None = None
-    """Bytes beyond what was in use before."""
+    """Peak memory in bytes beyond what was in use before scoring."""
 
 
 class Accuracies(Part):
-    """Accuracies as fractions, by how the epoch was chosen; None where nothing was tested. Epochs count from 1."""
+    """Accuracies as fractions, by how the epoch was chosen; None if nothing was tested. Epochs count from 1."""
 
     last: float | None
-    """On the test set, after the last epoch: chooses nothing."""
+    """Test accuracy after the last epoch; nothing is selected."""
     best: float | None
-    """The largest of all epochs on the test set, as published: it selects on the test set."""
+    """Highest test accuracy of all epochs, as published; the epoch is selected on the test set."""
     best_epoch: int | None = None
-    """The first epoch that has it."""
+    """The first epoch with the accuracy `best`."""
     at_best_validation: float | None
-    """On the test set, after the epoch with the highest validation top-1; None without `validation=N`."""
+    """Test accuracy after the epoch with the highest validation top-1; None without `validation=N`."""
     best_validation: float | None = None
-    """On the validation set, after that same epoch."""
+    """Validation accuracy after that same epoch."""
     best_validation_epoch: int | None = None
-    """That epoch."""
+    """The epoch with the highest validation top-1."""
 
 
 class PhaseSeconds(Part):
-    """Seconds of wall time; of a run that was interrupted, `training` and `total` count the epochs of all attempts."""
+    """Seconds of wall time; in an interrupted run, `training` and `total` count the epochs of all attempts."""
 
     setup: float
-    """Until the run was built, reading the data included."""
+    """Reading the data and building the run."""
     scoring: float
-    """Of scoring and selecting."""
+    """Scoring and selecting weights."""
     training: float
-    """Of all epochs, with their tests."""
+    """All epochs, including their tests."""
     total: float
 
 
@@ -82,26 +82,26 @@ class TrainingEnd(Part):
     """How far training went."""
 
     epochs: int
-    """That began."""
+    """Number of epochs that began."""
     steps: int
-    """Of the optimiser."""
+    """Number of optimiser steps."""
     stopped: bool
-    """Whether it ended before the last epoch did."""
+    """Whether training ended before the end of the last epoch."""
 
 
 class TiedScores(Part):
-    """How far position decided, where scores did not; see `prune_init.pruning.ties.Ties`, which has more."""
+    """How far position decided between weights of equal score; a part of `prune_init.pruning.ties.Ties`."""
 
     share: float
-    """Fraction of the kept weights that were once tied with weights that were pruned."""
+    """Fraction of the kept weights that were once tied with pruned weights."""
     unscored: list[str]
-    """Layers without any score, of which nothing is left."""
+    """Layers without any score, which were pruned completely."""
     told: str
     """The warning; empty if ties do not matter."""
 
 
 class DenseAndCompact(Part):
-    """One number of the masked net, and of the compact one."""
+    """A number measured for the masked net and for the compact net."""
 
     dense: Number
     compact: Number
@@ -111,14 +111,14 @@ class CompactSavings(Part):
     """What training without the dead channels saves."""
 
     multiply_adds: DenseAndCompact
-    """Of one image."""
+    """Multiply-adds for one image."""
     parameters: DenseAndCompact
     step_seconds: DenseAndCompact
-    """Of a training step, forward and backward."""
+    """Seconds of a training step, forward and backward."""
 
 
 class DeviceUsed(Part):
-    """What the run was computed on: the last bits of its numbers depend on it."""
+    """The device of the run; the last bits of its numbers depend on it."""
 
     kind: str
     """cpu, cuda, ..."""
@@ -127,42 +127,42 @@ class DeviceUsed(Part):
     processor: str | None = None
     """Model of the host's processor."""
     count: int
-    """Of devices, over all processes."""
+    """Number of devices over all processes."""
     threads: int
-    """Of PyTorch, in each process."""
+    """Number of PyTorch's threads in each process."""
     peak_memory: int
-    """The most bytes that the first process held: on the GPU, else resident."""
+    """Peak memory of the first process in bytes: on the GPU if one is used, else resident."""
     cuda: str | None = None
-    """Version, if used."""
+    """CUDA version; None if not used."""
     cudnn: int | None = None
-    """Version, if used."""
+    """cuDNN version; None if not used."""
 
 
 class ExportedNet(Part):
-    """What `export=` wrote; None for what there is not."""
+    """The file that `export=` wrote, or why there is none."""
 
     file: str | None
-    """Its name."""
+    """Name of the file; None if the export failed."""
     difference: float | None
-    """Between its outputs and the net's, relative to the largest, on a batch of random numbers."""
+    """Largest difference between its outputs and the net's, relative to the largest output, on a random batch."""
     error: str | None
-    """Why there is no file."""
+    """Why the export failed; None if it did not."""
 
 
 class RunRecord(Part):
-    """A finished run."""
+    """The record of a finished run."""
 
     status: Literal["complete"] = "complete"
     identity: str
-    """SHA-256 of all that defines the result; see `prune_init.record.settings.identity`."""
+    """SHA-256 of all settings that define the result; see `prune_init.record.settings.identity`."""
     config: dict[str, Any]
-    """The resolved configuration, without places on the machine."""
+    """The resolved configuration; see `prune_init.record.settings.resolved`."""
     scorer: str
     architecture: str
     dataset: str
     seed: int
     sparsity: float
-    """Fraction of prunable weights that was to be removed."""
+    """Fraction of prunable weights to remove, as requested."""
     exponent: float
     """log10 of the compression ratio."""
     effective_sparsity: float | None
@@ -182,9 +182,9 @@ class RunRecord(Part):
     """Only with `export=`."""
     device: DeviceUsed | None = None
     versions: dict[str, str]
-    """Of Python and of the packages that make the result."""
+    """Versions of Python and of the main packages."""
     commit: str | None
-    """Of the source tree, marked + if it had uncommitted changes; None outside a checkout."""
+    """Git commit of the source tree, marked + if it had uncommitted changes; None outside a checkout."""
 
     @property
     def collapsed(self) -> bool:
@@ -193,6 +193,6 @@ class RunRecord(Part):
 
     @property
     def effective_exponent(self) -> float | None:
-        """log10 of the compression ratio counted over weights on a path; None where there is none, or unknown."""
+        """log10 of the compression ratio counted over weights on a path; None if no path is left, or if unknown."""
         sparsity = self.effective_sparsity
         return None if sparsity is None or not 0 <= sparsity < 1 else 0.0 - math.log10(1 - sparsity)

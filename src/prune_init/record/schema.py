@@ -1,6 +1,6 @@
-"""The schema of the configuration: what each key may be, and which values go together.
+"""The schema of the configuration: allowed values of keys, and rules for several keys together.
 
-Keys that are not listed are of the kind that their defaults have: `kinds`.
+Keys that are not listed must have values of the same kind as their defaults; `kinds` checks that.
 """
 
 import math
@@ -21,12 +21,12 @@ def _is_name(value: object) -> bool:
 
 
 def _are_words(value: Any) -> bool:
-    """One or a list of them."""
+    """Whether `value` is one string or a list of strings."""
     return isinstance(value, Sequence) and all(isinstance(one, str) for one in value)
 
 
 def _are_devices(value: Any) -> bool:
-    """Their form; how many there are is seen where they are."""
+    """Check only the form of `trainer.devices`; whether they exist can be seen only on the machine that has them."""
     listed = value.split(",") if isinstance(value, str) else value if OmegaConf.is_list(value) else ()
     number = isinstance(value, int) and not isinstance(value, bool) and (value == -1 or value >= 1)
     return number or value == "auto" or (len(listed) > 0 and all(str(one).isdecimal() for one in listed))
@@ -88,7 +88,7 @@ SCHEMA = {
     "trainer.accumulate_grad_batches": whole(1),
     "trainer.max_steps": Allowed("whole numbers from 1", lambda value: value == -1 or whole(1).fits(value)),
 }
-"""What each value may be, where there is such a key."""
+"""The allowed values of each key, checked if the configuration has the key."""
 
 SET_BY = {
     "max_epochs": "recipe.epochs",
@@ -98,7 +98,7 @@ SET_BY = {
     **dict.fromkeys(("plugins", "default_root_dir", "num_sanity_val_steps"), "the run itself"),
     **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), "the run itself"),
 }
-"""Arguments of Lightning's trainer that we give, and by which of our keys."""
+"""Arguments of Lightning's Trainer that the run passes itself, and the key of ours that sets each."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -109,16 +109,16 @@ def check(cfg: DictConfig) -> None:
     """
     for key, allowed in SCHEMA.items():
         value = OmegaConf.select(cfg, key, default=...)
-        if value is not ... and not (key == "exponent" and OmegaConf.is_interpolation(cfg, key)):  # that of sparsity
+        if value is not ... and not (key == "exponent" and OmegaConf.is_interpolation(cfg, key)):  # from sparsity
             allowed.check(key, value)
         if key == "masks" and value:
-            given_masks.facts(value)  # refuses what is no file of masks, before its sparsity is asked for
+            given_masks.facts(value)  # raises for a bad file before its sparsity is read
     for key, value, why in _together(cfg):
         raise InputError(key, str(value).lower() if isinstance(value, bool) else value, why)
 
 
 def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
-    """Rules for several keys, one after the other: of each that is broken the key and value to name, and why."""
+    """Check rules for several keys; for each broken rule, yield the key and value to name, and the reason."""
     trainer, recipe, lottery = cfg.trainer, cfg.recipe, cfg.lifecycle.name == "lottery_ticket"
     given = [key for key in ("sparsity", "exponent") if not OmegaConf.is_interpolation(cfg, key)]
     if cfg.masks and given:
@@ -141,7 +141,7 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
 
     if lottery and cfg.lifecycle.rewind_epoch >= recipe.epochs:
         yield "lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs"
-    for key in ("max_steps", "max_time", "fast_dev_run"):  # which would end it before it has pruned
+    for key in ("max_steps", "max_time", "fast_dev_run"):  # these would end the run before it has pruned
         if lottery and trainer.get(key, -1) not in (-1, None, False):
             yield f"trainer.{key}", trainer[key], "lifecycle=lottery_ticket trains all its levels"
     if "examples_per_class" in cfg.scorer and cfg.sample.per_class < 1:

@@ -1,6 +1,6 @@
-"""Root values of the configuration: resolvers that fill them in, and the name and identity of a run.
+"""Resolvers that compute root values of the configuration, and the name and identity of a run.
 
-OmegaConf calls the resolvers while Hydra composes; they are registered when this module is imported.
+OmegaConf calls the resolvers while Hydra composes; importing this module registers them.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from prune_init.record import given_masks, shipped
 from prune_init.record.keys import PLACES_WITHIN, label, leaves, refers
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
-"""Keys that say where and how a run happens, not what it computes; they are no part of its identity, nor is
-`PLACES_WITHIN` of groups."""
+"""Keys that say where and how a run is computed, not what it computes. Like the keys in `PLACES_WITHIN`, they are not
+part of its identity."""
 
 LATER: dict[str, Any] = {
     "masks": None,
@@ -32,29 +32,29 @@ LATER: dict[str, Any] = {
         "label_smoothing": 0.0,
     },
 }
-"""Keys that were added with these defaults. With them a run is the one that it was before there was the key."""
+"""Keys that were added later, with their defaults. A default does not enter the identity: older runs keep theirs."""
 
 LATER_WITHIN = (("recipe", "drop_last", False), ("schedule", "counts", "nearest"))
-"""The same for keys of groups."""
+"""The same for keys of groups: (group, key, default)."""
 
 TOLD = (
     *("mode", "iterations", "schedule.name", "scope", "ablation.name", "target", "lifecycle.name", "recipe.name"),
     *("validation", "precision", "tf32", "compact", "train", "loss.name"),
 )
-"""Keys that are often swept: a run's name tells which of them differ from the defaults ..."""
+"""Keys that are often swept: a run's name contains those that differ from the defaults."""
 
 GROUPS = ("dataset", "architecture", "scorer", "schedule", "recipe", "loss", "lifecycle", "ablation")
-"""... and which of their keys differ from the file of the choice; its hash covers all keys."""
+"""Groups: a run's name contains their keys that differ from the choice's file. The hash in the name covers all keys."""
 
 NAMED = ("seed", "sparsity", "exponent", "masks", "callbacks", "method", "pair", "cell", "experiment")
-"""Keys that a name tells in its own way."""
+"""Root keys that get no label of their own in a run's name: `name` includes them otherwise, or leaves them out."""
 
 LONGEST = 160
-"""Letters of a name, without the hash; folders may have 255."""
+"""Maximum length of a name without the hash; file systems allow 255."""
 
 
 def sparsity(default: float, *, _parent_: DictConfig) -> float:
-    """The fraction removed: of `masks` or from `exponent`, if given, else `default`. Never fails: `schema` judges."""
+    """The fraction removed: from `masks` or `exponent` if given, else `default`; NaN for bad values, for `schema`."""
     if isinstance(path := _parent_.get("masks"), str):
         try:
             return given_masks.facts(path).sparsity
@@ -69,17 +69,17 @@ def sparsity(default: float, *, _parent_: DictConfig) -> float:
 def exponent(*, _parent_: DictConfig) -> float:
     """log10 of the compression ratio, the x axis of the published figures: -log10(1 - sparsity)."""
     given = _parent_.sparsity
-    # The 0.0 makes a dense net's exponent 0, not -0.
+    # Subtracting from 0.0 gives 0 for a dense net, not -0.
     return 0.0 - math.log10(1 - given) if isinstance(given, (int, float)) and given < 1 else math.nan
 
 
 def run_name(*, _root_: DictConfig) -> str:
-    """Folder of a run below `results`."""
+    """The folder of a run, relative to `results`."""
     return folder(Path(str(_root_.get("results", "."))), _root_, identity(_root_))
 
 
 def folder(results: Path, cfg: DictConfig, identity: str) -> str:
-    """Below `results`: the run's name; or the folder with its hash that is there already, however it is called."""
+    """The folder of a run below `results`: an existing one with the run's hash, whatever its name, else a new name."""
     new = name(cfg, identity)
     if not (results / new).is_dir():
         there = sorted((results / new).parent.glob(f"*-{identity[:8]}"))
@@ -88,7 +88,7 @@ def folder(results: Path, cfg: DictConfig, identity: str) -> str:
 
 
 def name(cfg: DictConfig, identity: str) -> str:
-    """What people look for and what differs from the defaults, then a hash of everything that defines the result."""
+    """The name of a run: data set, network, scorer, compression, seed, what differs from the defaults, and its hash."""
     what = [scorer_name(_root_=cfg), f"x{cfg.exponent:.2f}", f"s{cfg.seed}"]
     defaults = {key: _default(key) for key in TOLD}
     often = {key: OmegaConf.select(cfg, key, default=default) for key, default in defaults.items()}
@@ -106,7 +106,7 @@ def _default(key: str) -> Any:
 
 
 def _unusual(cfg: DictConfig) -> dict[str, Any]:
-    """The keys that have other values than the files of the choices give them."""
+    """The keys whose values differ from those in the files of the choices."""
     given: dict[str, Any] = {
         group: OmegaConf.to_container(cfg[group], resolve=False) for group in GROUPS if group in cfg
     }
@@ -125,16 +125,16 @@ def _unusual(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _no_file(key: str, usual: dict[str, Any]) -> bool:
-    """Whether the group's choice is not one of ours, so that nothing is known of what is usual."""
+    """Whether the key belongs to a group whose choice is the user's own, so that its usual values are unknown."""
     group = key.partition(".")[0]
     return group in GROUPS and f"{group}.name" not in usual
 
 
 def identity(cfg: DictConfig) -> str:
-    """SHA-256 of the resolved configuration without the keys that only say where the run happens.
+    """SHA-256 of the resolved configuration without the keys that only say where the run is computed.
 
-    Sparsity and exponent are one number: its rounding must not depend on which of the two was given. Masks that are
-    given count by their content, and what would have chosen others does not.
+    Sparsity and exponent are one number, whose rounding must not depend on which of the two was given. Given masks
+    count by their content; the keys that they replace (`given_masks.CHOOSERS`) do not count.
     """
     plain = resolved(cfg)
     for group, keys in PLACES_WITHIN.items():
@@ -153,17 +153,17 @@ def identity(cfg: DictConfig) -> str:
 
 
 def preset() -> str | None:
-    """The name of the experiment that was chosen, if any."""
+    """The choice of the group `experiment`, if any."""
     return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
 
 
 def scorer_name(*, _root_: DictConfig) -> str:
-    """Of the scorer, or what stands in its place."""
+    """The name of the scorer, or `given_masks.NAME` if masks are given."""
     return given_masks.NAME if _root_.get("masks") else str(_root_.scorer.name)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """What defines a result, as plain values; masks that are given by their checksum."""
+    """The configuration without the keys in `PLACE`, as plain values; given masks are replaced by their checksum."""
     plain = {
         str(key): OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
         if OmegaConf.is_config(value)
@@ -177,17 +177,17 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def env(name: str, default: Any = None) -> Any:
-    """An environment variable; one that is empty is not set."""
+    """The value of an environment variable; an empty one counts as not set."""
     return os.environ.get(name) or default
 
 
 def env_list(name: str) -> list[str]:
-    """The words of an environment variable, which has commas between them."""
+    """The comma-separated words of an environment variable."""
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
 
 
 def run_id(*, _root_: DictConfig) -> str:
-    """Of the run on a dashboard."""
+    """The id of the run on a dashboard: the first 16 digits of its identity."""
     return identity(_root_)[:16]
 
 

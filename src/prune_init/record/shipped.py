@@ -1,4 +1,4 @@
-"""The files of conf/: what each choice of a group says when nothing else is given."""
+"""The YAML files of conf/: the values of each choice of a group before any override."""
 
 from functools import cache
 from importlib.resources import files
@@ -10,18 +10,18 @@ from omegaconf import OmegaConf
 
 @cache
 def groups() -> dict[str, str | None]:
-    """Every config group and its default choice."""
+    """All config groups with their default choices."""
     lines = [entry for entry in _read("config")["defaults"] if isinstance(entry, dict)]
     return {group: choice for line in lines for group, choice in line.items() if " " not in group}
 
 
 @cache
 def content(name: str, *folders: str) -> dict[str, Any]:
-    """What a file, such as `recipe/quick`, and those that it begins with say; empty if there is none of that name.
+    """The content of a YAML file, such as `recipe/quick`, and of the files in its defaults list; empty without a file.
 
     Args:
-        name: of the file, with its group.
-        folders: of a user, where it is looked for if it is none of ours.
+        name: name of the file, with its group.
+        folders: the user's config folders, searched if conf/ has no such file.
     """
     own = _read(name, *folders)
     for other in own.pop("defaults", []):

@@ -1,6 +1,6 @@
 """status.json in a run's folder: that the run began, where, and why it ended without a result.
 
-Truth about success is result.json alone: a status only says what became of a run that has none.
+Only result.json tells whether a run succeeded; the status says what happened to a run that has no result.
 """
 
 import json
@@ -25,41 +25,42 @@ FILES = ("status.json", LOG)
 
 
 class RunStatus(Part):
-    """What status.json says; a file that lacks some of it says nothing."""
+    """The fields of status.json; a file that lacks any of them is ignored."""
 
     status: Literal["running", "failed", "complete"]
     identity: str
-    """Of the configuration."""
+    """Identity of the configuration."""
     overrides: list[str]
-    """As they were typed."""
+    """The overrides as they were typed."""
     started: str
     """When this attempt began: UTC, ISO 8601."""
     pid: int
     process_started: int | None
-    """In clock ticks since boot; None where the system does not tell. A later process may get the same `pid`."""
+    """Start of the process in clock ticks since boot, since a `pid` may be used again; None if unknown."""
     host: str
     slurm_job: str | None
     error: str | None
-    """One line."""
+    """The error in one line."""
     log: str | None
-    """Where more is said, relative to the folder."""
+    """File with the details, relative to the folder."""
     attempt: int
-    """From 1."""
+    """Number of this attempt, from 1."""
     updated: str
-    """As `started`."""
+    """When the file was last written, in the format of `started`."""
 
 
 State = Literal["done", "running", "failed", "missing"]
 
 
 def state(folder: Path, identity: str) -> State:
-    """How far the run of configuration `identity` in `folder` is.
+    """The state of the run with configuration `identity` in `folder`.
 
-    done: result.json is there, complete and of this configuration. running: its process is alive, or is on another
-    host, which cannot be asked. failed: it began and ended without a result, also by a kill. missing: it never began.
+    done: result.json exists, is complete and belongs to this configuration. running: its process is alive, or is on
+    another host, where this cannot be checked. failed: it began and ended without a result, for example when killed.
+    missing: it never began.
 
     Raises:
-        InputError: result.json is torn, of another schema or of another configuration.
+        InputError: result.json is damaged, has another schema or belongs to another configuration.
     """
     if results.read(folder, identity) is not None:
         return "done"
@@ -70,7 +71,7 @@ def state(folder: Path, identity: str) -> State:
 
 
 def read(folder: Path) -> RunStatus | None:
-    """The folder's status.json; None if there is none that makes sense."""
+    """Read the folder's status.json; None if there is no valid one."""
     try:
         row = json.loads((folder / "status.json").read_text())
         ours = isinstance(row, dict) and row.pop("schema", None) == SCHEMA
@@ -80,7 +81,7 @@ def read(folder: Path) -> RunStatus | None:
 
 
 def fail(folder: Path, identity: str, overrides: Sequence[str], error: str, log: Path | None = None) -> None:
-    """Record from outside why a run ended, for whoever started it as a process that left no word itself."""
+    """Record why a run failed that could not do so itself; called by the process that started it."""
     folder.mkdir(parents=True, exist_ok=True)
     before = read(folder)
     began = before if before and before.identity == identity else _begin(before, identity, overrides)
@@ -90,9 +91,9 @@ def fail(folder: Path, identity: str, overrides: Sequence[str], error: str, log:
 
 @contextmanager
 def recorded(folder: Path, identity: str, overrides: Sequence[str]) -> Iterator[None]:
-    """Keep status.json while the block runs; whatever ends it but its last line is a failure, also a clean exit.
+    """Keep status.json up to date while the block runs; any exception counts as a failure, SystemExit included.
 
-    The folder is locked meanwhile. Of several ranks of one run the first does all this alone.
+    The folder is locked meanwhile. If a run has several ranks, only the first one does all this.
 
     Raises:
         InputError: another process is running in this folder.
@@ -105,7 +106,7 @@ def recorded(folder: Path, identity: str, overrides: Sequence[str]) -> Iterator[
         _write(folder, status)
         try:
             yield
-        except BaseException as error:  # SystemExit too: Lightning ends so when it is told to terminate
+        except BaseException as error:  # SystemExit too, with which Lightning ends on SIGTERM
             with suppress(OSError):  # a full disk must not hide the error
                 (folder / LOG).write_text(traceback.format_exc())
                 _write(folder, status, status="failed", error=_reason(error), log=LOG)
@@ -147,13 +148,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _first_rank() -> bool:
-    """Whether this process is the first of its run, by the variables that Lightning and SLURM set, in their order."""
+    """Whether this process is the first rank of its run, by the variables that Lightning and SLURM set."""
     ranks = (os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
     return next(ranks, "0") == "0"
 
 
 def _alive(status: RunStatus) -> bool:
-    """Whether the process of `status` still runs; True if it is on another host."""
+    """Whether the process of `status` is still running; True if it is on another host."""
     if status.host != socket.gethostname():
         return True
     pid = status.pid
@@ -163,11 +164,11 @@ def _alive(status: RunStatus) -> bool:
         return False
     except PermissionError:
         return True
-    return _process_started(pid) == status.process_started  # else another process has got its number
+    return _process_started(pid) == status.process_started  # else another process has this pid now
 
 
 def _process_started(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; None where /proc does not tell, or it is a zombie."""
+    """When a process started, in clock ticks since boot; None if there is no /proc, or if it is a zombie."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -177,7 +178,7 @@ def _process_started(pid: int) -> int | None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time."""
+    """Hold the folder's lock inside the block; refuse to enter it if another process holds it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         if not locked(handle):

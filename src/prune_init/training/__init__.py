@@ -1,1 +1,1 @@
-"""Lightning: the prune-then-train module, its data, and what is recorded while it runs."""
+"""Training with Lightning: the prune-then-train module, its data, and what is recorded while it runs."""

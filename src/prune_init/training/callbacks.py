@@ -1,4 +1,4 @@
-"""Which of Lightning's callbacks, and with which arguments, a run can take; and what comes before them."""
+"""Checks of a user's Lightning callbacks, and the callback that prunes before them."""
 
 import inspect
 
@@ -13,20 +13,20 @@ RESERVED = {
     lightning.ProgressBar: "the run itself",
     lightning.ModelSummary: "the run itself",
 }
-"""Kinds of callbacks that every run has, and by which key."""
+"""Kinds of callbacks that the run makes itself, and the key that controls each."""
 
 
 def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
     """Refuse a callback that would fail, or spoil the run, hours after its start.
 
     Args:
-        key: where the configuration names it.
-        callback: as it was made.
-        epochs: of the recipe.
+        key: the key of the callback in the configuration.
+        callback: the object that the configuration describes.
+        epochs: number of epochs of the recipe.
         dashboard: whether there is a logger.
 
     Raises:
-        InputError: saying what is allowed.
+        InputError: naming the callback and what is allowed.
     """
     name = type(callback).__name__
     if not isinstance(callback, pl.Callback):
@@ -37,23 +37,23 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
     if isinstance(callback, (lightning.LearningRateMonitor, lightning.DeviceStatsMonitor)) and not dashboard:
         raise InputError(key, name, "needs a dashboard: logger=tensorboard or logger=wandb")
     if isinstance(callback, lightning.WeightAveraging):
-        try:  # it passes them on when it is set up
+        try:  # the callback passes its arguments on only in its setup
             inspect.signature(AveragedModel).bind(None, **callback._kwargs)
         except TypeError as error:
             raise InputError(key, name, str(error)) from None
     if isinstance(callback, lightning.StochasticWeightAveraging):
         start = callback._swa_epoch_start
         first = start if isinstance(start, int) else int(start * epochs)
-        if first > epochs:  # it would put the initial weights back in the end
+        if first > epochs:  # it would restore the initial weights at the end
             raise InputError(f"{key}.swa_epoch_start", start, f"allowed: up to recipe.epochs, {epochs}")
-        if first < 2:  # what is averaged is the net before each epoch
+        if first < 2:  # it averages the weights before each epoch
             why = "averages the untrained weights too"
             raise InputError(f"{key}.swa_epoch_start", start, f"{why}; allowed: 2 to recipe.epochs, {epochs}")
 
 
 class PruneFirst(pl.Callback):
-    """Prunes before callbacks of the user see the net: what averages weights copies it when it is set up."""
+    """Prunes before the user's callbacks see the net: those that average weights copy it in their setup."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Do now what the module would do after all callbacks."""
+        """Call the module's setup, which Lightning would call after that of all callbacks."""
         pl_module.setup(stage)

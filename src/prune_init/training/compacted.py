@@ -1,4 +1,4 @@
-"""The compact net that is trained in place of the masked one, and what it saves."""
+"""The compact net that is trained in place of the masked net, and what it saves."""
 
 import copy
 import time
@@ -18,13 +18,13 @@ from prune_init.pruning.weights import prunable
 from prune_init.training.mask_buffers import MaskBuffers
 
 STEPS = 4
-"""Training steps that are timed of each net, of which the first only warms up."""
+"""Training steps to time with each net; the first one is only a warm-up."""
 
 
 def compacted(
     net: nn.Module, masks: MaskBuffers, shape: Sequence[int], device: torch.device
 ) -> tuple[nn.Module, MaskBuffers]:
-    """The compact net of `net` under `masks` for images of `shape`, (C, H, W); and the masks of what is left."""
+    """The compact net of `net` under `masks` for images of `shape`, (C, H, W), and the masks of its weights."""
     small = compact(net, torch.zeros(2, *shape, device=device), masks=masks.tensors())
     upkeep = MaskBuffers(prunable(small), persistent=False).to(device)
     upkeep.fill(cast(Any, small).compaction.masks)
@@ -32,24 +32,24 @@ def compacted(
 
 
 def savings(whole: nn.Module, small: nn.Module, batch: Batch, loss: Loss, trainer: pl.Trainer) -> dict[str, Any]:
-    """Compare the two nets on copies, in turns, so that a busy machine slows both; not compiled.
+    """Compare copies of both nets, not compiled; they take turns, so that a busy machine slows down both.
 
     Args:
         whole: the masked net.
-        small: the compact one.
+        small: the compact net.
         batch: training images and labels.
         loss: (output, target) -> scalar.
-        trainer: whose precision the steps have.
+        trainer: decides the precision of the steps.
 
     Returns:
-        `multiply_adds`, `parameters` and `step_seconds` (forward and backward of the batch, the median), each of the
-        `dense` and the `compact` net; and the layers that were `left_alone`.
+        `multiply_adds`, `parameters` and `step_seconds` (median of a forward and backward pass of the batch), each for
+        the `dense` and the `compact` net; and `left_alone`, the layers that were not compacted.
     """
     nets = {"dense": copy.deepcopy(whole).train(), "compact": copy.deepcopy(small).train()}
     x, y = trainer.precision_plugin.convert_input(batch)
     cuda = [x.device] if x.device.type == "cuda" else []
     with trainer.precision_plugin.train_step_context():
-        with torch.random.fork_rng(devices=cuda):  # dropout draws
+        with torch.random.fork_rng(devices=cuda):  # for dropout
             rounds = [{name: _step_seconds(net, (x, y), loss) for name, net in nets.items()} for _ in range(STEPS)]
         return {
             "multiply_adds": {name: multiply_adds(net.eval(), x[:1]) for name, net in nets.items()},

@@ -1,4 +1,4 @@
-"""Dashboards beside `metrics.csv`: opened with the configuration, told the outcome, closed whatever happens."""
+"""Dashboards beside `metrics.csv`: they get the configuration, curves and outcome, and are closed in any case."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,26 +15,26 @@ Plain = dict[str, Any]
 
 @runtime_checkable
 class Dashboard(Protocol):
-    """A Lightning logger that also takes a run's outcome; other loggers get the configuration and the curves."""
+    """A Lightning logger that also logs a run's outcome; other loggers get only the configuration and the curves."""
 
     def begin(self, config: Plain, *, goes_on: bool) -> None:
-        """Take the resolved configuration; `goes_on` if the run is resumed from a checkpoint."""
+        """Log the resolved configuration; `goes_on` is true if the run is resumed from a checkpoint."""
 
     def record(self, record: RunRecord, folder: Path) -> None:
-        """Take what result.json says, and the folder where the run's files are."""
+        """Log the outcome of the run, whose files are in `folder`."""
 
     def finish(self, exit_code: int) -> None:
-        """Close the run; 0 says that it succeeded."""
+        """Close the dashboard; the exit code is 0 if the run succeeded."""
 
     def where(self) -> str | None:
-        """What to type or open to look at it; None if there is nothing to see."""
+        """The command or address that shows the run; None if there is nothing to see."""
 
 
 @contextmanager
 def opened(trainer: pl.Trainer, config: Plain) -> Iterator[Sequence[Dashboard]]:
-    """Begin all loggers of `trainer`, and finish them in the end, also when the run fails.
+    """Begin all loggers of `trainer`, and finish them at the end, even if the run fails.
 
-    A W&B run left open would swallow the next run of this process.
+    If a W&B run stayed open, the next run of this process would be logged into it.
     """
     dashboards = [logger for logger in trainer.loggers if isinstance(logger, Dashboard)]
     exit_code = 1
@@ -52,38 +52,38 @@ def opened(trainer: pl.Trainer, config: Plain) -> Iterator[Sequence[Dashboard]]:
 
 
 def outcome(record: RunRecord) -> dict[str, str | int | float]:
-    """The columns by which people compare runs: flat, without what is unknown."""
+    """The values by which runs are compared, with flat names; unknown values are left out."""
     columns = {
         key: getattr(record, key)
         for key in ("scorer", "seed", "exponent", "sparsity", "effective_sparsity", "connected")
     }
     for group in ("top1", "top5", "cost", "seconds"):
         columns |= {f"{group}/{key}": value for key, value in getattr(record, group)}
-    # As 0 and 1, `connected` is an axis of its own in parallel coordinates.
+    # `connected` is 0 or 1, so that it can be an axis of parallel coordinates.
     return {key: int(v) if isinstance(v, bool) else v for key, v in columns.items() if v is not None}
 
 
 def counted(metrics: Mapping[str, float]) -> dict[str, float]:
-    """With the epoch counted from 1, as in metrics.csv: Lightning counts from 0."""
+    """The metrics with the epoch counted from 1, as in metrics.csv, where Lightning counts from 0."""
     return {**metrics, "epoch": metrics["epoch"] + 1} if "epoch" in metrics else dict(metrics)
 
 
 class TensorBoard(TensorBoardLogger):
-    """Curves, and one line per run in TensorBoard's table of hyperparameters, which needs the outcome beside them."""
+    """TensorBoard with the curves, and one row per run in its table of hyperparameters and outcomes."""
 
     def __init__(self, save_dir: Path) -> None:
         super().__init__(save_dir, name="", version="tensorboard", default_hp_metric=False)
 
     def begin(self, config: Plain, *, goes_on: bool) -> None:
-        """Keep the configuration for the end: TensorBoard takes hyperparameters together with what they led to."""
+        """Keep the configuration until the end, because TensorBoard takes hyperparameters together with the outcome."""
         self._config = config
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Count epochs from 1."""
+        """Log metrics with epochs counted from 1."""
         super().log_metrics(counted(metrics), step)
 
     def record(self, record: RunRecord, folder: Path) -> None:
-        """Write the line."""
+        """Write the row of the table."""
         numbers = {key: float(value) for key, value in outcome(record).items() if not isinstance(value, str)}
         self.log_hyperparams(self._config, {f"outcome/{key}": value for key, value in numbers.items()})
 
@@ -92,5 +92,5 @@ class TensorBoard(TensorBoardLogger):
         self.finalize("success" if exit_code == 0 else "failed")
 
     def where(self) -> str | None:
-        """The command that shows it."""
+        """The command that shows the run."""
         return f"tensorboard --logdir {self.log_dir}"

@@ -1,4 +1,4 @@
-"""Batches for Lightning, made by a data set of `prune_init.data`."""
+"""Batches for Lightning from a data set of `prune_init.data`."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ TEST_BATCH = 512
 
 
 class DataModule(pl.LightningDataModule):
-    """Train on the training images; test, and validate if asked to, after each epoch.
+    """Batches for training, and for a test after each epoch; validation batches if images are held back.
 
     Args:
         dataset: images and labels.
         batch_size: training images per step, over all devices.
-        seed: of order and augmentation.
-        drop_last: leave out the last training batch of an epoch where it is not full.
+        seed: decides order and augmentation.
+        drop_last: leave out the last training batch of an epoch if it is not full.
     """
 
     def __init__(self, dataset: Dataset, *, batch_size: int, seed: int, drop_last: bool = False) -> None:
@@ -28,7 +28,7 @@ class DataModule(pl.LightningDataModule):
         self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last
 
     def train_dataloader(self) -> Loader:
-        """Shuffled and augmented, a pure function of seed and epoch; each rank its own part."""
+        """This rank's training batches, shuffled and augmented by seed and epoch alone."""
         place = self._place()
         batch_size = max(1, self._batch_size // place["world"])
         return self.dataset.train_loader(batch_size, seed=self._seed, drop_last=self._drop_last, **place)

@@ -1,4 +1,4 @@
-"""The trained net for other programs, beside the run's result."""
+"""Export of the trained net to a file for other programs."""
 
 import copy
 import warnings
@@ -22,33 +22,33 @@ FORMATS = {"pt2": save_program, "onnx": save_onnx}
 
 
 class Export(pl.Callback):
-    """Tries, on the pruned net, to export it before it is trained; `write` does so afterwards.
+    """Tries to export the pruned net before training; `write` exports the trained net.
 
     Args:
         kind: pt2 or onnx.
-        input_shape: of one example, without batch.
+        input_shape: shape of one example, without the batch.
     """
 
     def __init__(self, kind: str, input_shape: Sequence[int]) -> None:
         self.kind, self._shape = kind, input_shape
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse what cannot be exported.
+        """Refuse a network that cannot be exported.
 
         Raises:
-            InputError: it cannot.
+            InputError: naming the reason.
         """
         assert isinstance(pl_module, PruneThenTrain)
         with TemporaryDirectory() as folder:
             try:
                 self._save(copy.deepcopy(pl_module.net), Path(folder))
-            except Exception as error:  # of many kinds
+            except Exception as error:  # exporters raise many types
                 raise InputError("export", self.kind, f"the network cannot be exported ({_why(error)})") from error
 
     def write(self, module: PruneThenTrain, folder: Path) -> ExportedNet:
-        """Write `net.pt2` or `net.onnx` into the folder, and say how far its outputs are from those of the net.
+        """Write `net.pt2` or `net.onnx` to the folder, and compare its outputs with those of the net.
 
-        A failure is a warning: what was trained is not lost for it.
+        A failure is only a warning, so that the trained net is not lost.
         """
         try:
             difference = self._save(module.net, folder)
@@ -60,11 +60,11 @@ class Export(pl.Callback):
 
     def _save(self, net: nn.Module, folder: Path) -> float:
         example = next(net.parameters()).new_zeros(2, *self._shape, device="cpu")
-        quiet = redirect_stdout(StringIO()), redirect_stderr(StringIO())  # torch prints the program that it gave up
+        quiet = redirect_stdout(StringIO()), redirect_stderr(StringIO())  # on failure torch prints a whole program
         with whole(folder / f"net.{self.kind}") as path, quiet[0], quiet[1]:
             return FORMATS[self.kind](net.cpu(), example, path)
 
 
 def _why(error: Exception) -> str:
-    """What torch.onnx says itself is how one goes on; what was wrong is its cause."""
+    """Why an export failed: of torch.onnx's errors the cause, since their own text only says what to try next."""
     return first_line(error.__cause__ or error if isinstance(error, OnnxExporterError) else error)

@@ -1,4 +1,4 @@
-"""One row per epoch, kept through checkpoints, written as CSV, summed up as last / best / at best validation."""
+"""The metrics of each epoch: kept in checkpoints, written as CSV, summarised as last / best / at best validation."""
 
 import csv
 import math
@@ -18,11 +18,10 @@ Row = dict[str, float]
 
 
 class History(pl.Callback):
-    """Collects the epoch's metrics and rewrites `path` after each epoch (to a temporary name, then renamed).
+    """Collects one row of metrics per epoch and rewrites the file `path` atomically after each.
 
-    Loggers get the same rows; that of the last epoch waits for `close`, since it may still be amended.
-
-    An epoch that nothing was tested in has no columns of tests.
+    Loggers get the same rows; the row of the last epoch waits for `close`, since it may still be amended. An epoch
+    without a test has no test columns.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,22 +30,22 @@ class History(pl.Callback):
         self._start = 0.0
         self._rate = 0.0
         self._tests: Row = {}
-        self._told = 0  # rows that dashboards have
-        self.seconds_before = 0.0  # of the epochs that earlier attempts trained
-        self.broken_off = False  # whether the last epoch was not trained to its end
+        self._told = 0  # rows that loggers have received
+        self.seconds_before = 0.0  # training time of epochs in earlier attempts
+        self.broken_off = False  # whether the last epoch was stopped before its end
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the epoch's clock and note its learning rate: at its end the schedule has moved on already."""
+        """Start the epoch's clock and note its learning rate, which the schedule has changed by the epoch's end."""
         self._start = time.perf_counter()
         self._tests = {}
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the tests: Lightning would repeat them in epochs without any."""
+        """Note the test metrics, because Lightning also keeps them in later epochs without a test."""
         self._tests = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_test(name)}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row; tests ran before this."""
+        """Add the epoch's row; its tests have run before this."""
         assert isinstance(pl_module, PruneThenTrain)
         self.broken_off = not trainer.is_last_batch
         if self.broken_off:
@@ -61,48 +60,48 @@ class History(pl.Callback):
         self._tell(trainer, len(self.rows) - ends_here(trainer))
 
     def _warn_of_divergence(self) -> None:
-        """Say once that the loss is no number: what follows is a net that gives every image the same class."""
+        """Warn once if the loss is not finite: from then on the net gives every image the same class."""
         finite = [math.isfinite(row.get("train/loss", 0.0)) for row in self.rows]
         if not finite[-1] and all(finite[:-1]):
             why = "training has diverged; try a lower recipe.optimizer.lr, or recipe.gradient_clip=1"
             warnings.warn(f"train loss is not finite in epoch {int(self.rows[-1]['epoch'])}: {why}", stacklevel=2)
 
     def close(self, trainer: pl.Trainer) -> None:
-        """Training is over: nothing will be amended."""
+        """Send the remaining rows to the loggers, once training is over and nothing will be amended."""
         self._tell(trainer, len(self.rows))
 
     def _tell(self, trainer: pl.Trainer, upto: int) -> None:
         for row in self.rows[self._told : upto]:
-            for logger in trainer.loggers:  # who count epochs from 0, as Lightning does
+            for logger in trainer.loggers:  # they count epochs from 0, as Lightning does
                 logger.log_metrics({**row, "epoch": row["epoch"] - 1}, trainer.global_step)
         self._told = max(self._told, upto)
 
     @property
     def ends_untested(self) -> bool:
-        """Whether the last epoch has no test, having been stopped before it."""
+        """Whether the last epoch has no test, for example because the run was stopped before it."""
         return bool(self.rows) and f"{STAGES[0]}/top1" not in self.rows[-1]
 
     def amend(self, trainer: pl.Trainer) -> None:
-        """Give the last epoch the results of a test after it, of what training left."""
+        """Put the results of a test of the final net into the last epoch's row."""
         self.rows[-1] = _sorted(self.rows[-1] | self._tests)
         if trainer.is_global_zero:
             write_csv(self._path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows go into checkpoints, so that a resumed run has them all."""
+        """The rows, for checkpoints, so that a resumed run has all of them."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the rows of the run that is resumed."""
+        """Restore the rows of the run that is resumed."""
         self.rows = list(state_dict["rows"])
         self._told = len(self.rows)
         self.seconds_before = sum(row["seconds"] for row in self.rows)
 
     def accuracy(self, name: str) -> Accuracies:
-        """`top1` or `top5`, by how the epoch was chosen.
+        """The accuracies `top1` or `top5`, by how the epoch is chosen.
 
-        Where a run has levels, only the epochs of the last one count: before, the net was denser. Epochs without a
-        test do not count.
+        In a run with levels only the epochs of the last level count, because the net was denser before. Epochs
+        without a test do not count.
         """
         rows = [row for row in self.rows if row.get("level") == self.rows[-1].get("level") and f"test/{name}" in row]
         if not rows:
@@ -130,7 +129,7 @@ def _sorted(row: Row) -> Row:
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
-    """Write the rows, whole or not at all; what a row does not have stays empty."""
+    """Write the rows atomically; columns that a row lacks stay empty."""
     columns = list(rows[max(range(len(rows)), key=lambda i: len(rows[i]))])
     columns += sorted({name for row in rows for name in row} - set(columns))
     with whole(path) as partial, partial.open("w", newline="") as file:

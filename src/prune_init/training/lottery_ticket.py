@@ -9,15 +9,15 @@ from prune_init.training.module import PruneThenTrain
 
 
 class LotteryTicket(pl.Callback):
-    """Cycles of train - prune - rewind inside one `fit`, so that every epoch of every level can be resumed.
+    """Cycles of training, pruning and rewinding inside one `fit`, so that a run can be resumed after any epoch.
 
-    Level 0 trains the dense net for `epochs`. Then, `levels` times: prune the trained weights to density s^(l/n) at
-    level l of n, put everything else back to where it was after `rewind_epoch` epochs - weights, norm parameters and
-    running statistics, optimiser, learning-rate schedule - and train the remaining epochs again. A pruned weight
+    Level 0 trains the dense net for `epochs`. Level l of n then prunes the trained weights to density d^(l/n), where d
+    is the final density. It rewinds everything else to its state after `rewind_epoch` epochs (weights, norm parameters
+    and running statistics, optimiser, learning-rate schedule) and trains the remaining epochs again. A pruned weight
     stays pruned.
 
     Differs from the published SynFlow code, which does not rewind the weights (its authors say so), and from
-    open_lth, which prunes 20 % of the rest per level: here the levels share out the final sparsity evenly.
+    open_lth, which prunes 20 % of the remaining weights per level: here each level keeps the same fraction.
     """
 
     def __init__(self, *, levels: int, rewind_epoch: int, epochs: int, sparsity: float) -> None:
@@ -27,11 +27,11 @@ class LotteryTicket(pl.Callback):
 
     @property
     def max_epochs(self) -> int:
-        """Epochs of all levels together."""
+        """The number of epochs of all levels together."""
         return self._epochs + self._levels * (self._epochs - self._rewind_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember the state to rewind to, or end a level."""
+        """Save the state to rewind to, or begin the next level by pruning and rewinding."""
         assert isinstance(pl_module, PruneThenTrain)
         if trainer.current_epoch == self._rewind_epoch:
             self._start = copy.deepcopy(_state(trainer, pl_module))
@@ -40,17 +40,17 @@ class LotteryTicket(pl.Callback):
             sparsity = 1 - self._density ** (self.level / self._levels)
             pl_module.prune(pl_module.device, sparsity=sparsity, masks=pl_module.masks.tensors())
             _restore(trainer, pl_module, self._start)
-        pl_module.log("level", float(self.level), logger=False)  # `History` tells them
+        pl_module.log("level", float(self.level), logger=False)  # loggers get it from `History`
 
     def _first_epoch(self, level: int) -> int:
         return self._epochs + (level - 1) * (self._epochs - self._rewind_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
+        """The level and the state to rewind to, for checkpoints."""
         return {"level": self.level, "start": self._start}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore them from a checkpoint."""
         self.level, self._start = state_dict["level"], state_dict["start"]
 
 

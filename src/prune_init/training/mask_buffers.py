@@ -1,4 +1,4 @@
-"""Masks as buffers outside the net, and the upkeep that makes training respect them."""
+"""Masks as buffers outside the net, and the factors that keep pruned weights at 0 during training."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -13,11 +13,11 @@ from prune_init.pruning.upkeep import Factors
 class MaskBuffers(nn.Module):
     """One boolean buffer per prunable weight, all True until `fill`.
 
-    Being buffers of the module that is checkpointed, masks travel in checkpoints; being outside the net, they leave
-    its `state_dict` and `forward` as they are.
+    As buffers of the module that is checkpointed, masks are saved in checkpoints. Outside the net, they do not change
+    its `state_dict` or `forward`.
 
     Attributes:
-        factors: what sets pruned weights and their gradients to 0.
+        factors: sets pruned weights and their gradients to 0.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], *, persistent: bool = True) -> None:
@@ -28,16 +28,16 @@ class MaskBuffers(nn.Module):
         self.factors = Factors({_key(name): weight for name, weight in weights.items()}, cast(Tensors, self._buffers))
 
     def fill(self, masks: Tensors) -> None:
-        """Take over these masks."""
+        """Copy these masks into the buffers."""
         for name, mask in masks.items():
             self.get_buffer(_key(name)).copy_(mask)
 
     def fill_from(self, state: Tensors, prefix: str) -> None:
-        """Take over the masks of a checkpoint's `state_dict`."""
+        """Copy the masks of a checkpoint's `state_dict` into the buffers."""
         self.fill({name: state[f"{prefix}.{_key(name)}"] for name in self._weights})
 
     def share(self) -> None:
-        """Take over the masks of the first process, where there are several."""
+        """Copy the masks of the first process to all processes, if there are several."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             masks = {name: mask.contiguous() for name, mask in self.tensors().items()}
             for mask in masks.values():
@@ -49,7 +49,7 @@ class MaskBuffers(nn.Module):
         return {name: self.get_buffer(_key(name)) for name in self._weights}
 
     def checksum(self) -> Tensor:
-        """One number per mask, int64: the sum of the indices of the weights that are kept."""
+        """One int64 per mask: the sum of the flat indices of the kept weights."""
         return torch.stack([mask.flatten().nonzero().sum() for mask in self.tensors().values()])
 
 

@@ -1,4 +1,4 @@
-"""A Lightning module whose net stays masked, whatever optimisers, callbacks and strategies do."""
+"""A Lightning module whose net stays masked with any optimiser, callback or strategy."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -11,24 +11,24 @@ from prune_init.training.mask_buffers import MaskBuffers
 
 
 class MaskedTraining(pl.LightningModule):
-    """Gradients are masked before clipping and weights after each step: as if masked in the forward pass.
+    """Masks gradients before clipping and weights after each step, with the effect of masks in the forward pass.
 
     Args:
-        net: the network; its `state_dict` stays its own.
-        masks: of its prunable weights.
+        net: the network; its `state_dict` does not change.
+        masks: the masks of its prunable weights.
     """
 
     def __init__(self, net: nn.Module, masks: MaskBuffers) -> None:
         super().__init__()
         self.net, self.masks = net, masks
-        self.upkeep = masks  # those of the net that is trained
+        self.upkeep = masks  # the masks of the net that is trained
 
     def forward(self, x: Tensor) -> Tensor:
-        """The net's output."""
+        """The output of the net."""
         return self.net(x)
 
     def on_fit_start(self) -> None:
-        """Train in train mode, Lightning keeping the mode that it finds; and with the same masks on every rank."""
+        """Set train mode, since Lightning keeps the mode it finds, and check that all ranks have the same masks."""
         self.net.train()
         if self.trainer.world_size > 1:
             sums = cast(Tensor, self.all_gather(self.masks.checksum()))
@@ -36,11 +36,11 @@ class MaskedTraining(pl.LightningModule):
                 raise RuntimeError(f"ranks hold different masks; checksums by rank: {sums.tolist()}")
 
     def on_validation_epoch_start(self) -> None:
-        """Test a masked net, also where a callback has put other weights in place for the time of the test."""
+        """Apply the masks before a test, because a callback may have put other weights in place for it."""
         self.upkeep.factors.clear_weights()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Mask gradients; Lightning clips after this."""
+        """Mask the gradients; Lightning clips them after this."""
         self.upkeep.factors.clear_gradients()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -49,17 +49,17 @@ class MaskedTraining(pl.LightningModule):
         self.upkeep.factors.clear_weights()
 
     def on_train_end(self) -> None:
-        """Leave a masked net, whatever weights a callback has put in place at the end."""
+        """Apply the masks at the end, because a callback may have put other weights in place."""
         self.upkeep.factors.clear_weights()
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """DDP's own name for what it leaves alone: it would send all masks before every forward pass.
+        """Buffers that DDP ignores, under the name that it looks up: it would send all masks before every forward pass.
 
-        The net's buffers it sends, as published: the statistics of batch norm are those of the first process.
+        DDP still sends the net's own buffers, as published: all ranks use the first one's batch norm statistics.
         """
         return [name for name, _ in self.named_buffers() if not name.startswith("net.")]
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The net's. Averages of the module's state are taken over these; masks have no average."""
+        """The buffers of the net alone, because callbacks average all buffers of a module and masks have no average."""
         return self.net.buffers(recurse)

@@ -21,27 +21,27 @@ from prune_init.training.masked_training import MaskedTraining
 from prune_init.training.tally import Tally, means
 
 STAGES = ("test", "validation")
-"""What the validation loaders hold, in order."""
+"""The data of the validation loaders, in their order."""
 
 
 class PruneThenTrain(MaskedTraining):
-    """Wraps a net, its loss and metrics, and the life of a pruned net.
+    """A Lightning module that prunes a net at initialisation and then trains it.
 
-    In `setup("fit")` it prunes: after nothing else has touched the weights, and before DDP wraps the net. Masks and,
+    It prunes in `setup("fit")`, before anything else has changed the weights and before DDP wraps the net. Masks and,
     by DDP's first broadcast, weights are those of rank 0. A run resumed from a checkpoint takes masks and `pruning`
     from there and does not prune again. A compact net trains the same way with less work.
 
     Args:
-        net: the network; its `state_dict` stays its own.
-        prune: maps (net, data=batches) to a `PruneResult`: `prune_init.prune` with everything else filled in.
+        net: the network; its `state_dict` does not change.
+        prune: maps (net, data=batches) to a `PruneResult`: `prune_init.prune` with all other arguments bound.
         sample: makes the pruning sample, a list of batches, for a device; called only if the scorer asks for data.
         optimizer: makes the optimiser from parameters.
-        scheduler: makes a learning-rate schedule, stepped once per epoch, from the optimiser.
-        loss: (output, target) -> mean loss; that of training and tests, and of scorers that take one.
-        include, exclude: which weights `prune` prunes.
-        compact_for: (C, H, W) of an image: train the compact net of that input in place of the masked one.
-        channels_last: keep images and weights with their channels innermost while training.
-        compiled: train the net as `torch.compile` makes it, in place; True, or a mode of it.
+        scheduler: makes a learning-rate schedule from the optimiser; it is stepped once per epoch.
+        loss: (output, target) -> mean loss, for training and tests.
+        include, exclude: the patterns of weight names that `prune` uses.
+        compact_for: (C, H, W) of an image; train the compact net for this input in place of the masked net.
+        channels_last: keep images and weights in channels-last memory format while training.
+        compiled: compile the net in place with `torch.compile`; True, or the name of a mode.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class PruneThenTrain(MaskedTraining):
         compiled: bool | str = False,
     ) -> None:
         super().__init__(net, MaskBuffers(prunable(net, include=include, exclude=exclude)))
-        self.whole = [net]  # a list, so that the net is registered once: as `net`, until a compact one takes its place
-        self.pruning: dict[str, Any] = {}  # what pruning found, as plain values; empty until it is done
+        self.whole = [net]  # a list, so that only `net` is registered, which a compact net may replace
+        self.pruning: dict[str, Any] = {}  # the result of pruning as plain values; empty before
         self._prune, self._sample, self._loss = prune, sample, loss
         self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
         self._channels_last, self._compiled = channels_last, compiled
@@ -69,7 +69,7 @@ class PruneThenTrain(MaskedTraining):
         self._tallies = {stage: Tally((1, 5)) for stage in ("train", *STAGES)}
 
     def setup(self, stage: str) -> None:
-        """Prune once, before training; a run that goes on only needs the masks, to have the net of its checkpoint."""
+        """Prune once before training; a resumed run takes only its masks, to build its checkpoint's compact net."""
         if stage != "fit" or self._ready:
             return
         self._ready = True
@@ -85,7 +85,7 @@ class PruneThenTrain(MaskedTraining):
             self.net, self.upkeep = compacted(self.net, self.masks, self._compact_for, self.device)
         for part in (self, *self.whole):
             self._convert(part)
-        if self._compact_for is not None and self.pruning:  # a run that goes on has its savings in the checkpoint
+        if self._compact_for is not None and self.pruning:  # a resumed run has them in its checkpoint
             x, y = next(iter(cast(Any, self.trainer).datamodule.train_dataloader()))
             batch = (self._formed(x), y)
             self.pruning["compaction"] = savings(self.whole[0], self.net, batch, self._loss, self.trainer)
@@ -93,24 +93,24 @@ class PruneThenTrain(MaskedTraining):
             self.net.compile(mode=None if self._compiled is True else self._compiled)
 
     def _convert(self, part: nn.Module) -> None:
-        """To the precision and memory format of training: before Lightning loads a checkpoint, which float32 rounds."""
+        """Convert to the precision and memory format of training, before float32 would round a loaded checkpoint."""
         self.trainer.precision_plugin.convert_module(part)
         if self._channels_last:
-            part.to(memory_format=torch.channels_last)  # masks too: operations on both want the same order
+            part.to(memory_format=torch.channels_last)  # masks too, for operations on both
 
     def _formed(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self._channels_last else images
 
     def whole_net(self) -> nn.Module:
-        """The net in its full shapes, with the weights as they are now."""
+        """The net with its original shapes and its present weights; a compact net is expanded."""
         (whole,) = self.whole
         return whole if whole is self.net else expand(self.net, whole)
 
     def prune(self, device: torch.device, **options: Any) -> None:
-        """Prune the net on `device` and remember the masks; `options` override those that `prune` was given."""
+        """Prune the net on `device` and store the masks; `options` override arguments of the function `prune`."""
         self.to(device)
 
-        def sample() -> Iterator[Batch]:  # made when first asked for: a data-free scorer must not cost reading data
+        def sample() -> Iterator[Batch]:  # lazy: a scorer without data must not read any
             yield from self._sample(device)
 
         result = self._prune(self.net, data=sample(), **options)
@@ -123,18 +123,18 @@ class PruneThenTrain(MaskedTraining):
         self.pruning = result.as_dict()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one training batch."""
+        """The loss of one training batch."""
         loss = self._step("train", batch)
         if self.trainer.is_last_batch:
             self.report("train")
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Test set (loader 0) and, if one is held back, validation set (loader 1), every epoch."""
+        """Evaluate a batch of the test set (loader 0) or of the validation set (loader 1), if there is one."""
         self._step(STAGES[dataloader_idx], batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Say how the tests went."""
+        """Log the results of the tests."""
         for stage in STAGES[: len(self.trainer.num_val_batches)]:
             self.report(stage)
 
@@ -146,30 +146,30 @@ class PruneThenTrain(MaskedTraining):
         return loss
 
     def report(self, stage: str) -> None:
-        """Log the epoch's means over all ranks: once, since logging takes longer than many a step."""
+        """Log the epoch's means over all ranks, once per epoch, since logging can take longer than a step."""
         values = means(self._tallies[stage], stage, self.trainer.strategy)
-        # The same on all ranks already; Lightning warns unless it may synchronise them too.
-        # Loggers get them from `History`, in one row.
+        # All ranks have the same values already, but Lightning warns without sync_dist.
+        # Loggers get the values from `History`, in one row.
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True, logger=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """What averages weights copies the module; how it was pruned holds the data set and the terminal."""
+        """Copy the module, as callbacks that average weights do, but share functions that hold data and terminal."""
         memo |= {id(part): part for part in (self._prune, self._sample)}
         copied = memo[id(self)] = type(self).__new__(type(self))
         copied.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
         return copied
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimiser and, if there is one, learning-rate schedule."""
+        """The optimiser and, if there is one, the learning-rate schedule."""
         optimizer = self._optimizer(self.net.parameters())
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Masks are buffers already; add what is known about them."""
+        """Add the result of pruning; the masks are saved as buffers."""
         checkpoint["pruning"] = self.pruning
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run knows how it was pruned."""
+        """Restore the result of pruning."""
         self.pruning = checkpoint["pruning"]

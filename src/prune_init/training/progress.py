@@ -1,4 +1,4 @@
-"""One bar for scoring iterations and one for training: rich in a terminal, quiet lines in a log."""
+"""Progress of scoring and training: two bars in a terminal, a few plain lines in a log."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from prune_init.pruning.sample import Batch
 
 
 class ProgressBars(pl.Callback):
-    """Bars over iterations and training steps; without a terminal, a line per tenth of the iterations and per epoch."""
+    """Bars of iterations and training steps; without a terminal, a line per tenth of the iterations and per epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = console.is_interactive and console.file.isatty()  # FORCE_COLOR makes a terminal of any file
+        self._live = console.is_interactive and console.file.isatty()  # FORCE_COLOR makes any file interactive
         self._bars = Progress(
             TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=32),  # it alone shrinks in a narrow terminal
+            BarColumn(bar_width=32),  # only the bar shrinks in a narrow terminal
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[note]}"),
@@ -31,7 +31,7 @@ class ProgressBars(pl.Callback):
         self._tested = False
 
     def scoring(self, iteration: int, iterations: int) -> None:
-        """Advance the scoring bar: the `progress` of `prune_init.prune`."""
+        """Advance the scoring bar; passed to `prune_init.prune` as `progress`."""
         if self._scoring is None:
             self._bars.start()
             self._scoring = self._bars.add_task("scoring", total=iterations, note="")
@@ -40,7 +40,7 @@ class ProgressBars(pl.Callback):
             self._console.print(f"scoring {iteration}/{iterations}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the training bar, at the epoch where a resumed run goes on."""
+        """Start the training bar, for a resumed run at the epoch where it continues."""
         if trainer.current_epoch:
             self._console.print(f"resuming after epoch {trainer.current_epoch}")
         steps = int(trainer.num_training_batches)
@@ -57,11 +57,11 @@ class ProgressBars(pl.Callback):
             self._bars.advance(self._training)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that there is a test to tell of."""
+        """Note that the epoch has a test result."""
         self._tested = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say how the epoch went."""
+        """Show the loss and test accuracy of the epoch."""
         note = _epoch_note(trainer.callback_metrics, tested=self._tested)
         self._tested = False
         epoch = trainer.current_epoch + 1
@@ -71,7 +71,7 @@ class ProgressBars(pl.Callback):
             self._console.print(f"epoch {epoch}/{trainer.max_epochs}  {note}", soft_wrap=True)
 
     def stop(self) -> None:
-        """Leave the bars as they are and give the terminal back."""
+        """Stop the bars, which stay visible, and release the terminal."""
         self._bars.stop()
 
 

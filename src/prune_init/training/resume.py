@@ -1,4 +1,4 @@
-"""last.ckpt of an interrupted run: written whole, known to be this run's, and gone on from."""
+"""last.ckpt, from which an interrupted run is resumed: written atomically and checked to belong to the run."""
 
 import warnings
 from pathlib import Path
@@ -15,10 +15,10 @@ from prune_init.files import whole
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes beside the checkpoint and renames.
+    """Writes checkpoints to a temporary file in the same folder and renames it.
 
-    Lightning itself writes to the system's temporary folder and moves: between two disks that is a copy, which a
-    kill can leave half done, and then the run could not be resumed.
+    Lightning itself writes to the system's temporary folder and moves the file. Between two disks that is a copy, which
+    stays incomplete if the process is killed; then the run could not be resumed.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -28,32 +28,32 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class BeforeTheEnd(ModelCheckpoint):
-    """Checkpoints but for that of the last epoch.
+    """Saves checkpoints after all epochs but the last one.
 
-    A run that went on from that one would have nothing to train, and callbacks would not do what they do at the end,
-    such as leaving an average in place of the weights.
+    A run resumed from the last epoch would have nothing to train, and callbacks would not do what they do at the end of
+    training, such as replacing the weights by an average.
     """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, if training goes on."""
+        """Save a checkpoint if training goes on."""
         if not ends_here(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
 
 def ends_here(trainer: pl.Trainer) -> bool:
-    """Whether the epoch that ends now is the last one, as far as is known."""
+    """Whether the epoch that is ending is the last one, as far as is known."""
     last_epoch = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
     return last_epoch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
 
 
 class Resumable(pl.Callback):
-    """Checkpoints tell whose they are, and where the random numbers were.
+    """Saves the identity of the run and the states of the random generators in checkpoints.
 
-    Dropout and the like go on, after an interruption, with the numbers that they would have drawn. Each process has a
-    state of its own, of the processor and of the one device that it trains on.
+    After an interruption, dropout and the like continue with the random numbers that they would have drawn. Each
+    process has its own states, for the CPU and for the device on which it trains.
 
     Args:
-        identity: of the run's configuration.
+        identity: the identity of the run's configuration.
     """
 
     def __init__(self, identity: str) -> None:
@@ -63,7 +63,7 @@ class Resumable(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """States are those of all processes; the first one writes them."""
+        """Add the states of all processes; the first process writes the checkpoint."""
         states: list[Any] = [_random_state(trainer.strategy.root_device)]
         if trainer.world_size > 1:
             states *= trainer.world_size
@@ -73,11 +73,11 @@ class Resumable(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Kept until training begins: what comes before may draw numbers too."""
+        """Keep the states until training begins, since random numbers may be drawn before."""
         self._saved = checkpoint.get("random_states")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Continue the random streams; on other devices, or another number of them, they start again."""
+        """Restore the states; with other devices, or another number of them, the random streams start anew."""
         if self._saved is None:
             return
         device, before, now = trainer.strategy.root_device, len(self._saved), trainer.world_size
@@ -95,20 +95,20 @@ class Resumable(pl.Callback):
 
 def _random_state(device: torch.device) -> dict[str, Any]:
     state: dict[str, Any] = {"kind": device.type, "cpu": torch.get_rng_state()}
-    if device.type != "cpu":  # asking would start a device that is not used
+    if device.type != "cpu":  # asking for it would initialise an unused device
         state["device"] = torch.get_device_module(device).get_rng_state(*_which(device))
     return state
 
 
 def _which(device: torch.device) -> list[torch.device]:
-    return [] if device.type == "mps" else [device]  # of which there is but one
+    return [] if device.type == "mps" else [device]  # there is only one MPS device
 
 
 def last_checkpoint(folder: Path, identity: str) -> Path | None:
-    """The folder's last.ckpt, or None if there is none.
+    """The path of the folder's last.ckpt, once checked; None if there is none.
 
-    torch.load sees no flipped bits, so the checksums in the archive are compared first; what is in it is read without
-    running code from it (`weights_only`). A file that is refused stays as it is.
+    torch.load does not notice flipped bits, so the checksums in the archive are compared first. The content is then
+    loaded without running code from it (`weights_only`). A file that is refused is left as it is.
 
     Raises:
         InputError: the file is damaged, or a run of another configuration wrote it.

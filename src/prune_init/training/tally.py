@@ -1,4 +1,4 @@
-"""Loss and accuracies of an epoch, added up on the device."""
+"""Loss and accuracies of an epoch, summed on the device."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,23 @@ from prune_init.host import with_float64
 
 
 class Tally:
-    """Sums over the examples of an epoch, without waiting for the device at any step.
+    """Sums of loss and hits over the examples of an epoch, computed without synchronising with the device.
 
-    No module and no buffers: those are converted to the precision of training, and DDP would replace each process's
-    sums by those of the first one before every forward pass. Integers up to 2^53 are exact in the sums' float64, and up
-    to 2^24 on a device that has none.
+    This is not a module with buffers, because buffers are converted to the precision of training, and before every
+    forward pass DDP would replace each process's sums by those of the first one. The sums are float64, exact for
+    integers up to 2^53, or float32 on a device without float64, exact up to 2^24.
 
     Args:
-        top: for each k whether the label is among the k highest outputs; more outputs than there are count as all.
+        top: the values of k; a hit is a label among the k highest outputs. A k above the number of outputs means all.
     """
 
     def __init__(self, top: Sequence[int]) -> None:
         self.top = top
-        self._sums: Tensor | None = None  # made where the first batch is
+        self._sums: Tensor | None = None  # created on the device of the first batch
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch, `loss` being its mean."""
+        """Add one batch; `loss` is its mean."""
         best = logits.topk(min(max(self.top), logits.shape[1]), dim=1).indices
         hits = (best == labels[:, None]).sum(0).cumsum(0)
         sums = self._on(logits.device)
@@ -35,7 +35,7 @@ class Tally:
         sums[-1] += len(labels)
 
     def take(self, device: torch.device) -> Tensor:
-        """Sums of losses and hits, and last the number of examples, on `device` if there are none; resets the tally."""
+        """The sums of losses and hits, then the number of examples; resets the tally. An empty one is on `device`."""
         sums, self._sums = self._on(device), None
         return sums
 
@@ -47,7 +47,7 @@ class Tally:
 
 
 def means(tally: Tally, stage: str, strategy: Strategy) -> dict[str, Tensor]:
-    """The means of an epoch over all ranks, `stage/loss`, `stage/top1`, ...; resets the tally."""
+    """The means of an epoch over all ranks, as `stage/loss`, `stage/top1`, ...; resets the tally."""
     sums = strategy.reduce(tally.take(strategy.root_device), reduce_op="sum")
     names = ["loss", *(f"top{k}" for k in tally.top)]
     return {f"{stage}/{name}": mean for name, mean in zip(names, (sums[:-1] / sums[-1]).float(), strict=True)}

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases that never asks, never hangs, and is the same run after an interruption."""
+"""A run in Weights & Biases that never prompts, never hangs, and continues as the same run after an interruption."""
 
 import os
 import warnings
@@ -22,17 +22,17 @@ SECONDS_TO_UPLOAD = 300
 
 
 class WandbRun(WandbLogger):
-    """Curves by epoch, the outcome as summary columns, layer densities as a table, and masks if asked for.
+    """Logs curves by epoch, the outcome as summary columns, layer densities as a table, and masks if asked for.
 
     Args:
         save_dir: the run's folder; W&B writes to `wandb` below it, or below WANDB_DIR if that is set.
-        id: the same for every start of the same run. One that goes on from a checkpoint appends to the W&B run of
-            this id; one that starts over asks for a new one in its place.
-        mode: offline, online or disabled. Without an answer from the server, online becomes offline.
-        preset: name of the experiment, which goes before `group` and among the tags.
-        group, job_type, tags: what runs are sorted and found by; the commit is always a tag.
+        id: the W&B id, the same for every start of the same run. A run resumed from a checkpoint appends to the W&B run
+            of this id; a run that starts over replaces it by a new one.
+        mode: offline, online or disabled. If the server does not answer, online becomes offline.
+        preset: name of the experiment, put before `group` and among the tags.
+        group, job_type, tags: used to sort and find runs; the commit is always a tag.
         masks: upload masks.safetensors as an artifact.
-        more: for `wandb.init`: project, entity, notes, ...
+        more: further arguments of `wandb.init`, such as project, entity, notes.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class WandbRun(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, started when first asked for."""
+        """The W&B run, started on first access."""
         if self._experiment is None and not hasattr(self, "_attach_id"):  # a spawned process attaches to its parent's
-            # The configuration has read the tags; and W&B fails at an empty mode or tag.
+            # The configuration already contains the tags of WANDB_TAGS, and W&B fails at an empty mode or tag.
             empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]
             with environment(dict.fromkeys(["WANDB_TAGS", *empty])):
                 self._experiment = _start({**self._wandb_init, "resume": "allow" if self._goes_on else None})
@@ -68,23 +68,23 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def begin(self, config: Plain, *, goes_on: bool) -> None:
-        """Start the run."""
+        """Start the run and log its configuration."""
         self._goes_on = goes_on
         self.log_hyperparams({**config, "commit": results.commit(), "versions": results.versions()})
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Count epochs from 1."""
+        """Log metrics with epochs counted from 1."""
         super().log_metrics(counted(metrics), step)
 
     @rank_zero_only
     def record(self, record: RunRecord, folder: Path) -> None:
-        """Log the outcome in one row, so that W&B can draw any of its columns over any other."""
+        """Log the outcome in one row, so that W&B can plot any column against any other."""
         import wandb
 
         columns: list[str | int] = ["layer", "size", "kept", "density", "effective"]
         layers = [[layer.name, layer.size, layer.kept, layer.density, layer.effective] for layer in record.layers]
-        staging = Path(self.save_dir or folder).absolute() / "wandb"  # W&B's own does not travel with an offline run
+        staging = Path(self.save_dir or folder).absolute() / "wandb"  # W&B's default does not move with an offline run
         with environment({"WANDB_DATA_DIR": str(staging)}):
             self.experiment.log(outcome(record) | {"layers": wandb.Table(columns=columns, data=layers)})
             if self._with_masks:
@@ -95,12 +95,12 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
-        """End the run, if it began."""
+        """End the W&B run, if it began."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=exit_code)
 
     def where(self) -> str | None:
-        """The run's page, or how to upload it."""
+        """The address of the run's page, or the command that uploads an offline run."""
         run = self.experiment
         if run.disabled:
             return None
@@ -108,10 +108,10 @@ class WandbRun(WandbLogger):
 
 
 def _start(options: Plain) -> Any:
-    """`wandb.init` without questions.
+    """Call `wandb.init` without prompts; if the server does not answer, offline.
 
     Raises:
-        InputError: online, but nobody is logged in; or an argument that `wandb.init` does not have.
+        InputError: nobody is logged in for online mode, or `wandb.init` has no such argument.
     """
     import wandb
 
@@ -121,7 +121,7 @@ def _start(options: Plain) -> Any:
         init_timeout=SECONDS_TO_CONNECT,
         finish_timeout=SECONDS_TO_UPLOAD,
     )
-    options.pop("anonymous")  # without effect; W&B warns of it
+    options.pop("anonymous")  # has no effect, but W&B warns about it
     if options["mode"] == "online" and not wandb.login(prompt=False, verify=False):
         raise InputError("logger.mode", "online", "nobody is logged in; run `wandb login` or set WANDB_API_KEY")
     try:
@@ -131,7 +131,7 @@ def _start(options: Plain) -> Any:
     except wandb.errors.CommError as error:
         reason = str(error).splitlines()[0]
         warnings.warn(f"W&B does not answer ({reason}); logging offline, for `wandb sync` later", stacklevel=2)
-        wandb.teardown()  # its service still waits for the answer, and keeps the id
+        wandb.teardown()  # its service is still waiting for the answer and holds the id
         run = wandb.init(**{**options, "mode": "offline"}, settings=settings)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
