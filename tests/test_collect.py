@@ -71,7 +71,7 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
     assert len(printed.err.splitlines()) == 10
     for named in (*broken, "zz_copy"):
         assert sum(f"/{named}/" in line for line in printed.err.splitlines()) == 1
-    assert "seed is 'zero'" in printed.err and "lacks" in printed.err and "run of also_good once more" in printed.err
+    assert "seed is 'zero'" in printed.err and "lacks" in printed.err and "second copy of also_good" in printed.err
     assert "1 runs have no result" in printed.out
 
 

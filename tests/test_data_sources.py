@@ -219,7 +219,7 @@ def test_what_is_wrong_with_the_folders_of_tiny_imagenet_is_told(tiny_site: str,
     with pytest.raises(InputError, match=r"val_annotations\.txt: is missing"):
         load_tiny(tmp_path / "raw")
     (base / "val/images").rename(base / "val/elsewhere")
-    with pytest.raises(InputError, match="val has a class folder that train has not: elsewhere"):
+    with pytest.raises(InputError, match="val has a class folder that train lacks: elsewhere"):
         load_tiny(tmp_path / "raw")
 
 
@@ -286,7 +286,7 @@ def test_what_is_wrong_with_a_folder_is_told(pictures: Path) -> None:
     with pytest.raises(InputError, match="input_shape"):
         folder(root=str(pictures), workers=0, num_classes=2, input_shape=(1, 32, 32))
     (pictures / f"val/{WNIDS[0]}").rename(pictures / "val/other")
-    with pytest.raises(InputError, match="val has a class folder that train has not: other"):
+    with pytest.raises(InputError, match="val has a class folder that train lacks: other"):
         load_folder(pictures)
     (pictures / "train/empty").mkdir()
     with pytest.raises(InputError, match="empty"):

@@ -101,7 +101,7 @@ def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_like_one_that_is_not
         got, told = interrupt(tmp_path, f"epoch {epoch}/", number, *RUN, "results=broken")
         broken = record(tmp_path / "broken")
         assert got == code
-        line = f"stopped by {name}, without a result; the same command goes on after the last whole epoch\n"
+        line = f"stopped by {name}, without a result; the same command resumes after the last complete epoch\n"
         assert told.endswith(line) and "Traceback" not in told
         ended_early(broken)
         assert torch.load(broken / "last.ckpt", weights_only=True)["epoch"] >= epoch - 2
@@ -120,7 +120,7 @@ def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_like_one_that_is_not
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_while_scoring_too(tmp_path: Path, number: int, code: int) -> None:
     got, told = interrupt(tmp_path, "scoring 20/", number, *RUN, "iterations=200")
-    assert got == code and told.endswith("without a result; the same command begins anew\n"), told
+    assert got == code and told.endswith("without a result; the same command starts again\n"), told
     ended_early(record(tmp_path))
 
 

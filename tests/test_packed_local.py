@@ -209,7 +209,7 @@ def test_ctrl_c_ends_the_runs_too(tmp_path):
     sweep = Sweep(tmp_path / "runs", *PACKED, *PRUNED, "scorer._target_=faults.Waits", "seed=0,1,2")
     wait_until(lambda: len(list(tmp_path.glob("waiting.*"))) == 2, "two runs at work")
     sweep.popen.send_signal(signal.SIGINT)
-    assert sweep.end() == 1 and sweep.err == "interrupted; the same command goes on with what is missing\n"
+    assert sweep.end() == 1 and sweep.err == "interrupted; run the same command again for what is missing\n"
     assert not any(alive(path) for path in tmp_path.glob("waiting.*"))
 
 

@@ -238,7 +238,7 @@ def test_a_plan_is_read_as_written_and_the_same_sweep_writes_the_same_file(tmp_p
     plan_file.write(tmp_path, runs[:1], "smaller")
     assert sorted(plan_file.read(tmp_path)) == [plan_file.Sweep("mine", runs), plan_file.Sweep("smaller", runs[:1])]
     (tmp_path / plan_file.FOLDER / "foreign.jsonl").write_text('{"schema": 7}\n')
-    with pytest.raises(InputError, match=r"foreign\.jsonl: is no plan of a sweep \(is of schema 7, not 1\)"):
+    with pytest.raises(InputError, match=r"foreign\.jsonl: is not the plan of a sweep \(is of schema 7, not 1\)"):
         plan_file.read(tmp_path)
 
 
@@ -290,7 +290,7 @@ def test_status_tells_missing_killed_torn_and_unplanned_runs(tmp_path, monkeypat
         ("runs outside of sweeps", {"done": 1}),
     ]
     out = shown(monkeypatch, capsys, tmp_path)
-    assert "ended without a word, as when killed" in out and "net/torn/result.json: unreadable" in out
+    assert "ended without recording a reason, perhaps killed" in out and "net/torn/result.json: unreadable" in out
 
 
 def test_status_of_nothing_is_one_line(tmp_path, monkeypatch, capsys):

@@ -67,7 +67,7 @@ KINDS = {  # one wrong value of each kind, and the message
     # sweeps
     "-m seed=range(3,0)": "seed=range(3,0): gives no value; allowed: at least one",
     "-m seed=range(0,3,0)": "seed=range(0,3,0): cannot be read (range() arg 3 must not be zero)",
-    "-m experiment=figure1,figure6": "experiment=figure1,figure6: allowed: one at a time; most are sweeps themselves",
+    "-m experiment=figure1,figure6": "experiment=figure1,figure6: allowed: one preset at a time; most are ",
     "experiment=figure1": "dataset.root=data: CIFAR-100 is not in data/cifar-100-python; fetch it with: ",
     "-m hydra/launcher=packed_slurm force=true": "force=true: with hydra/launcher=packed_slurm a requeued run would ",
     "-m seed=0,1 hydra.sweep.dir=/proc/x": "hydra.run.dir=/proc/x: cannot be written to (",

@@ -163,4 +163,4 @@ def test_a_run_records_and_shows_them(command, tmp_path, monkeypatch):
     (row,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/**/result.json")]
     assert row["ties"]["share"] > 0.5 and "layer4.1.conv2.weight" in row["ties"]["unscored"]
     assert "zero_init_last=False" in row["ties"]["told"]
-    assert f"position decided on {100 * row['ties']['share']:.2f} % of the weights kept, " in done.out
+    assert f"{100 * row['ties']['share']:.2f} % of the kept weights were chosen by position, " in done.out

@@ -53,7 +53,9 @@ def refusal(parser: argparse.ArgumentParser, message: str) -> str:
         return message
     unknown = message.split()[2]
     if "=" in unknown and not unknown.startswith("-"):
-        return f"{unknown}: stands apart from the other KEY=VALUEs; allowed: options before or after all of them"
+        return (
+            f"{unknown}: is separated from the other KEY=VALUEs by an option; put options before or after all of them"
+        )
     kind = "option" if unknown.startswith("-") else "argument"
     return f"{unknown}: unknown {kind}; {one_of(unknown, parser._option_string_actions)}"
 

@@ -64,7 +64,7 @@ def _counts(scorer: Scorer) -> None:
             _must(kept == round((1 - sparsity) * size), f"leave exactly the asked weights, not {kept:,} of {size:,}")
             weights = dict(model.named_parameters())
             removed = all(not weights[name][~mask].any() for name, mask in result.masks.items())
-            _must(removed, "leave the masks as they are: weights that these prune are not 0")
+            _must(removed, "not change the masks: pruned weights are not 0")
 
 
 def _leaves_all_alone(scorer: Scorer) -> None:
@@ -95,7 +95,7 @@ def _splits(scorer: Scorer) -> None:
     found = [_pruned(scorer, convolutional(), 0.7, data=_data(sizes), **options) for sizes in (24, (10, 14), 5)]
     same = all(_close(found[0].scores, other.scores) for other in found[1:])
     what = (
-        "weigh each batch by its share of the examples, as net.losses and net.loss_gradient do, or say per_batch=True"
+        "weigh each batch by its share of the examples, as net.losses and net.loss_gradient do, or set per_batch=True"
     )
     _must(same, what)
 

@@ -21,11 +21,11 @@ GROUPS = {
         "dashboard": ("wandb_dashboard", "a W&B workspace for runs of logger=wandb"),
     },
     "Scorers and networks": {
-        "cost": ("analysis.cost", "passes that scoring takes"),
-        "collapse": ("analysis.collapse", "the compression from which on scorers cut a network in two"),
+        "cost": ("analysis.cost", "passes that scoring needs"),
+        "collapse": ("analysis.collapse", "the compression at which scorers disconnect a network"),
         "conservation": ("analysis.conservation", "both conservation theorems, before and during training"),
         "networks": ("analysis.networks", "what pruning means in networks of torchvision and timm"),
-        "published": ("analysis.published", "weights kept in each layer, beside the authors'"),
+        "published": ("analysis.published", "weights kept in each layer, compared with the authors'"),
         "bench": ("benchmark.speed.__main__", "seconds and memory, beside a plain implementation"),
     },
     "Replication": {

@@ -32,7 +32,7 @@ def main() -> None:
         view.save()
     except Exception as error:  # W&B's client raises many types for refusals and broken connections
         reason = " ".join(str(error).split())
-        sys.exit(f"project={chosen.entity or ''}/{chosen.project}: W&B did not take the workspace ({reason})")
+        sys.exit(f"project={chosen.entity or ''}/{chosen.project}: W&B refused the workspace ({reason})")
     print(view.url)
 
 

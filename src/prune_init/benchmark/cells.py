@@ -49,7 +49,7 @@ def cells(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> li
         cfg = planner.compose(run.overrides, number)
         kinds.check(cfg)
         if cfg.trainer.devices not in (1, "auto"):
-            raise InputError("trainer.devices", cfg.trainer.devices, "allowed: 1; what a run takes on one is estimated")
+            raise InputError("trainer.devices", cfg.trainer.devices, "allowed: 1; estimates are for runs on one device")
         name = settings.name(cfg, run.identity).rpartition("-")[0].replace(f"-s{cfg.seed}", "", 1)
         all_but_seed = str({key: value for key, value in settings.resolved(cfg).items() if key != "seed"})
         if all_but_seed not in found:

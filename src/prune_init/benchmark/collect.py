@@ -52,14 +52,14 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
             row = flat(record, run.relative_to(folder).as_posix())
             first = seen.setdefault(row["identity"], row)
             if first is not row:
-                raise InputError("results", run / "result.json", f"is the run of {first['folder']} once more")
+                raise InputError("results", run / "result.json", f"is a second copy of {first['folder']}")
             found.rows.append(row)
             found.runs.append(FinishedRun(run, record))
         except InputError as error:
             found.problems.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
             what = f"config lacks {error}" if isinstance(error, KeyError) else str(error)
-            found.problems.append(f"results={run / 'result.json'}: is no result of prune_init ({what})")
+            found.problems.append(f"results={run / 'result.json'}: is not a result of prune_init ({what})")
     configs = [leaves(run.record.config) for run in found.runs]
     known = {key for one in configs for key in one}
     for key in keys:
@@ -91,7 +91,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="folder of results.csv and results.parquet; default: FOLDER")
     parser.add_argument(
         "--columns", type=lambda text: text.split(","), default=[], metavar="KEY,...",
-        help="keys of the configuration that become columns too; those in which the runs differ always do",
+        help="further configuration keys to show as columns; keys in which the runs differ are always shown",
     )  # fmt: skip
     parser.add_argument(
         "--table", nargs="?", const="top1_last", metavar="COLUMN",
@@ -103,7 +103,7 @@ def main(given: Sequence[str] | None = None) -> None:
 
 def _write(chosen: argparse.Namespace) -> None:
     if chosen.baseline and not chosen.table:
-        raise InputError("baseline", chosen.baseline, "goes with --table")
+        raise InputError("baseline", chosen.baseline, "needs --table")
     found = collect(chosen.folder, chosen.columns)
     for problem in found.problems:
         print(problem, file=sys.stderr)

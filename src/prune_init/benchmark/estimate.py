@@ -98,7 +98,9 @@ def main(given: list[str] | None = None) -> None:
     """Estimate, print the table and, if asked, write it as JSON."""
     parser = Parser(__doc__)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as a run takes them")
-    parser.add_argument("-m", "--multirun", action="store_true", help="understood; every estimate is of a sweep")
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="accepted, but not needed: every estimate is of a sweep"
+    )
     parser.add_argument("--steps", type=whole(1), default=STEPS, help=f"training steps to time; default: {STEPS}")
     parser.add_argument("--json", type=Path, help="a file to write")
     parser.run(_estimate, given, to="--json")
@@ -127,7 +129,8 @@ def busy(load: float, threads: int, cores: int) -> str | None:
     """A note on an estimate made while other processes kept the cores busy, which slows down all; None if idle."""
     if load + threads <= cores:
         return None
-    return f"The machine was busy (load {load:.1f}, {cores} cores): this is too much; measure when it is idle."
+    busy = f"The machine was busy (load {load:.1f}, {cores} cores)"
+    return f"{busy}: the estimate is too high; repeat it when the machine is idle."
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def main(given: list[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--to", type=Path, default=KEPT, help=f"default: {KEPT}")
-    parser.add_argument("--commit", help="of the source tree, for runs that were not made in a checkout")
+    parser.add_argument("--commit", help="commit of the source tree, for runs that were not made in a checkout")
     parser.run(_keep_all, given, to="--to")
 
 

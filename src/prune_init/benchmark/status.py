@@ -72,8 +72,8 @@ def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
     status = run_status.read(folder)
     assert status is not None
     if status.status == "running":
-        where = f"process {status.pid} on {status.host}, last heard of {status.updated}"
-        return state, Failure(folder, f"ended without a word, as when killed ({where})", None)
+        where = f"process {status.pid} on {status.host}, last update {status.updated}"
+        return state, Failure(folder, f"ended without recording a reason, perhaps killed ({where})", None)
     return state, Failure(folder, str(status.error), folder / status.log if status.log else None)
 
 
@@ -99,7 +99,7 @@ def show(results: Path, console: Console) -> None:
         if failure.log is not None:
             console.print(f"  {escape(os.path.normpath(failure.log))}", soft_wrap=True)
     if any(counts["failed"] + counts["missing"] for _, counts in found.sweeps):
-        console.print("\nThe same command once more runs what failed or is missing.")
+        console.print("\nRun the same command again to run what failed or is missing.")
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def caption(summary: Summary) -> str:
     """The caption: what the table shows."""
     unit = ", %" if _percent(summary.column) else ""
     text = f"{summary.architecture} on {summary.dataset}: {summary.column}{unit} by compression; mean ± half of the "
-    text += "95 % t-interval over seeds, single values of fewer than three"
+    text += "95 % t-interval over seeds, single values where there are fewer than three"
     text += "" if summary.baseline is None else f"; differences to {summary.baseline} are paired by seed"
     return text + (f". {summary.left_out} runs without a value are left out." if summary.left_out else ".")
 

@@ -52,7 +52,7 @@ COLUMNS: dict[str, tuple[type, Callable[[RunRecord], Any], str]] = {
     "schedule": (str, _at("config.schedule.name"), "density after each iteration"),
     "scope": (str, _at("config.scope"), "global or layer"),
     "target": (str, _at("config.target"), "nominal or effective: which sparsity was asked for"),
-    "ablation": (str, _at("config.ablation.name"), "what was spoilt, or none"),
+    "ablation": (str, _at("config.ablation.name"), "what the ablation changes, or none"),
     "lifecycle": (str, _at("config.lifecycle.name"), "prune_then_train or lottery_ticket"),
     "recipe": (str, lambda record: record.config["recipe"].get("name"), "name of the recipe"),
     "epochs": (int, _at("config.recipe.epochs"), "of the recipe"),

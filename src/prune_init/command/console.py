@@ -103,7 +103,7 @@ def _ties(ties: TiedScores | None) -> str | None:
     if ties is None or not ties.told:
         return None
     layers = f", {_count(len(ties.unscored), 'layer')} emptied without a score" if ties.unscored else ""
-    return f"position decided on {_percent(ties.share)} of the weights kept{layers}"
+    return f"{_percent(ties.share)} of the kept weights were chosen by position{layers}"
 
 
 def _savings(saved: CompactSavings | None) -> str | None:
@@ -113,7 +113,7 @@ def _savings(saved: CompactSavings | None) -> str | None:
     step = saved.step_seconds
     return (
         f"{_percent(computed)} of multiply-adds, {_percent(parameters)} of parameters left; "
-        f"a training step takes {1000 * step.compact:.3g} ms in place of {1000 * step.dense:.3g} ms"
+        f"a training step takes {1000 * step.compact:.3g} ms instead of {1000 * step.dense:.3g} ms"
     )
 
 

@@ -54,7 +54,7 @@ def _recorded_run(cfg: DictConfig, folder: Path) -> RunRecord:
             return _run(cfg, folder)
     except Stopped as stop:
         kept = cfg.checkpoint and (folder / "last.ckpt").exists()
-        then = "goes on after the last whole epoch" if kept else "begins anew"
+        then = "resumes after the last complete epoch" if kept else "starts again"
         print(f"{stop}, without a result; the same command {then}", file=sys.stderr)
         raise
     except Exception as error:

@@ -56,7 +56,9 @@ class Preflight(Callback):
             if here and None not in missing.values():  # jobs that have their data can run
                 raise next(filter(None, missing.values()))
             if config.hydra.launcher._target_.endswith("SlurmLauncher") and config.force:
-                why = f"with hydra/launcher={launcher} a requeued run would begin anew each time; choose results=FOLDER"
+                why = (
+                    f"with hydra/launcher={launcher} a requeued run would start again each time; choose results=FOLDER"
+                )
                 raise InputError("force", "true", why)
             tried: set[str] = set()
             for job in planner.samples():

@@ -78,7 +78,7 @@ def _recipe(config: DictConfig) -> None:
     optimizer.step()
     scales_itself = getattr(optimizer, "_step_supports_amp_scaling", False)  # as Lightning asks after pruning
     if config.precision == "16-mixed" and recipe.gradient_clip is not None and scales_itself:
-        why = "precision=16-mixed cannot clip gradients (recipe.gradient_clip) with it; allowed: false"
+        why = "precision=16-mixed cannot clip gradients (recipe.gradient_clip) with a fused optimizer; allowed: false"
         raise InputError("recipe.optimizer.fused", "true", why)
     if recipe.scheduler is not None:
         scheduler = build(recipe.scheduler)(optimizer)

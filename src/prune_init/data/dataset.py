@@ -33,13 +33,13 @@ class Dataset:
         # A configuration gives a list. Architectures are built from the stated numbers, so these must be right.
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if self.input_shape != self.train.shape:
-            raise InputError("dataset.input_shape", list(self.input_shape), f"is {list(self.train.shape)} here")
+            raise InputError("dataset.input_shape", list(self.input_shape), f"the images have {list(self.train.shape)}")
         labels = torch.cat([self.train.labels, self.test.labels])  # a test set may lack the last classes
         if int(labels.min()) < 0:
             raise InputError("dataset", "labels", f"one of them is {int(labels.min())}; allowed: 0 to num_classes - 1")
         classes = int(labels.max()) + 1
         if self.num_classes != classes:
-            raise InputError("dataset.num_classes", self.num_classes, f"is {classes} here")
+            raise InputError("dataset.num_classes", self.num_classes, f"the data set has {classes}")
 
     def split(self, validation: int, *, seed: int) -> "Dataset":
         """Hold back training images for validation, the same number from each class.
@@ -53,7 +53,7 @@ class Dataset:
             InputError: if the number is negative, a class has too few images, or images are held back already.
         """
         if validation < 0 or self.validation is not None:
-            raise InputError("validation", validation, "needs at least 0, once for a data set")
+            raise InputError("validation", validation, "allowed: at least 0, and one split of a data set")
         if validation == 0:
             return self
         random = generator(seed, "validation")

@@ -16,9 +16,9 @@ SOURCES = {source.name: source for source in (CIFAR10, CIFAR100, MNIST, FASHION_
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fetch the data set and print the folder where it is."""
     parser = Parser(__doc__)
-    parser.add_argument("name", choices=[*SOURCES, "imagenet"], help="which one")
+    parser.add_argument("name", choices=[*SOURCES, "imagenet"], help="of the data set")
     parser.add_argument("--root", default="data", help="folder of all data sets (default: %(default)s)")
-    parser.add_argument("--url", help="folder of the official files, with the slash at its end, on a mirror")
+    parser.add_argument("--url", help="URL of a mirror's folder with the official files, ending in a slash")
     parser.run(_fetch, arguments, to="--root")
 
 

@@ -33,7 +33,7 @@ def fetch(url: str, md5: str, target: Path) -> None:
         reason = getattr(error, "reason", error)
         raise InputError("url", url, f"cannot be fetched: {reason}") from error
     if (found := md5_of(target)) != md5:
-        raise InputError("url", url, f"what came is not the official file: md5 {found} instead of {md5}")
+        raise InputError("url", url, f"the downloaded file is not the official one: md5 {found} instead of {md5}")
 
 
 def md5_of(path: Path) -> str:

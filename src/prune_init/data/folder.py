@@ -123,7 +123,7 @@ def scan_both(root: Path, num_classes: int) -> tuple[Samples, Samples]:
 
     unknown = {path.name for path in val.iterdir() if path.is_dir()} - train.class_to_idx.keys()
     if unknown:
-        raise InputError("dataset.root", root, f"val has a class folder that train has not: {min(unknown)}")
+        raise InputError("dataset.root", root, f"val has a class folder that train lacks: {min(unknown)}")
     test = make_dataset(str(val), train.class_to_idx, IMG_EXTENSIONS, allow_empty=True)
     if not test:
         raise InputError("dataset.root", root, "val has no image; allowed: " + ", ".join(IMG_EXTENSIONS))

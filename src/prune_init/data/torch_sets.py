@@ -57,7 +57,7 @@ def from_torch(
     if num_classes is None:
         num_classes = 1 + int(max(training.labels.max(), testing.labels.max()))
         if num_classes > len(train) + len(test):  # the network would get that many outputs
-            why = "is larger than the number of examples; allowed: classes counted from 0, or so many by num_classes="
+            why = "is larger than the number of examples; allowed: classes counted from 0, or give num_classes="
             raise InputError("dataset", f"label {num_classes - 1}", why)
     return Dataset(training, testing, num_classes, training.shape if input_shape is None else tuple(input_shape))
 

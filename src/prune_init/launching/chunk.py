@@ -62,7 +62,7 @@ def chunks(runs: list[Planned], size: int, concurrent: int, params: Mapping[str,
     """
     for key in ("tasks_per_node", "nodes"):
         if params[key] != 1:
-            why = "allowed: 1, a job's runs being processes on one node (hydra/launcher=slurm runs over several)"
+            why = "allowed: 1, since a job's runs share one node (hydra/launcher=slurm uses several)"
             raise InputError(f"hydra.launcher.{key}", params[key], why)
     if any(run.nodes != 1 for run in runs):
         raise InputError("trainer.num_nodes", max(run.nodes for run in runs), "needs hydra/launcher=slurm")

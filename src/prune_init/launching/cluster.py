@@ -57,7 +57,7 @@ def launch(
             try:
                 _wait(params["name"], runs, progress)
             except KeyboardInterrupt:
-                raise SystemExit(f"the jobs go on; to end them: scancel --name={params['name']}") from None
+                raise SystemExit(f"the jobs keep running; to cancel them: scancel --name={params['name']}") from None
     for run in left:
         if run_status.state(run.folder, run.identity) == "done":
             run.tidy()
@@ -83,7 +83,7 @@ def _submitted(folder: Path, params: Mapping[str, Any], work: list[Job]) -> dict
     try:
         for array in submit(folder, params, work):
             for job, log in array:
-                said |= dict.fromkeys(job.runs, f"its job ended without a word of it; log: {log}")
+                said |= dict.fromkeys(job.runs, f"its job ended without recording a status; log: {log}")
     except InputError as error:
         if not said:
             raise

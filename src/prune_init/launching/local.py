@@ -40,6 +40,6 @@ def launch(
                         show(progress, number)
                         progress.print(f"{run}: {error or outcome(run)}", markup=False, soft_wrap=True)
             except KeyboardInterrupt:
-                raise SystemExit("interrupted; the same command goes on with what is missing") from None
+                raise SystemExit("interrupted; run the same command again for what is missing") from None
             progress.print(summary(runs, time.monotonic() - start))
     return returns(runs, said)

@@ -28,7 +28,9 @@ def locked(folder: Path) -> Iterator[int]:
         if not files.locked(handle):
             owner = os.read(handle, 1000).decode(errors="replace").strip() or "another launcher"
             raise InputError(
-                "hydra.sweep.dir", folder, f"{owner}, or runs that it started, work here; wait, or end them"
+                "hydra.sweep.dir",
+                folder,
+                f"{owner} or runs that it started are working here; wait for them, or end them",
             )
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

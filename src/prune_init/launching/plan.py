@@ -74,7 +74,7 @@ def all_jobs(loader: ConfigLoader, config: DictConfig) -> list[list[str]]:
             continue
         key, given = override.get_key_element(), str(override.input_line).partition("=")[2]
         if key == "experiment":
-            raise InputError(key, given, "allowed: one at a time; most are sweeps themselves")
+            raise InputError(key, given, "allowed: one preset at a time; most are sweeps themselves")
         try:
             some = any(True for _ in override.sweep_string_iterator())
         except ValueError as error:

@@ -55,5 +55,5 @@ def read(results: Path) -> list[Sweep]:
             runs = [Planned(results / run["folder"], run["identity"], tuple(run["overrides"])) for run in lines]
             sweeps.append(Sweep(head["title"], runs))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError("results", path, f"is no plan of a sweep ({error}); move it away") from None
+            raise InputError("results", path, f"is not the plan of a sweep ({error}); move it away") from None
     return sweeps

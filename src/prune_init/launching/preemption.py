@@ -33,5 +33,5 @@ class Preemption:
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:  # in slices: a signal to another thread does not end a sleep
                 time.sleep(1)
-            raise TimeoutError("told to terminate, but not killed")
+            raise TimeoutError("received SIGTERM, but was not killed")
         signal.signal(signal.SIGTERM, self._before)

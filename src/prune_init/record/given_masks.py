@@ -77,7 +77,11 @@ def check_alone(overrides: Iterable[str]) -> None:
         return
     for key, value in given.items():
         if key.partition(".")[0] in CHOOSERS:
-            raise InputError(key, value, f"does not go with masks={given['masks']}, which say what is pruned; give one")
+            raise InputError(
+                key,
+                value,
+                f"cannot be combined with masks={given['masks']}, which decide what is pruned; give one of the two",
+            )
 
 
 def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:
@@ -95,7 +99,7 @@ def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:
             raise InputError("masks", path, f"has no mask of {name}; to leave it dense: exclude=[{name}]")
         if masks[name].shape != weight.shape:
             there, here = ("x".join(map(str, tensor.shape)) for tensor in (masks[name], weight))
-            why = f"{name} is {there} there and {here} in this net; allowed: masks of this net"
+            why = f"{name} has shape {there} in the file and {here} in this net; allowed: masks of this net"
             raise InputError("masks", path, why)
 
 

@@ -42,7 +42,7 @@ def read(folder: Path, identity: str | None = None) -> RunRecord | None:
     try:
         record = RunRecord.model_validate({key: value for key, value in row.items() if key != "schema"})
     except ValidationError as error:
-        raise InputError("results", path, f"is no result of prune_init ({_first(error)})") from None
+        raise InputError("results", path, f"is not a result of prune_init ({_first(error)})") from None
     if identity is not None and record.identity != identity:
         raise InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
     return record

@@ -122,7 +122,11 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
     trainer, recipe, lottery = cfg.trainer, cfg.recipe, cfg.lifecycle.name == "lottery_ticket"
     given = [key for key in ("sparsity", "exponent") if not OmegaConf.is_interpolation(cfg, key)]
     if cfg.masks and given:
-        yield given[0], cfg[given[0]], f"does not go with masks={cfg.masks}, which say what is pruned; give one"
+        yield (
+            given[0],
+            cfg[given[0]],
+            f"cannot be combined with masks={cfg.masks}, which decide what is pruned; give one of the two",
+        )
     if len(given) == 2 and not math.isclose(cfg.exponent, -math.log10(1 - cfg.sparsity), abs_tol=1e-6):
         yield "exponent", cfg.exponent, f"disagrees with sparsity={cfg.sparsity}; give one of the two"
 
@@ -156,7 +160,7 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
     if trainer.gradient_clip_val != recipe.gradient_clip:
         yield "trainer.gradient_clip_val", trainer.gradient_clip_val, "is set by recipe.gradient_clip"
     if not trainer.get("limit_train_batches", 1):
-        yield "trainer.limit_train_batches", 0, "allowed: larger; train=false trains nothing"
+        yield "trainer.limit_train_batches", 0, "allowed: above 0; to train nothing use train=false"
 
     metrics = [f"{stage}/{name}" for stage in ("train", "test", "validation") for name in ("loss", "top1", "top5")]
     for name, callback in (cfg.callbacks or {}).items():

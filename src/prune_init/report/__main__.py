@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "figure", metavar="figure=NAME", nargs="*", help="1 2 3 4 5 6 7 of the paper, a b of the rebuttal"
     )
-    parser.add_argument("--baseline", help="a scorer: the page's tables tell the differences to it, paired by seed")
+    parser.add_argument("--baseline", help="a scorer: the page's tables show the differences to it, paired by seed")
     parser.run(lambda chosen: _report(chosen, figures), [word for word in given if word not in figures], to="DIR")
 
 

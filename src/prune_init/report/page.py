@@ -130,7 +130,12 @@ def _cards(
     tied = sum(bool(run.record.ties and run.record.ties.told) for run in runs)
     if tied:
         cards.append(
-            ("By position", f"{tied:,}", "runs whose scores do not tell all weights apart; see the notes", None)
+            (
+                "By position",
+                f"{tied:,}",
+                "runs with tied scores, where weights were chosen by position; see the notes",
+                None,
+            )
         )
     cards.append(("Compute", _time(seconds), "in all runs together", None))
     return cards

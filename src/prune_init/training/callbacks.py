@@ -30,7 +30,7 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
     """
     name = type(callback).__name__
     if not isinstance(callback, pl.Callback):
-        raise InputError(key, name, "is no callback of pytorch_lightning; allowed: subclasses of its Callback")
+        raise InputError(key, name, "is not a Lightning callback; allowed: subclasses of pytorch_lightning.Callback")
     for kind, by in RESERVED.items():
         if isinstance(callback, kind):
             raise InputError(key, name, f"is set by {by}")

@@ -84,8 +84,8 @@ class Resumable(pl.Callback):
         kinds = {state["kind"] for state in self._saved}
         if before != now or kinds != {device.type}:
             saved_on, now_on = f"{before} x {', '.join(sorted(kinds))}", f"{now} x {device.type}"
-            why = f"last.ckpt is of a run on {saved_on}; on {now_on}"
-            warnings.warn(f"{why} random numbers, as of dropout, are others than they were", stacklevel=2)
+            why = f"last.ckpt was written on {saved_on}; on {now_on}"
+            warnings.warn(f"{why} random numbers, such as those of dropout, will differ", stacklevel=2)
             return
         state = self._saved[trainer.global_rank]
         torch.set_rng_state(state["cpu"].cpu())
@@ -126,5 +126,7 @@ def last_checkpoint(folder: Path, identity: str) -> Path | None:
         reason = " ".join(str(error).split())[:200]
         raise InputError("checkpoint", path, f"is damaged ({reason}); move it away to start again") from None
     if not isinstance(checkpoint, dict) or checkpoint.get("identity") != identity:
-        raise InputError("hydra.run.dir", folder, "its last.ckpt is of a run of another configuration; choose another")
+        raise InputError(
+            "hydra.run.dir", folder, "its last.ckpt belongs to another configuration; choose another folder"
+        )
     return path
