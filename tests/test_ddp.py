@@ -14,7 +14,10 @@ from finished import assert_same, finished, metrics
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from prune_init.data.fashion_small import fashion_small
+from prune_init.errors import InputError
 from prune_init.scorers.random import Random
+from prune_init.training.datamodule import DataModule
 from prune_init.training.mask_buffers import MaskBuffers
 
 HERE = Path(__file__).parent
@@ -74,6 +77,13 @@ def test_checksums_tell_masks_apart():
     assert masks.checksum().tolist() == [3, 1]
     masks.fill({"a": torch.tensor([True, False, True]), "b": torch.tensor([True, False])})
     assert masks.checksum().tolist() == [2, 0]
+
+
+def test_a_batch_that_the_devices_cannot_share_evenly_is_refused():
+    data = DataModule(fashion_small(num_classes=10, input_shape=(1, 28, 28)), batch_size=25, seed=0)
+    data.trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
+    with pytest.raises(InputError, match=r"recipe\.batch_size=25: allowed with 2 devices: multiples of 2"):
+        data.train_dataloader()
 
 
 @pytest.mark.slow

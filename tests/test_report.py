@@ -18,12 +18,14 @@ from records import add, record
 
 from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.intervals import interval, student_t
+from prune_init.errors import InputError
 from prune_init.launching import plan, plan_file
 from prune_init.record import results
 from prune_init.record import status as run_status
 from prune_init.record.run_record import RunRecord
 from prune_init.report.__main__ import main
 from prune_init.report.accuracy import BAND, accuracy, stretches
+from prune_init.report.conservation import builder
 from prune_init.report.cost import cost
 from prune_init.report.curves import curves as curves_of
 from prune_init.report.density import density
@@ -256,6 +258,14 @@ def test_figures_by_name(runs, capsys):
         shutil.rmtree(path)
     with pytest.raises(SystemExit, match=r"figure=a: needs trained runs of grasp, .*: .* experiment=rebuttal_a"):
         main([str(runs), "figure=a"])
+
+
+def test_the_figure_of_conservation_shows_the_net_of_the_runs():
+    size = {"num_classes": 10, "input_shape": [3, 32, 32]}
+    recorded = {"name": "resnet20", "_target_": "prune_init.architectures.resnet.thin_resnet", "depth": 20, **size}
+    assert next(builder(recorded | {"width": 4})().parameters()).shape == (4, 3, 3, 3)
+    with pytest.raises(InputError, match="architecture=resnet18: a report builds only: mlp, conv, vgg11"):
+        builder({"name": "resnet18", "_target_": "prune_init.architectures.library.timm_model", **size})
 
 
 @pytest.mark.slow

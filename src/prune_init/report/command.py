@@ -12,7 +12,7 @@ from prune_init.benchmark.tables import write_csv
 from prune_init.errors import InputError, one_of
 from prune_init.files import write
 from prune_init.report.accuracy import WHICH, accuracy
-from prune_init.report.conservation import measured, neurons
+from prune_init.report.conservation import builder, measured, neurons
 from prune_init.report.cost import cost
 from prune_init.report.curves import curves
 from prune_init.report.density import density
@@ -108,10 +108,11 @@ def _drawings(panel: Panel, problems: list[str]) -> list[Drawing]:
 
 def _theory(panel: Panel, problems: list[str]) -> list[Drawing]:
     """The figures of conservation in the network with most runs."""
-    dataset = panel.runs[0].record.config.get("dataset") or {}
+    config = panel.runs[0].record.config
     scorers = tuple(dict.fromkeys(series.scorer for series in panel.series))[:5]
     try:
-        found = measured(panel.architecture, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)
+        dataset, make = config["dataset"], builder(config["architecture"])
+        found = measured(make, dataset["num_classes"], tuple(dataset["input_shape"]), scorers)
     except (InputError, KeyError, TypeError) as error:
         problems.append(f"conservation in {panel.architecture} cannot be shown: {error}")
         return []

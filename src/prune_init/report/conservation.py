@@ -1,16 +1,19 @@
 """Figures of the paper's theory, computed on the spot: neurons (figure 3), layers (figure 4), training (figure 5b)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
-from torch import Tensor
+from torch import Tensor, nn
 
 from prune_init.analysis.conservation import endless, train
-from prune_init.architectures.named import named
+from prune_init.architectures.named import NETWORKS, named
 from prune_init.data.dataset import Dataset
 from prune_init.data.fashion_small import fashion_small
+from prune_init.errors import InputError
 from prune_init.pruning.weights import prunable
 from prune_init.report import published
 from prune_init.report.drawing import Drawing, canvas, mark
@@ -22,15 +25,27 @@ IMAGE = (1, 28, 28)
 SCORERS = ("random", "magnitude", "snip", "grasp", "synflow")
 
 
+def builder(net: Mapping[str, Any]) -> Callable[[], nn.Module]:
+    """A function that builds the network of these settings, as a run records them.
+
+    Raises:
+        InputError: it is not one of ours: a report runs no other code, and downloads nothing.
+    """
+    ours = {f"{make.__module__}.{make.__name__}": make for make in (getattr(m, "func", m) for m in NETWORKS.values())}
+    if net.get("_target_") not in ours:
+        raise InputError("architecture", net.get("name"), f"a report builds only: {', '.join(NETWORKS)}")
+    return partial(ours[net["_target_"]], **{key: net[key] for key in net if key not in ("name", "_target_")})
+
+
 def measured(
-    name: str, num_classes: int, input_shape: tuple[int, ...], scorers: tuple[str, ...]
+    make: Callable[[], nn.Module], num_classes: int, input_shape: tuple[int, ...], scorers: tuple[str, ...]
 ) -> dict[str, ScorerFlow]:
-    """Scores of the net `name` at initialisation, seed 0, on two images per class.
+    """Scores of the net that `make` builds, at initialisation, seed 0, on two images per class.
 
     They are the embedded images if these fit the net, else noise (then at most 20).
     """
     torch.manual_seed(0)
-    model = named(name, num_classes, input_shape)
+    model = make()
     if input_shape == IMAGE and num_classes == 10:
         return flows(model, scorers, _images().sample(2, seed=0, augment=False))
     labels = torch.arange(min(20, 2 * num_classes)) % num_classes

@@ -1,7 +1,9 @@
 """The figures of Tanaka et al. 2020 and of their rebuttal, by name."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from prune_init.architectures.named import named
 from prune_init.errors import InputError
 from prune_init.report.accuracy import grid
 from prune_init.report.conservation import IMAGE, SCORERS, layers, measured, neurons
@@ -9,6 +11,7 @@ from prune_init.report.density import density
 from prune_init.report.drawing import Drawing
 from prune_init.report.lottery_ticket import lottery_ticket
 from prune_init.report.schedules import schedules
+from prune_init.report.scores import ScorerFlow
 from prune_init.report.series import Panel
 
 BASELINES = ("random", "magnitude", "snip", "grasp", "grasp_official", "grasp_submission", "synflow")
@@ -29,13 +32,17 @@ def _figure_2(shown: Sequence[Panel]) -> Drawing:
 
 
 def _figure_3(shown: Sequence[Panel]) -> Drawing:
-    drawing = neurons("conv", measured("conv", 10, IMAGE, SCORERS))
+    drawing = neurons("conv", _conv())
     drawing.title = "Figure 3: conservation of scores, neuron by neuron"
     return drawing
 
 
+def _conv() -> dict[str, ScorerFlow]:
+    return measured(partial(named, "conv", 10, IMAGE), 10, IMAGE, SCORERS)
+
+
 def _figure_4(shown: Sequence[Panel]) -> Drawing:
-    drawing = layers("conv", measured("conv", 10, IMAGE, SCORERS))
+    drawing = layers("conv", _conv())
     drawing.title = "Figure 4: large layers have small scores"
     return drawing
 

@@ -8,6 +8,9 @@ from prune_init.report.drawing import Drawing, canvas, compression_axis, legend
 from prune_init.report.palette import FAINT
 from prune_init.report.series import Panel
 
+MOST = 6
+"""The most of our curves that the figure shows."""
+
 
 def lottery_ticket(shown: Sequence[Panel]) -> Drawing:
     """Draw the accuracy of iterative magnitude pruning by levels, and how training changes the magnitudes of layers."""
@@ -20,7 +23,7 @@ def lottery_ticket(shown: Sequence[Panel]) -> Drawing:
         exponents += x
         left.plot(x, [v.mean for v in values], color=FAINT, alpha=0.25 + 0.15 * levels, linewidth=1.2, linestyle="--")
     found = [(p, s) for p in shown for s in p.series if s.levels and p.trained("best")]
-    for panel, series in found[:6]:
+    for panel, series in found[:MOST]:
         points = [(p.exponent, value.mean) for p in series.points if (value := p.accuracy("best"))]
         left.plot(*zip(*points, strict=True), **series.style, label=f"{series.levels} levels, {panel.title}")
         exponents += [x for x, _ in points]
@@ -32,6 +35,8 @@ def lottery_ticket(shown: Sequence[Panel]) -> Drawing:
     right.set_title("b   Magnitudes while training")
     correlations = ", ".join(f"{value:.2f}" for value in training(right))
     runs = "Ours: lifecycle=lottery_ticket." if found else "No run with lifecycle=lottery_ticket in this folder."
+    if len(found) > MOST:
+        runs = f"Ours: lifecycle=lottery_ticket, the first {MOST} of {len(found)} series."
     caption = (
         f"a: iterative magnitude pruning; published: VGG-11 on CIFAR-10, without rewinding. {runs} b: mean squared "
         "weight of each layer of the conv net against inverse size, plain SGD on the embedded images, computed now; "

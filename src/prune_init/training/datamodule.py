@@ -7,6 +7,7 @@ import torch
 
 from prune_init.data.dataset import Dataset
 from prune_init.data.images import Batch, Loader
+from prune_init.errors import InputError
 
 TEST_BATCH = 512
 """Images per forward pass without gradients."""
@@ -30,8 +31,12 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Loader:
         """This rank's training batches, shuffled and augmented by seed and epoch alone."""
         place = self._place()
-        batch_size = max(1, self._batch_size // place["world"])
-        return self.dataset.train_loader(batch_size, seed=self._seed, drop_last=self._drop_last, **place)
+        if self._batch_size % place["world"]:
+            allowed = f"allowed with {place['world']} devices: multiples of {place['world']}"
+            raise InputError("recipe.batch_size", self._batch_size, allowed)
+        return self.dataset.train_loader(
+            self._batch_size // place["world"], seed=self._seed, drop_last=self._drop_last, **place
+        )
 
     def val_dataloader(self) -> list[Loader]:
         """The test set and, if images were held back, the validation set."""
