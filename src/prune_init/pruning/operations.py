@@ -101,6 +101,7 @@ class Positions(Enum):
     EACH = "each position of the first argument by itself"
     JOIN = "the same position of several tensors"
     WINDOW = "the same function of each window"
+    EXPOSES = "none is known: the operation gives access to the memory of its operands"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ _GROUP_NORM = ("input", "num_groups", "weight", "bias")
 _MAX_POOL = tuple("input kernel_size stride padding dilation ceil_mode return_indices".split())
 _AVG_POOL = tuple("input kernel_size stride padding ceil_mode".split())
 
-P, C, L, EACH, WINDOW = Paths, Channels, Law, Positions.EACH, Positions.WINDOW
+P, C, L = Paths, Channels, Law
+EACH, WINDOW, EXPOSES = Positions.EACH, Positions.WINDOW, Positions.EXPOSES
 _ROWS: list[tuple[Operation, str]] = [
     # Moves of elements.
     (Operation(P.MOVES), """
@@ -163,7 +165,8 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.LOOKUP), "getitem index_select"),
     (Operation(P.CAST, C.PASSES), "bfloat16 bool byte cpu cuda double float half int long short to type"),
     (Operation(P.CAST), "type_as"),
-    (Operation(P.ALIAS), "detach data"),
+    (Operation(P.ALIAS), "detach"),
+    (Operation(P.ALIAS, positions=EXPOSES), "data"),
     (Operation(P.CONCAT, C.CONCAT), "cat concat concatenate"),
     (Operation(P.CONCAT), "stack"),
     (Operation(P.PAD, C.PAD, L.ADDS), "pad"),
@@ -273,13 +276,14 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.QUERY, C.SIZES), "len nelement numel shape size stride"),
     (Operation(P.QUERY, C.FACT), "device dim dtype is_complex is_cuda is_floating_point ndim ndimension"),
     (Operation(P.QUERY), """
-        data_ptr element_size get_device grad grad_fn has_names is_contiguous is_cpu is_inference is_leaf is_meta
+        element_size get_device grad grad_fn has_names is_contiguous is_cpu is_inference is_leaf is_meta
         is_mkldnn is_mps is_nested is_quantized is_same_size is_sparse is_xpu itemsize layout names nbytes
-        requires_grad retains_grad storage_offset untyped_storage version"""),
-    (Operation(P.ANSWER), """
-        __bool__ __int__ __float__ __index__ __complex__ __contains__ equal item numpy tolist"""),
+        requires_grad retains_grad storage_offset version"""),
+    (Operation(P.QUERY, positions=EXPOSES), "data_ptr untyped_storage"),
+    (Operation(P.ANSWER), "__bool__ __int__ __float__ __index__ __complex__ __contains__ equal item tolist"),
+    (Operation(P.ANSWER, positions=EXPOSES), "numpy"),
     (Operation(P.HINT), "_cudnn_rnn_flatten_weight detach_ requires_grad_ share_memory_"),
-    (Operation(P.BORROWS), "as_tensor asarray from_dlpack from_numpy frombuffer"),
+    (Operation(P.BORROWS, positions=EXPOSES), "as_tensor asarray from_dlpack from_numpy frombuffer"),
 ]  # fmt: skip
 
 TABLE: dict[str, Operation] = {name: operation for operation, names in _ROWS for name in names.split()}
