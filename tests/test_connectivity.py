@@ -169,3 +169,8 @@ def test_a_path_is_no_matter_of_rounding():
         assert F.conv2d(torch.zeros(1, 1, 3, 3), torch.ones(1, 1, 3, 3)).item() > 0
         found = effective_weights(model, masks, x)
     assert all(torch.equal(found[name], mask) for name, mask in expected.items())
+
+
+def test_complex_weights_are_refused():
+    with pytest.raises(prune_init.InputError, match=r"model=0\.weight: is torch\.complex64 on cpu; allowed: real numbers"):
+        prune_init.connectivity(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), torch.ones(1, 2))

@@ -149,15 +149,21 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Refuse weights that have no data, are not real numbers or cannot be trained; warn of computed weights."""
+    check_numbers(weights)
     for name, weight in weights.items():
         if weight.is_inference():
             raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
-        if weight.is_meta or not weight.is_floating_point():
-            raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
     computed = [name for name, module in model.named_modules() if has_computed_weight(module)]
     if computed:
         why = "is computed from other parameters (weight norm, parametrisation, torch.nn.utils.prune)"
         warnings.warn(f"left dense, because its weight {why}: {', '.join(computed)}", stacklevel=3)
+
+
+def check_numbers(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that have no data or are not real numbers."""
+    for name, weight in weights.items():
+        if weight.is_meta or not weight.is_floating_point():
+            raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
 
 
 def warn_if_starved(keep: int, layers: int) -> None:

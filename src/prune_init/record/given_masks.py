@@ -125,4 +125,5 @@ def prune(
         cost=Cost(0, 0),
         settings={"scorer": NAME, **facts(path)._asdict()},
         weights=dict(weights),
+        model=model,
     )
