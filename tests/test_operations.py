@@ -52,7 +52,7 @@ BY_KIND = {
     **{kind: {"kernel_size": 2} for kind in (Paths.AVERAGE_POOL, Paths.MAX_POOL)},
     Paths.ADAPTIVE_POOL: {"output_size": 3}, Paths.DROPOUT: {"training": False},
 }  # fmt: skip
-TWO = {Paths.UNION, Paths.PRODUCT, Paths.QUOTIENT, Paths.MOVES_LIKE}
+TWO = {Paths.UNION, Paths.SUM, Paths.PRODUCT, Paths.QUOTIENT, Paths.MOVES_LIKE}
 CALLS = {
     Paths.CONCAT: lambda f, y, z: f([y, z], 1), Paths.WHERE: lambda f, y, z: f(SOME, y, z),
     "lerp": lambda f, y, z: f(y, z, 0.3), "copy": lambda f, y, z: f(torch.zeros_like(y), z),
@@ -73,7 +73,7 @@ CALLS = {
 }  # fmt: skip
 # For operations whose gradient can be 0 on a path: replacements with the same paths and without such zeros.
 SAME_PATHS = {
-    Paths.UNION: lambda y, z: y + z, Paths.QUOTIENT: lambda y, z: y / z,
+    **dict.fromkeys((Paths.UNION, Paths.SUM, Paths.LERP), lambda y, z: y + z), Paths.QUOTIENT: lambda y, z: y / z,
     **dict.fromkeys((Paths.POINTWISE, Paths.DROPOUT, Paths.CAST, Paths.ALIAS), lambda y, z: y),
     **dict.fromkeys((Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM), lambda y, z: y),
     **dict.fromkeys((Paths.REDUCTION, Paths.EXTREME, Paths.MOMENTS), lambda y, z: y.sum(-1)),

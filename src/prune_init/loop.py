@@ -64,7 +64,8 @@ def prune(
         scorer: a name (`prune_init.scorers()` lists them) or any callable from a `ScoredNet` to scores by name.
         sparsity: fraction to remove, 0 <= sparsity < 1.
         iterations: how often to score, T >= 1.
-        schedule: `"exponential"`, `"linear"`, `"halving"`, or a function (density, T) -> densities after each iteration.
+        schedule: `"exponential"`, `"linear"`, `"halving"`, or a function (density, T) -> densities after each
+            iteration.
         counts: `"nearest"` keeps round(density N) weights; `"published"` rounds up, as the SynFlow paper's code does.
         scope: `"global"` compares all weights; `"layer"` keeps the same fraction of each layer.
         mode: `"train"` or `"eval"`, the state of norm and dropout layers while scoring.

@@ -1,7 +1,6 @@
 """Weights whose memory overlaps with that of another tensor: pruning one of them would change the other."""
 
 from collections.abc import Collection, Iterator
-from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,7 @@ def _has_memory(tensor: Tensor) -> bool:
 
 def _start(tensor: Tensor) -> int:
     """The place of the first byte in the storage."""
-    return tensor.storage_offset() * tensor.element_size()
+    return int(tensor.storage_offset()) * tensor.element_size()
 
 
 def _span(tensor: Tensor) -> int:
@@ -52,8 +51,10 @@ def _neighbours(tensors: dict[str, Tensor]) -> Iterator[tuple[str, str]]:
     for names in storages.values():
         for position, one in enumerate(names):
             end = _start(tensors[one]) + _span(tensors[one]) * tensors[one].element_size()
-            inside = takewhile(lambda other, end=end: _start(tensors[other]) < end, names[position + 1 :])
-            yield from ((one, other) for other in inside)
+            for other in names[position + 1 :]:
+                if _start(tensors[other]) >= end:
+                    break
+                yield one, other
 
 
 def _overlap(first: Tensor, second: Tensor) -> bool:
