@@ -72,7 +72,7 @@ class Mean:
     ("scorer", "said"),
     [
         (shapes, "scorer=shapes: work on a small net: .* for weights"),
-        (lambda net: None, "scorer=<lambda>: work on a small net: .* must return one score tensor"),
+        (lambda net: None, "scorer=<lambda>: work on a small net: .* must return a dictionary with one score tensor"),
         (lambda net: 1 / 0, "scorer=<lambda>: not raise on a small net: ZeroDivisionError"),
         (eager, "scorer=eager: a scorer must give the same scores for the same seed: draw from net.generator"),
         (rewriting, "scorer=rewriting: a scorer must leave the model's 0.weight alone"),

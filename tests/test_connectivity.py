@@ -169,3 +169,76 @@ def test_a_path_is_no_matter_of_rounding():
         assert F.conv2d(torch.zeros(1, 1, 3, 3), torch.ones(1, 1, 3, 3)).item() > 0
         found = effective_weights(model, masks, x)
     assert all(torch.equal(found[name], mask) for name, mask in expected.items())
+
+
+def test_complex_weights_are_refused():
+    with pytest.raises(prune_init.InputError, match=r"model=0\.weight: is torch\.complex64 on cpu; allowed: real"):
+        prune_init.connectivity(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), torch.ones(1, 2))
+
+
+class TwoLayers(nn.Module):
+    """Two layers of which `use(net, x)` makes the output."""
+
+    def __init__(self, use):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.use = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), use
+
+    def forward(self, x):
+        return self.use(self, x)
+
+
+def rows(net, x):
+    return net.a(x), net.b(x)
+
+
+INDEX = torch.arange(4)
+NOT_READ = {
+    "add": lambda net, x: torch.add(*rows(net, x), alpha=0),
+    "keywords": lambda net, x: torch.add(net.a(x), other=net.b(x), alpha=0.0),
+    "sub": lambda net, x: net.a(x).sub_(net.b(x), alpha=0),
+    "rsub": lambda net, x: torch.rsub(net.b(x), net.a(x), alpha=0),
+    "weights": lambda net, x: F.linear(x, torch.add(net.a.weight, net.b.weight, alpha=0)),
+    "lerp 0": lambda net, x: torch.lerp(*rows(net, x), 0.0),
+    "lerp 1": lambda net, x: net.b(x).lerp(net.a(x), 1),
+    "index_add": lambda net, x: net.a(x).index_add(1, INDEX, net.b(x), alpha=0),
+    "quotient": lambda net, x: net.a(x) + torch.zeros(4) / net.b(x),
+    "attention": lambda net, x: F.scaled_dot_product_attention(net.b(x)[:, None], net.b(x)[:, None], net.a(x)[:, None]),
+    "causal": lambda net, x: F.scaled_dot_product_attention(
+        torch.stack([net.b(x), 0 * x], 1), torch.ones(1, 2, 4), torch.stack([net.a(x), 0 * x], 1), is_causal=True
+    ),
+}
+READ = {
+    "add": lambda net, x: torch.add(*rows(net, x), alpha=0.5),
+    "lerp": lambda net, x: torch.lerp(*rows(net, x), 0.5),
+    "index_add": lambda net, x: net.a(x).index_add(1, INDEX, net.b(x)),
+    "divisor of weights": lambda net, x: F.linear(x, net.a.weight / (1 + net.b.weight.exp())),
+    "inverse": lambda net, x: net.a(F.linear(x, 1 / (1 + net.b.weight.exp()))),
+    "divisor of a path": lambda net, x: net.a(x).unsqueeze(-1) / net.b.weight,
+    "weight norm of another": lambda net, x: F.linear(x, net.a.weight / net.b.weight.norm(dim=1)),
+    "dividend": lambda net, x: net.b.weight / (1 + net.a(x).unsqueeze(-1)),
+    "gate": lambda net, x: F.linear(x, F.glu(torch.cat([net.a.weight, net.b.weight], 1))),
+    "attention": lambda net, x: F.scaled_dot_product_attention(
+        net.b(x).unsqueeze(-1), net.b(x).unsqueeze(-1), net.a(x).unsqueeze(-1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_what_is_multiplied_by_0_is_on_no_path(name):
+    found = prune_init.connectivity(TwoLayers(NOT_READ[name]), torch.ones(1, 4)).layers
+    assert [layer.effective for layer in found] == [16, 0]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_every_operand_that_moves_the_output_is_on_a_path(name):
+    net = TwoLayers(READ[name])
+    assert [layer.effective for layer in prune_init.connectivity(net, torch.ones(1, 4)).layers] == [16, 16]
+    with torch.no_grad():
+        net.a.weight[0] = 0
+        net.b.weight[:, 1] = 0
+    masks = {"a.weight": net.a.weight != 0, "b.weight": net.b.weight != 0}
+    for name, moved in effective_weights(net, masks, x := torch.rand(1, 4)).items():
+        weight = net.get_parameter(name)
+        (gradient,) = torch.autograd.grad((net(x + 1) - net(x)).square().sum(), weight)
+        assert not (gradient[masks[name]] != 0)[~moved[masks[name]]].any()

@@ -342,10 +342,13 @@ class Nested(nn.Module):
             [nn.Linear(4, 5), nn.ReLU(), nn.LayerNorm(5), nn.Linear(5, 3), nn.Sigmoid()],
             {"2": "normalises", "4": "satur"},
         ),
-        ([nn.Linear(4, 4), nn.GELU(), Nested(), nn.Softmax(1)], {"1": "bends", "2.sigmoid": "satur", "3": "normal"}),
-        ([nn.Linear(4, 4), Function(lambda x: x * x + 1)], {"1.mul": "multiplies", "1.add": "brings in a constant"}),
+        (
+            [nn.Linear(4, 4), nn.GELU(), Nested(), nn.Softmax(1)],
+            {"1": "not linear", "2.sigmoid": "satur", "3": "normal"},
+        ),
+        ([nn.Linear(4, 4), Function(lambda x: x * x + 1)], {"1.mul": "multiplies", "1.add": "adds a constant"}),
         ([nn.Linear(4, 4), Function(lambda x: x.detach() + x), nn.Linear(4, 3)], {"1.detach": "not homogeneous"}),
-        ([nn.Linear(4, 4), nn.ConstantPad1d(1, 3.5), nn.Linear(6, 3)], {"1": "brings in a constant"}),
+        ([nn.Linear(4, 4), nn.ConstantPad1d(1, 3.5), nn.Linear(6, 3)], {"1": "adds a constant"}),
         ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # a ReLU for values below 6
     ],
 )

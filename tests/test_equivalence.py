@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 import prune_init
 from prune_init.architectures.resnet import thin_resnet
@@ -18,10 +19,8 @@ def plain_synflow(net: nn.Module, shape: tuple[int, ...]) -> dict[str, torch.Ten
     tensors = {name: t.double().abs() for name, t in net.state_dict().items() if t.is_floating_point()}
     weights = {name: t.requires_grad_() for name, t in tensors.items() if t.ndim > 1}
     flow = functional_call(net.eval(), tensors, (torch.ones(1, *shape, dtype=torch.float64),)).sum()
-    return {
-        n: w.detach() * g
-        for (n, w), g in zip(weights.items(), torch.autograd.grad(flow, [*weights.values()]), strict=True)
-    }
+    gradients = torch.autograd.grad(flow, [*weights.values()], materialize_grads=True)
+    return {n: w.detach() * g for (n, w), g in zip(weights.items(), gradients, strict=True)}
 
 
 def check(net: nn.Module, shape: tuple[int, ...]) -> int:
@@ -76,6 +75,67 @@ def test_joins_and_other_operations():
             return sum(z.square().flatten(1).sum(1) for z in outputs)
 
     check(Net(), (3, 12, 12))
+
+
+class Placed(nn.Module):
+    """A net whose maps differ between positions after `change(map, place)`."""
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.place, self.change = nn.Parameter(torch.rand(4, 12, 12)), change
+
+    def forward(self, x):
+        return self.last(self.change(self.first(x), self.place)).flatten(1).square().sum(1)
+
+
+JOINS = {
+    "add": lambda h, place: torch.add(h, other=place),
+    "sub": lambda h, place: torch.sub(input=h, other=place, alpha=-2),
+    "mul": lambda h, place: torch.mul(other=h, input=place[None]),
+    "method": lambda h, place: h.mul(other=place),
+    "in place": lambda h, place: h.add_(other=place),
+    "out": lambda h, place: torch.add(h.detach(), other=place.detach(), out=torch.empty_like(h).detach()) + h,
+}
+WRITES = {
+    "data": lambda h, place: h.data,
+    "data of a view": lambda h, place: h.view(4, -1).data.view(h.shape),
+    "detach": lambda h, place: h.detach(),
+    "numpy": lambda h, place: torch.from_numpy(h.detach().numpy()),
+    "dlpack": lambda h, place: torch.from_dlpack(h.detach()),
+    "asarray": lambda h, place: torch.asarray(h.detach()),
+    "storage": lambda h, place: torch.empty(0, dtype=h.dtype).set_(h.untyped_storage(), 0, h.shape),
+}
+SWAPS = {
+    "set data": lambda h, place: setattr(h, "data", h.data * place.data),
+    "set_": lambda h, place: h.detach().set_((h.data * place.data).untyped_storage(), 0, h.shape),
+    "copy_": lambda h, place: h.copy_(h.clone() * place),
+    "index_put_": lambda h, place: h.index_put_((torch.tensor([0]),), h[0].clone() * place),
+}
+
+
+@pytest.mark.parametrize("name", [*JOINS, *WRITES, *SWAPS])
+def test_positions_differ_after_any_way_to_join_or_write(name):
+    def write(h, place):
+        WRITES[name](h, place).mul_(place.detach())
+        return h
+
+    def swap(h, place):
+        SWAPS[name](h, place)
+        return h
+
+    check(Placed(JOINS.get(name) or (write if name in WRITES else swap)), (3, 12, 12))
+
+
+@pytest.mark.parametrize("how", [{"stride": [1, 1], "padding": [1, 1]}, {"stride": (1,), "padding": (1,)}])
+def test_a_window_is_given_by_lists_or_single_numbers(how):
+    class Listed(Placed):
+        def forward(self, x):
+            h = F.conv2d(F.conv2d(x, self.first.weight, **how), self.last.weight, **how)
+            return torch.max_pool2d(h, [2], [], [1]).square().flatten(1).sum(1)
+
+    check(Listed(None), (3, 12, 12))
 
 
 def test_a_residual_net_costs_less():

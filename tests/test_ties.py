@@ -51,7 +51,7 @@ def test_a_head_that_starts_at_0_is_named(scorer):
     assert result.ties.share == 1 and result.ties.kept == 26 and result.ties.score == 0
     assert result.ties.layers == {"0.weight": result.ties.kept + result.ties.removed}
     assert told == str(result.ties) == result.ties.as_dict()["told"] and result.ties.as_dict()["unscored"] == []
-    assert "position decided on 100.0% of the weights kept" in told
+    assert "for 100.0% of the kept weights, position decided rather than the score" in told
     assert "all 0, in 2.weight" in told and "\n" not in told
 
 
@@ -68,7 +68,7 @@ def test_a_layer_whose_scores_are_all_0_and_of_which_nothing_is_left_is_named():
 
     result, said = pruned(Branch(), "snip", 0.75, data=[(DATA[0][0], torch.arange(40) % 8)])
     assert result.ties.unscored == ("a.weight", "b.weight")
-    assert "nothing is left of a.weight" in said[0] and "all 0, in b.weight" in said[0]
+    assert "all weights of a.weight are pruned" in said[0] and "all 0, in b.weight" in said[0]
 
 
 def test_a_part_under_no_grad_is_named():

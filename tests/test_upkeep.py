@@ -190,3 +190,100 @@ def test_given_masks_at_sparsity_0_are_taken_as_they_are():
     result = prune_init.prune(net, "magnitude", 0.0, masks=masks)
     assert all(torch.equal(result.masks[n], m) for n, m in masks.items())
     assert leak(net, masks) == 0 and result.sparsity == found().sparsity
+
+
+def tied(shape, stride, offset=0):
+    """A net of which the second weight is a view of the memory of the first one."""
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    net[2].weight.data = net[0].weight.data.as_strided(shape, stride, offset)
+    return net
+
+
+OVERLAPS = {
+    "the same": lambda: tied((8, 8), (8, 1)),
+    "transposed": lambda: tied((8, 8), (1, 8)),
+    "slices": lambda: tied((4, 8), (8, 1), 32),
+    "one element": lambda: tied((1, 1), (1, 1), 63),
+}
+
+
+@pytest.mark.parametrize("name", OVERLAPS)
+@pytest.mark.parametrize("act", ["prune", "apply_masks", "keep"])
+def test_weights_that_share_memory_are_refused(name, act):
+    net = OVERLAPS[name]()
+    masks = {"2.weight": torch.ones_like(net[2].weight, dtype=torch.bool)}
+    acts = {
+        "prune": lambda: prune_init.prune(net, "magnitude", 0.5, include="2.weight"),
+        "apply_masks": lambda: prune_init.apply_masks(net, masks),
+        "keep": lambda: prune_init.keep(net, masks, torch.optim.SGD(net.parameters(), 0.1)),
+    }
+    with pytest.raises(InputError, match=r"model=0\.weight: shares memory with 2\.weight; .*\.clone\(\)$"):
+        acts[act]()
+    net[2].weight.data = net[2].weight.data.contiguous().clone()
+    acts[act]()
+
+
+def test_weights_that_share_memory_with_a_buffer_or_repeat_an_element_are_refused():
+    net = mlp()
+    net.register_buffer("part", net[2].weight.detach()[2:])
+    with pytest.raises(InputError, match=r"model=2\.weight: shares memory with part; "):
+        prune_init.prune(net, "magnitude", 0.5)
+    prune_init.prune(net, "magnitude", 0.5, exclude="2.weight")
+    net = nn.Sequential(nn.Linear(4, 4))
+    net[0].weight = nn.Parameter(torch.rand(4, 1).expand(4, 4))
+    with pytest.raises(InputError, match=r"model=0\.weight: repeats elements in memory, as after expand; "):
+        prune_init.prune(net, "magnitude", 0.5)
+
+
+def test_views_of_one_memory_that_do_not_overlap_are_pruned():
+    """As FSDP and the RNN layers on a GPU lay out their weights, one after the other or side by side."""
+    flat, net = torch.rand(16, 8), nn.Sequential(nn.Linear(4, 16, bias=False), nn.Linear(2, 16), nn.Linear(16, 2))
+    net[0].weight.data, net[1].weight.data = flat[:, :4], flat[:, 4:6]
+    net[2].weight.data, net[2].bias.data = flat[:, 6:].t(), torch.zeros(4)[2:]
+    result = prune_init.prune(net, "magnitude", 0.5)
+    assert all(int((net.get_parameter(n) != 0).sum()) == int(m.sum()) for n, m in result.masks.items())
+
+
+def test_the_result_refuses_weights_that_were_replaced():
+    net = mlp()
+    result = prune_init.prune(net, "magnitude", 0.5)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    result.keep(optimizer)
+    step(net, optimizer, net(X))
+    assert leak(net, result.masks) == 0
+    net.load_state_dict(mlp(1).state_dict(), assign=True)
+    with pytest.raises(InputError, match=r"model=Linear\.weight: is another tensor now \(load_state_dict"):
+        step(net, optimizer, net(X))
+
+
+def test_sparse_gradients_stay_sparse_and_give_the_dense_trajectory():
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Embedding(9, 4, sparse=sparse), nn.Flatten(), nn.Linear(8, 4)) for sparse in (True, False)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    tokens = torch.randint(0, 9, (40, 2))
+    for net in nets:
+        masks = prune_init.prune(net, "magnitude", 0.5, include=["0.weight", "2.weight"]).masks
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        prune_init.keep(net, masks, optimizer)
+        for _ in range(3):
+            F.cross_entropy(net(tokens), Y).backward()
+            gradient = net[0].weight.grad
+            assert gradient.is_sparse == net[0].sparse and not gradient.to_dense()[~masks["0.weight"]].any()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert leak(net, masks) == 0
+    torch.testing.assert_close(nets[0].state_dict(), nets[1].state_dict())
+
+
+@pytest.mark.parametrize("scorer", ["magnitude", "snip", "synflow"])
+def test_pruning_in_inference_mode_gives_the_same_masks(scorer):
+    with torch.inference_mode():
+        data = [(X.clone(), Y)]
+    net, options = mlp(), {"data": data, "input_shape": (8,)}
+    with torch.inference_mode():
+        result = prune_init.prune(net, scorer, 0.9, **options)
+    assert result == prune_init.prune(mlp(), scorer, 0.9, **options)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    result.keep(optimizer)
+    step(net, optimizer, net(X))
+    assert leak(net, result.masks) == 0

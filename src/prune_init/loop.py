@@ -18,6 +18,7 @@ from prune_init.pruning.engine.shrinking import Shrinking
 from prune_init.pruning.flops import Flops
 from prune_init.pruning.loss import Loss
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.overlap import check_memory
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.sample import Batch, Sample
 from prune_init.pruning.schedule import Schedule, kept
@@ -63,7 +64,8 @@ def prune(
         scorer: a name (`prune_init.scorers()` lists them) or any callable from a `ScoredNet` to scores by name.
         sparsity: fraction to remove, 0 <= sparsity < 1.
         iterations: how often to score, T >= 1.
-        schedule: `"exponential"`, `"linear"`, or a function (density, T) -> densities after each iteration.
+        schedule: `"exponential"`, `"linear"`, `"halving"`, or a function (density, T) -> densities after each
+            iteration.
         counts: `"nearest"` keeps round(density N) weights; `"published"` rounds up, as the SynFlow paper's code does.
         scope: `"global"` compares all weights; `"layer"` keeps the same fraction of each layer.
         mode: `"train"` or `"eval"`, the state of norm and dropout layers while scoring.
@@ -93,6 +95,7 @@ def prune(
     model = inside(model)
     weights = prunable(model, include=include, exclude=exclude)
     checks.check_weights(model, weights)
+    check_memory(model, weights)
     warn_of_others(model, weights)
     shape = None if example_input is not None else checks.shape_of(input_shape, model)
     checks.check_example(example_input, input_shape)
@@ -100,31 +103,33 @@ def prune(
     device = with_float64(first.device)
     loss = F.cross_entropy if loss is None else loss
     densities = densities_of(schedule, 1 - settings["sparsity"], settings["iterations"])
-    net = _scored_net(
-        model,
-        weights,
-        dtype,
-        revives=getattr(scorer, "revives", False),
-        sample=Sample(data, loss, shape, example_input, device, dtype or first.dtype),
-        generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
-        masks=checks.masks_from(masks, weights, settings["sparsity"], device),
-    )
-    with net.passes.ledger.measure(first.device), undisturbed(model, settings["mode"], net.generator, device):
-        keeps = [kept(counts, density, sum(w.numel() for w in weights.values())) for density in densities]
-        with reporter(progress, len(densities)) as report:
-            scores, ties = _iterate(net, scorer, densities, keeps, scope, report)
+    with torch.inference_mode(False):  # the copies to score must be differentiable, wherever `prune` is called
+        net = _scored_net(
+            model,
+            weights,
+            dtype,
+            revives=getattr(scorer, "revives", False),
+            sample=Sample(data, loss, shape, example_input, device, dtype or first.dtype),
+            generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
+            masks=checks.masks_from(masks, weights, settings["sparsity"], device),
+        )
+        with net.passes.ledger.measure(first.device), undisturbed(model, settings["mode"], net.generator, device):
+            keeps = [kept(counts, density, sum(w.numel() for w in weights.values())) for density in densities]
+            with reporter(progress, len(densities)) as report:
+                scores, ties = _iterate(net, scorer, densities, keeps, scope, report)
 
-    result = PruneResult(
-        masks=net.masks,
-        scores=scores,
-        connectivity=assess(model, net.masks, shape, example_input),
-        cost=Cost(len(densities), net.passes.examples, net.passes.ledger),
-        settings=settings,
-        weights=dict(weights),
-        ties=ties,
-    )
-    warn(ties)
-    masking.apply(net.masks, weights)
+        result = PruneResult(
+            masks=net.masks,
+            scores=scores,
+            connectivity=assess(model, net.masks, shape, example_input),
+            cost=Cost(len(densities), net.passes.examples, net.passes.ledger),
+            settings=settings,
+            weights=dict(weights),
+            model=model,
+            ties=ties,
+        )
+        warn(ties)
+        masking.apply(net.masks, weights)
     return result
 
 

@@ -59,7 +59,7 @@ def reinitialise(
     """
     drawn = fresh().to(next(model.parameters()).device)
     if all(torch.equal(drawn.get_parameter(name), weight) for name, weight in model.named_parameters()):
-        raise InputError("ablation", "reinitialise", "needs an architecture whose initial weights are drawn by chance")
+        raise InputError("ablation", "reinitialise", "needs an architecture with random initial weights")
     result = prune(model, data=data)
     model.load_state_dict(drawn.state_dict())
     masking.apply(result.masks, result.weights)

@@ -23,7 +23,8 @@ def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: f
         start[name].copy_(mask)
     left, size = count(start), sum(mask.numel() for mask in start.values())
     if sparsity and left < round((1 - sparsity) * size):
-        raise InputError("sparsity", sparsity, f"masks leave {left:,} of {size:,} weights, which is fewer already")
+        why = f"the masks already leave only {left:,} of {size:,} weights, fewer than this sparsity keeps"
+        raise InputError("sparsity", sparsity, why)
     return start
 
 
@@ -126,9 +127,8 @@ def settings_of(
 def checked(scores: Any, weights: Tensors) -> Tensors:
     """Detach the scores; raise an InputError if any is missing, has the wrong type or shape, or is not finite."""
     if not isinstance(scores, Mapping):
-        raise InputError(
-            "scorer", type(scores).__name__, "a scorer must return one score tensor by name of each weight"
-        )
+        why = "a scorer must return a dictionary with one score tensor for each weight name"
+        raise InputError("scorer", type(scores).__name__, why)
     if scores.keys() != weights.keys():
         odd = sorted(scores.keys() ^ weights.keys())
         raise InputError("scorer", odd[0], "a scorer must return one score tensor for each prunable weight")
@@ -149,15 +149,21 @@ def checked(scores: Any, weights: Tensors) -> Tensors:
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Refuse weights that have no data, are not real numbers or cannot be trained; warn of computed weights."""
+    check_numbers(weights)
     for name, weight in weights.items():
         if weight.is_inference():
             raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
-        if weight.is_meta or not weight.is_floating_point():
-            raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
     computed = [name for name, module in model.named_modules() if has_computed_weight(module)]
     if computed:
         why = "is computed from other parameters (weight norm, parametrisation, torch.nn.utils.prune)"
         warnings.warn(f"left dense, because its weight {why}: {', '.join(computed)}", stacklevel=3)
+
+
+def check_numbers(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that have no data or are not real numbers."""
+    for name, weight in weights.items():
+        if weight.is_meta or not weight.is_floating_point():
+            raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
 
 
 def warn_if_starved(keep: int, layers: int) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from prune_init.errors import fits
 from prune_init.pruning import upkeep
-from prune_init.pruning.checks import check_batch
+from prune_init.pruning.checks import check_batch, check_numbers
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.paths.effective_weights import effective_weights
 from prune_init.pruning.structures import leaves as leaves_of
@@ -85,6 +85,7 @@ def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None 
     tensors = leaves_of(example_input)
     for tensor in tensors or [example_input]:
         check_batch("example_input", tensor)
+    check_numbers(prunable(model))
     if masks is None:
         masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
     else:

@@ -66,6 +66,6 @@ class _Trial(NamedTuple):
 def _try(prune: Callable[..., PruneResult], model: nn.Module, sparsity: float, **options: Any) -> _Trial:
     result = prune(copy.deepcopy(model), sparsity=sparsity, **options)
     if result.effective_sparsity is None:
-        raise InputError("target", "effective", "paths of this model cannot be followed; allowed here: nominal")
+        raise InputError("target", "effective", "paths of this model cannot be followed; use target=nominal")
     kept, size = (sum(getattr(layer, count) for layer in result.layers) for count in ("kept", "size"))
     return _Trial(sparsity, result.effective_sparsity, kept, size, result.cost)

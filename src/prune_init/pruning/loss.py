@@ -48,7 +48,8 @@ def _check_labels(output: Any, y: Tensor, label: int) -> None:
     """Refuse class labels beyond the net's outputs, which on a GPU would end the process."""
     if isinstance(output, Tensor) and not y.is_floating_point() and output.ndim == y.ndim + 1:
         counted = y[y != label]
+        classes = output.shape[1]
         low, high = int(counted.min()), int(counted.max())
-        if low < 0 or high >= output.shape[1]:
-            allowed = f"allowed: 0..{output.shape[1] - 1}, the net's outputs, or {label} for none"
+        if low < 0 or high >= classes:
+            allowed = f"allowed: 0..{classes - 1} (the net has {classes} outputs), or {label} to ignore an example"
             raise InputError("data", f"labels {low}..{high}", allowed)

@@ -14,27 +14,29 @@ from typing import Any
 class Paths(Enum):
     """What an operation does to paths from input to output."""
 
-    MOVES = "elements are moved, repeated or left out; new ones are 0"
-    MOVES_LIKE = "the same; later operands only lend their shape"
-    LOOKUP = "moves; where the input chooses the indices, paths begin"
-    POINTWISE = "element by element; so are norms and softmax, as the statistics that they divide by are no paths"
-    DROPOUT = "element by element, scaled by random numbers"
-    UNION = "each element of the result depends on one element of each operand"
-    PRODUCT = "the same, and the result is 0 where an operand is"
-    QUOTIENT = "the same, and the result is 0 where the first operand is"
-    REDUCTION = "each element of the result depends on all elements along some dimensions"
-    EXTREME = "a reduction, with indices if a dimension is named; or a union of two tensors"
-    MOMENTS = "two reductions at once"
-    CUMULATION = "each element of the result depends on all elements before it"
-    CUMULATIVE_EXTREME = "the same, with indices"
-    CAST = "changes the type of numbers at most"
-    RANDOM = "drawn anew at each call"
-    CREATION = "a constant; a tensor on a path gives its shape and type at most"
-    QUERY = "no tensor"
-    ANSWER = "a Python value that depends on the elements"
-    HINT = "how to compute, not what: the operand itself"
-    BORROWS = "a tensor in the memory of something else"
-    COMPOSED = "written in Python: its parts are followed"
+    MOVES = "moves, repeats or leaves out elements; new elements are 0"
+    MOVES_LIKE = "moves the elements of the first operand; later operands only give a shape"
+    LOOKUP = "reads elements at indices; where the input gives the indices, paths begin"
+    POINTWISE = "a function of each element; the statistics that norms and softmax divide by carry no paths"
+    DROPOUT = "scales each element by a random number"
+    UNION = "combines the operands element by element; paths lead through each of them"
+    SUM = "a union of two operands, one of which may be multiplied by `alpha`; alpha=0 removes it"
+    LERP = "a union of two operands, weighted by 1 - w and w; w = 0 or w = 1 removes one of them"
+    PRODUCT = "multiplies element by element; the result is 0 where an operand is 0"
+    QUOTIENT = "divides element by element; the result is 0 where the dividend is 0"
+    REDUCTION = "combines all elements along some dimensions"
+    EXTREME = "a reduction that also returns indices if a dimension is given; with two tensors, a union"
+    MOMENTS = "a reduction that returns two results"
+    CUMULATION = "combines each element with all elements before it"
+    CUMULATIVE_EXTREME = "a cumulation that also returns indices"
+    CAST = "changes the type or the device of the elements, not their values"
+    RANDOM = "draws new random numbers at each call"
+    CREATION = "makes a constant; an operand only gives its shape and type"
+    QUERY = "returns a property such as the shape, which does not depend on the elements"
+    ANSWER = "returns a Python value or an array that depends on the elements"
+    HINT = "returns the operand itself: only affects how it is computed"
+    BORROWS = "returns a tensor in the memory of another object"
+    COMPOSED = "is written in Python in torch itself, so its parts are followed"
     # The members below each have a rule of their own in `pruning/paths/`.
     LINEAR, BILINEAR, CONVOLUTION, TRANSPOSED_CONVOLUTION = (
         "linear",
@@ -62,32 +64,32 @@ class Paths(Enum):
 class Channels(Enum):
     """What an operation does to channels."""
 
-    STOPS = "each channel by itself; 0 stays 0 and lets no gradient through"
-    PASSES = "each channel by itself; 0 stays 0 and lets gradients through"
-    LIFTS = "each channel by itself; 0 becomes another number"
-    APART = "each channel by itself; what becomes of 0 depends on the arguments, or is not known"
-    REDUCES = "0 stays 0; each channel by itself, if only dimensions behind it are reduced"
-    PAD = "each channel by itself, if only dimensions behind it are padded, and 0 stays 0 if the padding is"
-    RESHAPE = "each channel becomes a block of channels, or gains or loses axes of length 1"
-    SUM = "channels are added in pairs"
-    PRODUCT = "channels are multiplied in pairs"
-    QUOTIENT = "the first operand is divided"
-    CONCAT = "channels side by side"
-    LAYER = "a linear map of channels, by a weight"
-    BATCH_NORM = "each channel by itself, by a weight"
-    SIZES = "the sizes of a tensor"
-    FACT = "number of axes, type or device of a tensor"
+    STOPS = "treats each channel separately; maps 0 to 0, where its gradient is 0"
+    PASSES = "treats each channel separately; maps 0 to 0, where its gradient need not be 0"
+    LIFTS = "treats each channel separately; maps 0 to another number"
+    APART = "treats each channel separately; what it maps 0 to depends on its arguments or is not known"
+    REDUCES = "reduces dimensions; treats each channel separately if these come after the channels; maps 0 to 0"
+    PAD = "pads dimensions; treats each channel separately if these come after them; maps 0 to 0 if it pads with 0"
+    RESHAPE = "turns each channel into a block of channels, or adds or removes axes of length 1"
+    SUM = "adds the channels of its operands in pairs"
+    PRODUCT = "multiplies the channels of its operands in pairs"
+    QUOTIENT = "divides the first operand"
+    CONCAT = "puts the channels of its operands side by side"
+    LAYER = "maps the channels linearly by a weight"
+    BATCH_NORM = "scales and shifts each channel separately by a weight and a bias"
+    SIZES = "returns the sizes of a tensor"
+    FACT = "returns the number of axes, the type or the device of a tensor"
 
 
 class Law(Enum):
     """Why an operation breaks the conservation laws of synaptic flow: it is not homogeneous of degree 1."""
 
     SATURATES = "saturates"
-    BENDS = "bends near 0"
+    BENDS = "is not linear on each side of 0"
     NORMALISES = "normalises: scaling its input does not scale its output"
     CURVES = "is not homogeneous of degree 1"
     MULTIPLIES = "multiplies values that all depend on the input"
-    ADDS = "brings in a constant"
+    ADDS = "adds a constant"
 
     @property
     def depends_on_use(self) -> bool:
@@ -98,9 +100,10 @@ class Law(Enum):
 class Positions(Enum):
     """What an operation does to equivalent positions of a feature map; see `engine/equivalence.py`."""
 
-    EACH = "each position of the first argument by itself"
-    JOIN = "the same position of several tensors"
-    WINDOW = "the same function of each window"
+    EACH = "computes each position from the same position of the first argument"
+    JOIN = "computes each position from the same position of several tensors"
+    WINDOW = "computes each position from a window by the same function"
+    EXPOSES = "gives access to the memory of its operands, so nothing is known of their positions any more"
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,8 @@ class Operation:
 
 
 _ELEMENTWISE = frozenset([
-    Paths.POINTWISE, Paths.DROPOUT, Paths.CAST, Paths.ALIAS, Paths.UNION, Paths.PRODUCT, Paths.QUOTIENT,
-    Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM,
+    Paths.POINTWISE, Paths.DROPOUT, Paths.CAST, Paths.ALIAS, Paths.UNION, Paths.SUM, Paths.LERP, Paths.PRODUCT,
+    Paths.QUOTIENT, Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM,
 ])  # fmt: skip
 _CONVOLUTION = tuple("input weight bias stride padding dilation groups".split())
 _TRANSPOSED = tuple("input weight bias stride padding output_padding groups dilation".split())
@@ -148,7 +151,8 @@ _GROUP_NORM = ("input", "num_groups", "weight", "bias")
 _MAX_POOL = tuple("input kernel_size stride padding dilation ceil_mode return_indices".split())
 _AVG_POOL = tuple("input kernel_size stride padding ceil_mode".split())
 
-P, C, L, EACH, WINDOW = Paths, Channels, Law, Positions.EACH, Positions.WINDOW
+P, C, L = Paths, Channels, Law
+EACH, WINDOW, EXPOSES = Positions.EACH, Positions.WINDOW, Positions.EXPOSES
 _ROWS: list[tuple[Operation, str]] = [
     # Moves of elements.
     (Operation(P.MOVES), """
@@ -163,7 +167,8 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.LOOKUP), "getitem index_select"),
     (Operation(P.CAST, C.PASSES), "bfloat16 bool byte cpu cuda double float half int long short to type"),
     (Operation(P.CAST), "type_as"),
-    (Operation(P.ALIAS), "detach data"),
+    (Operation(P.ALIAS), "detach"),
+    (Operation(P.ALIAS, positions=EXPOSES), "data"),
     (Operation(P.CONCAT, C.CONCAT), "cat concat concatenate"),
     (Operation(P.CONCAT), "stack"),
     (Operation(P.PAD, C.PAD, L.ADDS), "pad"),
@@ -203,7 +208,7 @@ _ROWS: list[tuple[Operation, str]] = [
         dropout dropout1d dropout2d dropout3d feature_dropout stochastic_depth"""),
     (Operation(P.DROPOUT), "alpha_dropout feature_alpha_dropout"),
     # Functions of several tensors, element by element.
-    (Operation(P.UNION, C.SUM, L.ADDS, Positions.JOIN), "add radd iadd sub isub rsub subtract"),
+    (Operation(P.SUM, C.SUM, L.ADDS, Positions.JOIN), "add radd iadd sub isub rsub subtract"),
     (Operation(P.PRODUCT, C.PRODUCT, L.MULTIPLIES, Positions.JOIN), "mul imul rmul multiply"),
     (Operation(P.QUOTIENT, C.QUOTIENT), """
         div divide floor_divide floordiv idiv ifloordiv itruediv true_divide truediv"""),
@@ -211,8 +216,9 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.UNION, law=L.CURVES), "float_power hypot logaddexp logaddexp2 pow ipow rpow"),
     (Operation(P.UNION), """
         and iand atan2 bitwise_and bitwise_or bitwise_xor eq fmax fmin fmod ge greater greater_equal gt ior ixor le
-        lerp less less_equal logical_and logical_or logical_xor lshift ilshift lt maximum minimum mod imod ne not_equal
+        less less_equal logical_and logical_or logical_xor lshift ilshift lt maximum minimum mod imod ne not_equal
         or remainder rshift irshift xor"""),
+    (Operation(P.LERP), "lerp"),
     # Reductions and cumulations along dimensions.
     (Operation(P.REDUCTION, C.REDUCES, parameters=("dim", "keepdim")), "amax mean sum"),
     (Operation(P.REDUCTION, parameters=("dim", "keepdim")), """
@@ -273,13 +279,14 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.QUERY, C.SIZES), "len nelement numel shape size stride"),
     (Operation(P.QUERY, C.FACT), "device dim dtype is_complex is_cuda is_floating_point ndim ndimension"),
     (Operation(P.QUERY), """
-        data_ptr element_size get_device grad grad_fn has_names is_contiguous is_cpu is_inference is_leaf is_meta
+        element_size get_device grad grad_fn has_names is_contiguous is_cpu is_inference is_leaf is_meta
         is_mkldnn is_mps is_nested is_quantized is_same_size is_sparse is_xpu itemsize layout names nbytes
-        requires_grad retains_grad storage_offset untyped_storage version"""),
-    (Operation(P.ANSWER), """
-        __bool__ __int__ __float__ __index__ __complex__ __contains__ equal item numpy tolist"""),
+        requires_grad retains_grad storage_offset version"""),
+    (Operation(P.QUERY, positions=EXPOSES), "data_ptr untyped_storage"),
+    (Operation(P.ANSWER), "__bool__ __int__ __float__ __index__ __complex__ __contains__ equal item tolist"),
+    (Operation(P.ANSWER, positions=EXPOSES), "numpy"),
     (Operation(P.HINT), "_cudnn_rnn_flatten_weight detach_ requires_grad_ share_memory_"),
-    (Operation(P.BORROWS), "as_tensor asarray from_dlpack from_numpy frombuffer"),
+    (Operation(P.BORROWS, positions=EXPOSES), "as_tensor asarray from_dlpack from_numpy frombuffer"),
 ]  # fmt: skip
 
 TABLE: dict[str, Operation] = {name: operation for operation, names in _ROWS for name in names.split()}

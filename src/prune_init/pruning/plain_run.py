@@ -33,7 +33,7 @@ def dtype_hint(error: str, model: nn.Module, weights: Tensors) -> str:
     used = next(iter(weights.values())).dtype
     if own == used or not any(word in error for word in ("type", "Double", "Float")):
         return ""
-    return f"; scores are computed in {used}, to which the net's own tensors or casts do not fit: try dtype={own}"
+    return f"; scores are computed in {used}, which does not match the net's own tensors or casts: try dtype={own}"
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def backward_alone(model: nn.Module) -> Iterator[None]:
 
     def refuse(module: nn.Module, _: Any) -> None:
         if module in parts:
-            why = "runs parts of itself again in the backward pass; allowed: torch.utils.checkpoint.checkpoint, or none"
+            why = "recomputes parts in the backward pass; only torch.utils.checkpoint.checkpoint is supported for this"
             raise InputError("model", type(model).__name__, why)
 
     hook = nn.modules.module.register_module_forward_pre_hook(refuse)

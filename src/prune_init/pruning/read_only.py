@@ -42,7 +42,7 @@ def weights_only_read(model: nn.Module, weights: Tensors, *, summed: bool = Fals
     before = state()
     yield
     if state() != before:
-        raise InputError("model", type(model).__name__, "writes to its weights in its forward; allowed: to read")
+        raise InputError("model", type(model).__name__, "its forward writes to its weights; it may only read them")
 
 
 @contextmanager

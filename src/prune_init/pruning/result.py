@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from prune_init.errors import InputError
@@ -33,6 +33,7 @@ class PruneResult:
         cost: passes, floating-point operations, seconds and memory.
         settings: how the masks were made; stored with them.
         weights: the pruned model's own parameters, by the same names.
+        model: the pruned model.
         ties: to what extent position, rather than scores, decided which weights are kept.
     """
 
@@ -42,6 +43,7 @@ class PruneResult:
     cost: Cost
     settings: dict[str, object]
     weights: dict[str, Tensor]
+    model: nn.Module
     ties: Ties = field(default_factory=Ties)
 
     @property
@@ -129,4 +131,4 @@ class PruneResult:
         Raises:
             InputError: the optimiser has none of the pruned net's weights, for instance because it is that of a copy.
         """
-        return upkeep.hold(self.weights, self.masks, optimizer)
+        return upkeep.hold(self.model, self.weights, self.masks, optimizer)

@@ -41,7 +41,7 @@ class Sample:
         """All batches of the data.
 
         Raises:
-            InputError: `data` is not an iterable of batches, is empty, or has no label that counts in the loss.
+            InputError: `data` is not an iterable of batches, is empty, or has only ignored labels.
         """
         if self.data is None:
             raise InputError("data", None, "this scorer needs an iterable of (input, target) batches")
@@ -52,7 +52,7 @@ class Sample:
             raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
         if not any(self._count(batch) for batch in batches):
             labels = f"labels that are all {ignored(self.loss)}"
-            raise InputError("data", labels, "allowed: at least one label that counts")
+            raise InputError("data", labels, "allowed: at least one label that is not ignored")
         return batches
 
     @cached_property
@@ -127,7 +127,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     """
     for batch in batches:
         if any(t.ndim == 0 or len(t) != size(batch[0]) for t in leaves(batch)):
-            why = "this scorer splits the sample again; allowed: tensors with one entry for each example"
+            why = "this scorer regroups the examples; allowed: tensors with one entry per example"
             raise InputError("data", described(batch), why)
     try:
         found: Batch = together(torch.cat, [tuple(batch) for batch in batches])

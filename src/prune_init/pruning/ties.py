@@ -57,19 +57,24 @@ class Ties:
         """One sentence that says what position decided, where and why, and what to do about it."""
         parts = []
         if self.kept:
+            layers = _listed(sorted(self.layers, key=lambda name: -self.layers[name]))
             parts.append(
-                f"position decided on {self.share:.1%} of the weights kept: {self.kept + self.removed:,} had the same "
-                f"score within rounding, in {_listed(sorted(self.layers, key=lambda name: -self.layers[name]))}"
+                f"for {self.share:.1%} of the kept weights, position decided rather than the score: "
+                f"{self.kept + self.removed:,} weights had the same score within rounding, in {layers}"
             )
         if self.unscored:
-            parts.append(f"nothing is left of {_listed(self.unscored)}, whose scores say nothing")
+            why = "because their scores do not tell them apart"
+            parts.append(f"all weights of {_listed(self.unscored)} are pruned, {why}")
         return f"{'; '.join(parts)} ({self.cause})" if parts else "none"
 
 
 def cause(model: nn.Module, kinds: set[str], *, by_gradient: bool) -> str:
     """Why scores are equal and what to do about it, given the `kinds` observed: "zero", "noise", "equal"."""
     if not by_gradient:
-        return "their scores are equal, and so are their initial values: draw these by chance, or choose another scorer"
+        return (
+            "their scores are equal, and so are their initial values: initialise the weights randomly, or choose "
+            "another scorer"
+        )
     zeros = [
         name
         for name, p in model.named_parameters()
@@ -78,7 +83,7 @@ def cause(model: nn.Module, kinds: set[str], *, by_gradient: bool) -> str:
     if "noise" in kinds:
         return (
             "their scores are rounding noise, as behind a norm layer that takes its statistics from a constant input: "
-            "a scorer that looks at data, or another mode, sees more"
+            "use a scorer with data, or another mode"
         )
     if "zero" in kinds and zeros:
         return (
@@ -90,7 +95,7 @@ def cause(model: nn.Module, kinds: set[str], *, by_gradient: bool) -> str:
             "their scores are 0: no gradient reaches them; look for no_grad, detach, dead, saturated or unused parts, "
             "or leave layers out with exclude="
         )
-    return "their scores are equal: draw initial weights by chance, score in float64, or choose another scorer"
+    return "their scores are equal: initialise the weights randomly, score in float64, or choose another scorer"
 
 
 def _listed(names: Iterable[str]) -> str:

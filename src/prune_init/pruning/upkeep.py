@@ -11,6 +11,7 @@ from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
 from prune_init.pruning.checks import named_masks
 from prune_init.pruning.masks import Tensors
+from prune_init.pruning.overlap import check_memory
 from prune_init.pruning.weights import inside
 
 
@@ -47,15 +48,15 @@ def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> 
     """
     known = fitting(model, masks)
     weights = _weights_of(model, known)
-    handles = hold(weights, known, optimizer)
+    handles = hold(model, weights, known, optimizer)
     masking.apply(known, weights)
-    return *handles, optimizer.register_step_pre_hook(_Owned(inside(model), weights))
+    return handles
 
 
 def hold(
-    weights: Mapping[str, Tensor], masks: Tensors, optimizer: torch.optim.Optimizer
+    model: nn.Module, weights: Mapping[str, Tensor], masks: Tensors, optimizer: torch.optim.Optimizer
 ) -> tuple[RemovableHandle, ...]:
-    """Register the hooks of `keep` on these tensors and the optimiser, without setting any weight."""
+    """Register the hooks of `keep` on these weights of `model` and the optimiser, without setting any weight."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InputError("optimizer", type(optimizer).__name__, "allowed: a torch.optim.Optimizer")
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -66,7 +67,8 @@ def hold(
     factors = Factors(weights, masks)
     hooks = [w.register_hook(factors.hook(name)) for name, w in weights.items() if w.requires_grad]
     before = optimizer.register_step_pre_hook(lambda *_: factors.clear_gradients())
-    return *hooks, before, optimizer.register_step_post_hook(lambda *_: factors.clear_weights())
+    after = optimizer.register_step_post_hook(lambda *_: factors.clear_weights())
+    return *hooks, before, after, optimizer.register_step_pre_hook(_Owned(inside(model), weights))
 
 
 class Factors:
@@ -94,12 +96,15 @@ class Factors:
 
     def hook(self, name: str) -> Callable[[Tensor], Tensor]:
         """A gradient hook for this weight: sets the gradient of pruned weights to 0, even where it is NaN."""
-        return lambda gradient: gradient.masked_fill(self.of(name) == 0, 0.0)
+        return lambda gradient: _cleared(gradient, self.of(name) == 0)
 
     @torch.no_grad()
     def clear_gradients(self) -> None:
         """Set the gradients of pruned weights to 0; called before clipping, so that they do not count in the norm."""
-        gradients = {name: weight.grad for name, weight in self._weights.items() if weight.grad is not None}
+        given = {name: weight.grad for name, weight in self._weights.items() if weight.grad is not None}
+        gradients = {name: gradient for name, gradient in given.items() if not gradient.is_sparse}
+        for name in given.keys() - gradients.keys():
+            self._weights[name].grad = _cleared(given[name], self.of(name) == 0)
         if gradients:
             torch._foreach_mul_(list(gradients.values()), [self.of(name) for name in gradients])
 
@@ -107,6 +112,16 @@ class Factors:
     def clear_weights(self) -> None:
         """Set pruned weights to 0.0; called after the step, as the optimiser may have moved them."""
         torch._foreach_mul_(list(self._weights.values()), [self.of(name) for name in self._weights])
+
+
+def _cleared(gradient: Tensor, pruned: Tensor) -> Tensor:
+    """The gradient with 0 where `pruned`; that of `nn.Embedding(sparse=True)` stays sparse."""
+    if not gradient.is_sparse:
+        return gradient.masked_fill(pruned, 0.0)
+    gradient = gradient.coalesce()
+    places = gradient.indices()
+    values = gradient.values().masked_fill(pruned[tuple(places)], 0.0)
+    return torch.sparse_coo_tensor(places, values, gradient.shape, check_invariants=False, is_coalesced=True)
 
 
 class _Owned:
@@ -124,6 +139,7 @@ class _Owned:
 
 
 def _weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
+    check_memory(inside(model), masks)
     return {name: p for name, p in inside(model).named_parameters() if name in masks}
 
 

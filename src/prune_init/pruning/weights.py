@@ -86,9 +86,8 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
             raise InputError("model", type(model).__name__, f"{name} has no shape yet: run one batch through it first")
     usual, more = _candidates(model)
     if not usual and include is None:
-        raise InputError(
-            "model", type(model).__name__, "has no Conv or Linear weight to prune; include= chooses others"
-        )
+        why = "has no Conv or Linear weight to prune; choose other parameters with include="
+        raise InputError("model", type(model).__name__, why)
     chosen = set(_matching("include", include, usual, more)) if include is not None else set(usual)
     if exclude is not None:
         chosen -= set(_matching("exclude", exclude, usual, more))
@@ -112,7 +111,7 @@ def warn_of_others(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
     if shares:
         listed = ", ".join(f"{name} ({share:.1%} of all parameters)" for name, share in shares.items())
         warnings.warn(
-            f"left dense, because no Conv, Linear or recurrent layer holds it: {listed}; include= chooses it",
+            f"left dense, because no Conv, Linear or recurrent layer holds it: {listed}; use include= to prune it",
             stacklevel=4,
         )
 

@@ -129,4 +129,5 @@ def prune(
         cost=Cost(0, 0),
         settings={"scorer": NAME, **facts(path)._asdict()},
         weights=dict(weights),
+        model=model,
     )

@@ -98,7 +98,7 @@ def _convolution(
         return None
     x = product.of_columns(x, 1)
     if func is torch.conv2d and product.is_own(x) and not isinstance(padding, str):
-        y = _convolution_as_product(product, x, *(_pair(value) for value in (stride, padding, dilation)))
+        y = _convolution_as_product(product, x, *(equivalence.pair(value) for value in (stride, padding, dilation)))
         if product.weight.rows is None and bias is not None:
             y = y + bias.view(-1, 1, 1)
     else:
@@ -143,7 +143,3 @@ def _stand_in(weight: LiveWeight, entries: Tensor) -> Tensor:
         return weight.tensor(entries)
     # An expanded NaN takes no memory, and if the net uses it in a new way, the scores are not finite and are refused.
     return entries.detach().new_full((), torch.nan).expand(weight.shape)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)

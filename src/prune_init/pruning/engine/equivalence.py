@@ -4,7 +4,7 @@ Two rows of a feature map are equivalent if the same computation produces them, 
 image: then their values are equal, and so are the derivatives of these values by every weight. A convolution need only
 be computed for one row and one column of each class. Classes follow from the windows that are read, with padding as a
 class of its own, never from the values, which may be equal by chance. After an operation that the table of operations
-does not know, no classes are known.
+does not know, no classes are known: neither of its result, nor of its operands, which it may have written to.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from prune_init.pruning.operations import Operation, Positions, lookup
+from prune_init.pruning.structures import leaves
 
 Classes = tuple[int, ...]
 """The class of each row (or column), numbered in the order of first occurrence."""
@@ -53,28 +54,41 @@ def uniform(x: Tensor) -> Tensor:
 
 
 def note(x: Tensor, classes: PositionClasses) -> Tensor:
-    """Attach position classes to x, valid for its current version; returns x."""
-    x._position_classes = (classes, x._version)  # type: ignore[attr-defined]
+    """Attach position classes to x, valid for its memory in its current version; returns x."""
+    x._position_classes = (classes, x._version, x.untyped_storage()._cdata)  # type: ignore[attr-defined]
     return x
 
 
 def of(x: Tensor) -> PositionClasses | None:
-    """The position classes of x; None if there are none or x was changed since, even through a view."""
-    classes, version = getattr(x, "_position_classes", (None, None))
-    return classes if version == x._version else None
+    """The position classes of x; None if there are none or x may have been changed since, even through a view."""
+    classes, *state = getattr(x, "_position_classes", (None,))
+    storage = x.untyped_storage()
+    unchanged = state == [x._version, storage._cdata] and not hasattr(storage, "_exposed")
+    return classes if unchanged else None
 
 
 def after(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PositionClasses | None:
     """The position classes of the result of a torch function; to be called before it, as it may write to its input."""
     operation = lookup(func)
-    match operation and operation.positions:
+    match operation.positions if operation else Positions.EXPOSES:
         case Positions.EACH:
-            return of(args[0]) if args and isinstance(args[0], Tensor) else None
+            first = args[0] if args else kwargs.get("input")
+            return of(first) if isinstance(first, Tensor) else None
         case Positions.JOIN:
-            return _joined([value for value in args if isinstance(value, Tensor)])
+            operands = (*args, *(value for key, value in kwargs.items() if key != "out"))
+            return _joined([value for value in operands if isinstance(value, Tensor)])
         case Positions.WINDOW if isinstance(operation, Operation):
             return _windowed(operation.bound(args, kwargs))
+        case Positions.EXPOSES:
+            _expose((args, kwargs))
     return None
+
+
+def _expose(values: Any) -> None:
+    """Mark the memory of all tensors in `values`: it may be written to without a new version, as through `x.data`."""
+    for x in leaves(values):
+        if x.layout is torch.strided:
+            x.untyped_storage()._exposed = True  # type: ignore[attr-defined]
 
 
 def _joined(operands: list[Tensor]) -> PositionClasses | None:
@@ -90,10 +104,10 @@ def _windowed(given: dict[str, Any]) -> PositionClasses | None:
     known = of(given["input"])
     if known is None or given.get("ceil_mode") or isinstance(given.get("padding"), str):
         return None
-    size = given["weight"].shape[2:] if "weight" in given else _pair(given["kernel_size"])
+    size = given["weight"].shape[2:] if "weight" in given else given["kernel_size"]
     stride = given.get("stride", 1 if "weight" in given else None)
-    how = [size, size if stride is None else stride, given.get("padding", 0), given.get("dilation", 1)]
-    ways = zip(known, *(_pair(value) for value in how), strict=True)
+    how = [size, stride or size, given.get("padding", 0), given.get("dilation", 1)]
+    ways = zip(known, *(pair(value) for value in how), strict=True)
     return PositionClasses(*(windows(*way) for way in ways))
 
 
@@ -141,5 +155,7 @@ def _numbered(things: Iterable[Hashable]) -> Classes:
     return tuple(numbers.setdefault(thing, len(numbers)) for thing in things)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def pair(value: Any) -> tuple[int, int]:
+    """Rows and columns of an argument that torch takes as one number, or as a sequence of one or two."""
+    rows, *columns = value if isinstance(value, (tuple, list)) else (value,)
+    return rows, *(columns or (rows,))

@@ -82,10 +82,11 @@ def _on_paths(model: nn.Module, kinds: Kinds, output: Any, weights: Tensors) -> 
     """For each weight, whether its entry in the pattern reaches an output: whether its gradient is not 0."""
     ends = [y for y in leaves_of(output) if kinds.of(y) is Kind.PATH]
     if not ends:
-        raise UnsupportedOperationError(f"nothing that {type(model).__name__} returns can be followed to its input")
+        raise UnsupportedOperationError(f"no output of {type(model).__name__} can be traced back to its input")
     total = sum((y.float().sum() for y in ends), torch.zeros((), device=ends[0].device))
     try:
         gradients = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
     except RuntimeError as error:
-        raise UnsupportedOperationError(f"a value was changed in place that paths need: {first_line(error)}") from error
+        why = "a value needed to follow paths was changed in place"
+        raise UnsupportedOperationError(f"{why}: {first_line(error)}") from error
     return {name: gradient > 0.5 for name, gradient in zip(weights, gradients, strict=True)}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prune_init.pruning.operations import Paths, lookup, name_of, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
-from prune_init.pruning.paths.products import Rule, in_order, multiplication
+from prune_init.pruning.paths.products import Rule, multiplication
 from prune_init.pruning.structures import leaves, mapped
 
 _Pair = namedtuple("_Pair", "values indices")
@@ -39,16 +39,6 @@ def _dropout(
 ) -> Tensor:
     """Dropout interrupts no path. Outside training the input itself is returned, as torch does."""
     return _pointwise(kinds, function, input, p, training, *args, **kwargs) if kwargs.get("train", training) else input
-
-
-def _quotient(kinds: Kinds, func: Any, first: Any, second: Any, **_: Any) -> Tensor:
-    """Paths lead through dividend and divisor alike. A quotient of weights alone is 0 where the dividend is 0."""
-    input, other = in_order(func, first, second)
-    parts = [kinds.factor(x) if kinds.of(x) is Kind.PATH else torch.zeros_like(kinds.factor(x)) for x in (input, other)]
-    if not kinds.carries([input, other], Kind.PATH):
-        parts[0] = kinds.factor(input)
-    device = next(x.device for x in (input, other) if kinds.carries(x))
-    return reached(sum(part.to(device) for part in parts))  # type: ignore[arg-type]
 
 
 def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -112,7 +102,6 @@ RULES: dict[Paths, Rule] = {
     Paths.DROPOUT: _dropout,
     Paths.UNION: elementwise,
     Paths.PRODUCT: multiplication,
-    Paths.QUOTIENT: _quotient,
     Paths.REDUCTION: _reduction,
     Paths.EXTREME: _extreme,
     Paths.MOMENTS: _moments,

@@ -55,6 +55,11 @@ def reached(x: Tensor, above: float = 0.5) -> Tensor:
     return _apply(x, above)
 
 
+def never_zero(x: Tensor) -> Tensor:
+    """1 everywhere, with the gradient of x: for a factor that depends on x but is not 0 where x is, such as exp(x)."""
+    return reached(x + 1)
+
+
 class Kinds:
     """The kind of each tensor, stored by memory: writing to a view also changes the kind of the whole tensor."""
 

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from prune_init.errors import first_line
 from prune_init.pruning.operations import Operation, Paths, lookup, name_of, plain
+from prune_init.pruning.paths import arithmetic as path_arithmetic
 from prune_init.pruning.paths import elements as path_elements
 from prune_init.pruning.paths import pooling as path_pooling
 from prune_init.pruning.paths import products as path_products
@@ -29,7 +30,8 @@ from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationErro
 from prune_init.pruning.paths.writes import write, write_part, written
 from prune_init.pruning.structures import leaves, mapped
 
-RULES = path_products.RULES | path_elements.RULES | path_rules.RULES | path_pooling.RULES | path_recurrent.RULES
+RULES = path_products.RULES | path_elements.RULES | path_arithmetic.RULES | path_rules.RULES
+RULES |= path_pooling.RULES | path_recurrent.RULES
 NOT_KNOWN = "the effect of {} on paths is not known"
 
 

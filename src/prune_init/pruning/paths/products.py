@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prune_init.pruning.operations import Paths, name_of, plain
-from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, never_zero, reached
 
 Rule = Callable[..., Any]
 """Maps the `Kinds`, a torch function and its arguments to the pattern of its result."""
@@ -110,7 +110,11 @@ def _attention(
     scale: Any = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Attention: each output token depends on its query and on the keys and values that the mask lets it attend to."""
+    """Attention: each output token depends on the values that the mask lets it attend to, on its query and their keys.
+
+    Query and keys only matter if there are several keys, and if the values differ between tokens. Values that depend on
+    the input always count as different: where no path reaches them they may be constants that differ, by position.
+    """
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     seen = torch.ones(query.shape[-2], key.shape[-2], device=query.device)
@@ -124,9 +128,10 @@ def _attention(
     if kinds.carries([query, key]):
         scores = product(kinds, torch.matmul, [query, key.transpose(-2, -1)])
         if kinds.carries([query, key], Kind.PATH):
-            terms.append((scores * seen) @ (torch.ones_like(value).float() if moving else kinds.factor(value)))
+            several = seen * (seen.sum(-1, keepdim=True) > 1)  # a softmax over one key is 1
+            terms.append((scores * several) @ (torch.ones_like(value).float() if moving else kinds.factor(value)))
         else:
-            seen = reached(scores + 1) * seen  # always 1, as a softmax is never 0; but it keeps the gradient
+            seen = never_zero(scores) * seen  # as a softmax is
     if moving or not terms:
         terms.append(seen @ kinds.factor(value))
     return reached(sum(terms[1:], terms[0]))

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prune_init.pruning.operations import Paths
+from prune_init.pruning.paths.arithmetic import is_zero, without
 from prune_init.pruning.paths.elements import elementwise
-from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
+from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, never_zero, reached
 from prune_init.pruning.paths.products import Rule
 
 
@@ -52,9 +53,12 @@ def _one_hot(kinds: Kinds, func: Any, tensor: Tensor, num_classes: int = -1) -> 
     return kinds.factor(tensor).unsqueeze(-1).repeat(*[1] * tensor.ndim, num_classes)
 
 
-def _index_add(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, source: Any, **_: Any) -> Tensor:
+def _index_add(
+    kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, source: Any, *, alpha: Any = 1
+) -> Tensor:
     total = kinds.strongest([input, source])
-    return reached(torch.index_add(kinds.term(input, total), dim, index, kinds.term(source, total)))
+    added = kinds.term(without(kinds, source) if is_zero(alpha) else source, total)
+    return reached(torch.index_add(kinds.term(input, total), dim, index, added))
 
 
 def _scatter_add(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
@@ -64,7 +68,7 @@ def _scatter_add(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor
 
 def _glu(kinds: Kinds, func: Any, input: Tensor, dim: int = -1) -> Tensor:
     first, gate = input.float().chunk(2, dim)
-    return reached(first + gate) if kinds.of(input) is Kind.PATH else first.clone()  # a sigmoid is never 0
+    return reached(first + gate) if kinds.of(input) is Kind.PATH else first * never_zero(gate)  # as a sigmoid is
 
 
 def _weighted_sum(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -49,7 +49,7 @@ def write_part(kinds: Kinds, target: Tensor, index: Any, value: Any) -> None:
     """Carry out `target[index] = value`."""
     if kinds.carries(index):
         if kinds.carries(value) or not isinstance(index, Tensor) or index.shape != target.shape:
-            raise UnsupportedOperationError("setitem at indices that depend on the input is not known")
+            raise UnsupportedOperationError("assignment at indices that depend on the input has no rule for paths")
         write(kinds, target, elementwise(kinds, torch.add, target, index), kinds.strongest([target, index]))
         return
     kind = kinds.strongest([target, value])
@@ -74,7 +74,7 @@ def _become(kinds: Kinds, target: Tensor, kind: Kind) -> None:
     if was is kind:
         return
     if was is None or was >= Kind.WEIGHT or not target.is_floating_point() or target.requires_grad:
-        raise UnsupportedOperationError("writing what depends on the input into such a tensor is not known")
+        raise UnsupportedOperationError("writing input-dependent values into this tensor has no rule for paths")
     with torch.no_grad():
         whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())
         whole.copy_(whole != 0) if kind is Kind.WEIGHT else whole.zero_()
