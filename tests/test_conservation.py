@@ -415,7 +415,7 @@ class TwoInputs(Branching):
         (Branching(), {}, "model=Branching: torch.fx cannot trace it"),
         (TwoInputs(), {}, "model=TwoInputs: needs a second input, other"),
         (nn.ReLU(), {}, "model=ReLU: has no parameters"),
-        (nn.LayerNorm(4), {}, "model=LayerNorm: has no Linear, Conv or BatchNorm module"),
+        (nn.LayerNorm(4), {}, "model=LayerNorm: has no linear, convolution or batch norm layer"),
         (nn.LazyLinear(4), {}, "model=LazyLinear: has parameters without a shape"),
         (nn.Linear(5, 4), {}, r"input=\[2, 4\]: Linear cannot be run on it: "),
         (nn.Linear(4, 4), {"input": torch.ones(2, 4, dtype=torch.long)}, "input=torch.int64: "),

@@ -1,8 +1,8 @@
 """A network as a torch.fx graph of its operations."""
 
 import inspect
+import operator as python
 from collections.abc import Callable, Container, Iterator
-from operator import getitem
 from typing import Any
 
 from torch import fx, nn
@@ -22,7 +22,26 @@ def is_layer(module: nn.Module) -> bool:
     return plain and type(module).forward in _FORWARDS
 
 
+class Proxy(fx.Proxy):
+    """A proxy that records `x += y` as what it is; a plain one records `x = x + y`."""
+
+
+_AUGMENTED = {
+    getattr(python, f"i{name.strip('_')}"): getattr(python, name)
+    for name in "add sub mul matmul truediv floordiv mod pow and_ or_ xor lshift rshift".split()
+}
+for _function in _AUGMENTED:
+
+    def _record(self: Proxy, other: Any, function: Callable[..., Any] = _function) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    setattr(Proxy, f"__{_function.__name__}__", _record)
+
+
 class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Proxy(node, self)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # A subclass that keeps the forward of nn.Linear is a layer too, wherever it is defined.
         return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
@@ -56,6 +75,8 @@ def trace(model: nn.Module) -> fx.Graph:
     except Exception as error:  # the model's own code runs on proxies here and may fail in any way
         raise InputError("model", type(model).__name__, f"torch.fx cannot trace it: {first_line(error)}") from error
     _read_what_was_overwritten(graph, model)
+    for node in graph.nodes:
+        node.target = _AUGMENTED.get(node.target, node.target)
     return graph
 
 
@@ -108,7 +129,7 @@ def _called(node: fx.Node) -> str:
 
 
 _Path = tuple[fx.Node | int, ...]
-"""The way to a tensor in memory: the node that allocates it, then the view operations and positions in their results."""
+"""The way to a tensor in memory: the node that allocates it, then views, or positions in what `chunk` returns."""
 
 
 def _read_what_was_overwritten(graph: fx.Graph, model: nn.Module) -> None:
@@ -140,7 +161,7 @@ def _paths(graph: fx.Graph, model: nn.Module) -> dict[fx.Node, _Path]:
         elif memory is Memory.SAME:
             paths[node] = paths[base]
         else:
-            picked = node.args[1] if node.target is getitem else None
+            picked = node.args[1] if node.target is python.getitem else None
             paths[node] = (*paths[base], picked if isinstance(picked, int) else node)
     return paths
 
@@ -150,8 +171,8 @@ def _counts(node: fx.Node, model: nn.Module, tensors: Container[fx.Node]) -> boo
     found = known(node, model)
     if found and found.paths in (Paths.QUERY, Paths.ANSWER):
         return True
-    python = getattr(node.target, "__module__", "") in ("_operator", "builtins", "math")
-    return python and not any(source in tensors for source in node.all_input_nodes)
+    plain = getattr(node.target, "__module__", "") in ("_operator", "builtins", "math")
+    return plain and not any(source in tensors for source in node.all_input_nodes)
 
 
 def _memory(node: fx.Node, model: nn.Module) -> Memory | None:
@@ -170,8 +191,8 @@ def _written(node: fx.Node, model: nn.Module) -> Iterator[fx.Node]:
     if node.op == "call_module" and getattr(module_of(node, model), "inplace", False):
         yield node.all_input_nodes[0]
     elif node.op in ("call_function", "call_method"):
-        python = getattr(node.target, "__module__", "") == "_operator"
-        name = f"__{operation(node, model)}__" if python else _name(node)
+        operator = getattr(node.target, "__module__", "") == "_operator"
+        name = f"__{operation(node, model)}__" if operator else _name(node)
         for argument in operations.written(node.target, name, node.args, node.kwargs):
             yield from [argument] if isinstance(argument, fx.Node) else []
 
