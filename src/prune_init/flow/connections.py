@@ -101,5 +101,7 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
 
 
 def _product(z: Tensor, gradient: Tensor) -> Tensor:
+    if z.is_complex():
+        return _product(torch.view_as_real(z), torch.view_as_real(gradient)).sum(-1)
     # No gradient reaches a padding of -inf before a max pool: its flow is 0, but the product 0 * inf would be NaN.
     return torch.where(gradient == 0, 0, z * gradient)

@@ -108,6 +108,8 @@ def conservation(
         raise InputError("model", name, "has no parameters")
     if any(is_lazy(t) for t in every.values()):
         raise InputError("model", name, "has parameters without a shape yet: run one batch through it first")
+    if any(t.is_inference() for t in every.values()):
+        raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
     device, seed = with_float64(next(iter(every.values())).device), torch.initial_seed()
     with undisturbed(model, mode, torch.Generator().manual_seed(seed), device):
         tensors = {

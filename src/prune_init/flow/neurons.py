@@ -15,7 +15,7 @@ from torch.fx.node import map_arg
 
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.pruning.operations import Channels, Paths, window_axes
-from prune_init.pruning.structures import leaves, mapped
+from prune_init.pruning.structures import mapped, outputs
 from prune_init.traced import known, module_of, operation, sources
 
 
@@ -59,9 +59,9 @@ class NeuronLabels:
                 self.labels |= {s: mapped(self._each, self._run.values[s]) for s in constants}
             return self._moved(node)
         read = [s for s in sources(node, self._run.model) if s in self._run.live]
-        joined = [labels for s in read for labels in leaves(self.labels[s])]
+        joined = [labels for s in read for labels in outputs(self.labels[s])]
         if not isinstance(value, Tensor):
-            return mapped(lambda part: self._one(joined, part), value)
+            return mapped(lambda part: self._one(joined, part) if part.is_floating_point() else part, value)
         written_in_place = any(labels.ndim > value.ndim for labels in joined)
         if found and found.elementwise and not written_in_place:
             return self._join([labels.expand(value.shape) for labels in joined])

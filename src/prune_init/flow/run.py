@@ -70,7 +70,9 @@ class GraphRun:
         layer = self._layer(node)
         if layer is not None:
             self.layers[node] = layer
-        value = self._called(node) if layer is None else layer.call(input=self.values[self.source(node)], **layer.own)
+            value = layer.call(input=self.values[self.source(node)].double(), **layer.own)
+        else:
+            value = self._called(node)
         if node.op == "output" or not _is_constant(value):
             self.live.add(node)
         return value
@@ -120,9 +122,10 @@ class GraphRun:
         ends = self.connections.setdefault((source, reader), [])
 
         def end(value: Tensor) -> Tensor:
-            if not value.is_floating_point():
+            if _is_constant(value):
                 return value
-            value = value.double()  # a constant that forward creates may be in single precision
+            # A constant that forward creates may be in single precision.
+            value = value.to(torch.complex128 if value.is_complex() else torch.float64)
             value = value if shape is None else value.expand(shape)
             ends.append(value.view_as(value) if value.requires_grad else value.detach().clone().requires_grad_())
             return ends[-1].clone()

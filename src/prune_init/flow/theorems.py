@@ -8,7 +8,7 @@ from torch import Tensor
 
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.flow.neurons import NeuronLabels
-from prune_init.pruning.structures import leaves
+from prune_init.pruning.structures import outputs
 from prune_init.traced import adds, place
 
 
@@ -135,4 +135,4 @@ def _spread(sums: Tensor, neuron: Tensor, labels: Any, flows: list[Tensor]) -> N
 
 
 def _flat(labels: Any) -> Tensor:
-    return torch.cat([part.flatten() for part in leaves(labels)]).long()
+    return torch.cat([part.flatten() for part in outputs(labels)]).long()
