@@ -139,7 +139,7 @@ NETS = {
     "functional": lambda: [conv(3, 4), Functional(), nn.ReLU(), conv(6, 4)],
     "overwritten": lambda: [conv(3, 4), Overwritten(), conv(4, 4)],
     "tied": lambda: tied(),
-    "alias": lambda: [conv(3, 4), Sum(nn.Sequential(nn.ReLU(inplace=True), conv(4, 4)), nn.Identity()), conv(4, 4)],
+    "alias": lambda: [conv(3, 4), Alias(nn.ReLU(inplace=True), conv(4, 4)), conv(4, 4)],
     "dropout alias": lambda: [conv(3, 4), Function(dropped_alias), conv(4, 4)],
     "augmented": lambda: [conv(3, 4), Function(augmented), conv(4, 4)],
     "like another": lambda: [conv(3, 4), Function(lambda x: torch.maximum(x - ONE.to(x), ONE.expand_as(x) * 0))],
@@ -167,6 +167,18 @@ def augmented(x):
     y = x
     x *= 0.5
     return F.relu(x) - y
+
+
+class Alias(nn.Module):
+    """A residual block whose shortcut is the tensor that its branch overwrites."""
+
+    def __init__(self, *branch):
+        super().__init__()
+        self.branch, self.shortcut = nn.Sequential(*branch), nn.Identity()
+
+    def forward(self, x):
+        y = self.shortcut(x)
+        return self.branch(x) + y
 
 
 class Token(nn.Module):
