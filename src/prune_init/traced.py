@@ -111,6 +111,11 @@ def adds(node: fx.Node, model: nn.Module) -> bool:
     return found is not None and found.channels is Channels.SUM
 
 
+def in_place(node: fx.Node, model: nn.Module) -> bool:
+    """Whether a node writes to one of its operands."""
+    return any(True for _ in _written(node, model))
+
+
 def place(node: fx.Node) -> str:
     """The place of a node in the model: the name of its module, or of the enclosing module and the function called."""
     if node.op == "call_module":
@@ -177,7 +182,7 @@ def _counts(node: fx.Node, model: nn.Module, tensors: Container[fx.Node]) -> boo
 
 def _memory(node: fx.Node, model: nn.Module) -> Memory | None:
     """Where the result of a node lies, with respect to what it writes to or reads first."""
-    if any(True for _ in _written(node, model)):
+    if in_place(node, model):
         return None if operation(node, model) == "setitem" else Memory.SAME
     found = known(node, model)
     if found is None or found.paths is not Paths.DROPOUT:
