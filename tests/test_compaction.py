@@ -413,6 +413,37 @@ def test_shared_weights_are_left_alone():
     torch.testing.assert_close(small(x), model(x))
 
 
+class Overwritten(nn.Module):
+    """Reads a tensor under another name after it was changed in place."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.one, self.body = nn.Linear(6, 8), nn.Sequential(nn.Dropout(0.0), nn.ReLU(True), nn.Linear(8, 8))
+        self.same, self.two, self.own = nn.Identity(), nn.Linear(8, 3), forward
+
+    def forward(self, x, mask=None):
+        h = self.own(self, self.one(x))
+        return self.two(h if mask is None else h * mask)
+
+
+def scaled(net, h):
+    alias = h
+    h *= -0.5
+    return net.body[2](h) + alias
+
+
+@pytest.mark.parametrize(
+    "forward", [scaled, lambda net, h: net.body(h) + net.same(h), lambda net, h: net.same(h) + net.body(h)]
+)
+def test_what_is_overwritten_through_an_alias_is_read_as_it_is_then(forward):
+    torch.manual_seed(0)
+    model = Overwritten(forward).double()
+    generator = torch.Generator().manual_seed(0)
+    masks, x = random_masks(model, generator), torch.randn(5, 6, dtype=torch.float64)
+    for mode in (False, True):
+        assert_same(model, compacted(model, x, masks=masks), x, masks, mode)
+
+
 def test_both_modes_are_followed_and_other_branches_refused():
     class Dropping(nn.Module):
         def __init__(self, other):

@@ -16,6 +16,7 @@ from prune_init.architectures.resnet import thin_resnet
 from prune_init.architectures.vgg import vgg
 from prune_init.errors import InputError
 from prune_init.flow import layer_flow
+from prune_init.pruning.structures import outputs
 from prune_init.traced import is_layer
 
 X = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -138,7 +139,63 @@ NETS = {
     "functional": lambda: [conv(3, 4), Functional(), nn.ReLU(), conv(6, 4)],
     "overwritten": lambda: [conv(3, 4), Overwritten(), conv(4, 4)],
     "tied": lambda: tied(),
+    "alias": lambda: [conv(3, 4), Alias(nn.ReLU(inplace=True), conv(4, 4)), conv(4, 4)],
+    "dropout alias": lambda: [conv(3, 4), Function(dropped_alias), conv(4, 4)],
+    "augmented": lambda: [conv(3, 4), Function(augmented), conv(4, 4)],
+    "like another": lambda: [conv(3, 4), Function(lambda x: torch.maximum(x - ONE.to(x), ONE.expand_as(x) * 0))],
+    "masked": lambda: [conv(3, 4), Function(lambda x: x * (x > 0).float() / ONE.to(x.device, x.dtype)), conv(4, 4)],
+    "named tuples": lambda: [conv(3, 4), Function(lambda x: x.max(2).values.topk(2, 2).values), nn.Linear(2, 3)],
+    "chosen": lambda: [conv(3, 4), Function(lambda x: x[torch.arange(4), x.mean((2, 3)).argmax(1)]), nn.Linear(8, 3)],
+    "max over channels": lambda: [conv(3, 8), Function(lambda x: F.max_pool3d(x, (3, 1, 1), 1, (1, 0, 0))), conv(8, 4)],
+    "fewer channels": lambda: [conv(3, 8), Function(lambda x: F.max_pool3d(x, (2, 1, 1))), conv(4, 4)],
+    "mean over features": lambda: [nn.Flatten(), nn.Linear(192, 8), nn.AvgPool1d(3, 1, 1), nn.Linear(8, 5)],
+    "token": lambda: [nn.Flatten(2), nn.Linear(64, 6), Token(6), nn.Linear(6, 5)],
+    "fourier": lambda: [conv(3, 4), Function(lambda x: torch.fft.irfft2(torch.fft.rfft2(x))), conv(4, 4)],
+    "addmm": lambda: [nn.Flatten(), nn.Linear(192, 8), Product(8, 5), nn.Linear(5, 5)],
 }
+
+
+ONE = torch.rand(4, 1, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 1
+
+
+def dropped_alias(x):
+    y = F.dropout(x, 0.0)
+    return F.relu(x, True) * 0.5 + y
+
+
+def augmented(x):
+    y = x
+    x *= 0.5
+    return F.relu(x) - y
+
+
+class Alias(nn.Module):
+    """A residual block whose shortcut is the tensor that its branch overwrites."""
+
+    def __init__(self, *branch):
+        super().__init__()
+        self.branch, self.shortcut = nn.Sequential(*branch), nn.Identity()
+
+    def forward(self, x):
+        y = self.shortcut(x)
+        return self.branch(x) + y
+
+
+class Token(nn.Module):
+    """A learned token before the others, as in a vision transformer."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+
+    def forward(self, x, mask=None):
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        return F.relu(x if mask is None else x * mask)
+
+
+class Product(nn.Linear):
+    def forward(self, x):
+        return torch.addmm(self.bias, x, self.weight.t(), beta=0.5, alpha=2)
 
 
 def tied():
@@ -349,6 +406,7 @@ class Nested(nn.Module):
         ([nn.Linear(4, 4), Function(lambda x: x * x + 1)], {"1.mul": "multiplies", "1.add": "adds a constant"}),
         ([nn.Linear(4, 4), Function(lambda x: x.detach() + x), nn.Linear(4, 3)], {"1.detach": "not homogeneous"}),
         ([nn.Linear(4, 4), nn.ConstantPad1d(1, 3.5), nn.Linear(6, 3)], {"1": "adds a constant"}),
+        ([nn.Linear(4, 4), Function(lambda x: x.tanh().tanh())], {"1.tanh": "satur", "1.tanh, call 2": "satur"}),
         ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # a ReLU for values below 6
     ],
 )
@@ -364,6 +422,42 @@ def test_what_breaks_the_laws_is_named(layers, names):
     assert result.broken.keys() == names.keys()
     assert all(reason in result.broken[name] for name, reason in names.items())
     assert result.holds(1e-10) == (not names)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", ["alias", "dropout alias", "augmented", "overwritten", "addmm", "token", "fourier"])
+def test_the_flow_at_the_output_is_that_of_the_net(name, mode):
+    model = net(name)
+    expected = float(model.train(mode == "train")(X.clone()).detach().sum())
+    assert prune_init.conservation(model, X, mode=mode).output == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "structure", [lambda a, b: (a, b), lambda a, b: {"a": a, "b": [b, 3]}, lambda a, b: torch.stack([a, b]).max(1)]
+)
+def test_by_default_all_outputs_are_summed(structure):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), Function(lambda x: structure(x, F.relu(x))))
+    x = torch.randn(5, 4)
+    result = prune_init.conservation(model, x)
+    expected = sum(float(y.detach().sum()) for y in outputs(model(x)))
+    assert result.holds() and result.output == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_input_without_a_batch_is_a_batch_of_one():
+    torch.manual_seed(0)
+    model = nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 5), nn.ReLU(), nn.ConvTranspose2d(5, 2, 2))
+    batch, alone = (prune_init.conservation(model, x.float()) for x in (X[:1], X[0]))
+    assert alone.holds()
+    for one, other in zip(batch.neurons, alone.neurons, strict=True):
+        torch.testing.assert_close((one.incoming, one.outgoing), (other.incoming, other.outgoing))
+
+
+def test_inference_mode_changes_nothing():
+    model = net("dense")
+    expected = prune_init.conservation(model, X).output
+    with torch.inference_mode():
+        assert prune_init.conservation(model, X.clone()).output == expected
 
 
 def test_an_operation_through_which_nothing_flows_is_named_by_kind():
@@ -412,16 +506,40 @@ class TwoInputs(Branching):
         return self.layer(x) + other
 
 
+def hooked():
+    model = nn.Sequential(nn.Linear(4, 4))
+    model.register_forward_hook(lambda module, args, output: 2 * output)
+    return model
+
+
+def writing_to_a_view(write):
+    return nn.Sequential(nn.Linear(4, 4), Function(lambda x: (write(x), F.relu(x))[1]))
+
+
+with torch.inference_mode():
+    UNTRAINABLE = nn.Linear(4, 4)
+
+
 @pytest.mark.parametrize(
     ("model", "arguments", "line"),
     [
+        (writing_to_a_view(lambda x: x.view(-1).relu_()), {}, "relu at 1.relu_ overwrites what 1.relu reads later in"),
+        (writing_to_a_view(lambda x: x.chunk(2, 1)[0].mul_(2)), {}, "mul at 1.mul_ overwrites what 1.relu reads later"),
+        (hooked(), {}, "model=Sequential: does not compute what torch.fx traces: .*; look for in-place writes, hooks"),
+        (UNTRAINABLE, {}, "model=Linear: was made in torch.inference_mode; allowed: weights that can be trained"),
+        (
+            nn.Sequential(nn.Linear(4, 4), Function(lambda x: x.argmax(1))),
+            {},
+            "its output has no floating-point tensor",
+        ),
+        (nn.Sequential(nn.Linear(4, 4), Function(lambda x: (x > 0).float())), {}, "its output does not depend on the"),
         (Branching(), {}, "model=Branching: torch.fx cannot trace it"),
         (TwoInputs(), {}, "model=TwoInputs: needs a second input, other"),
         (nn.ReLU(), {}, "model=ReLU: has no parameters"),
-        (nn.LayerNorm(4), {}, "model=LayerNorm: has no Linear, Conv or BatchNorm module"),
+        (nn.LayerNorm(4), {}, "model=LayerNorm: has no linear, convolution or batch norm layer"),
         (nn.LazyLinear(4), {}, "model=LazyLinear: has parameters without a shape"),
         (nn.Linear(5, 4), {}, r"input=\[2, 4\]: Linear cannot be run on it: "),
-        (nn.Linear(4, 4), {"input": torch.ones(2, 4, dtype=torch.long)}, "input=torch.int64: "),
+        (nn.Linear(4, 4), {"input": torch.ones(2, 4, dtype=torch.long)}, "input=torch.int64: must be a floating-point"),
         (nn.Linear(4, 4), {"mode": "evil"}, "mode=evil: did you mean eval"),
         (nn.Linear(4, 4), {"objective": lambda y: y}, "objective=.*one number"),
         (nn.Linear(4, 4), {"objective": lambda y: torch.ones(())}, "objective=.*depends on it"),

@@ -43,10 +43,14 @@ class MeasuredFlow:
         """The flow that begins at a node: at a layer's bias, or at a constant that is added."""
         if node in self.layers:
             return float(self.layers[node].bias.sum())
+        return sum(self.between(constant, node) for constant in self.constants(node))
+
+    def constants(self, node: fx.Node) -> list[fx.Node]:
+        """The constants that act as biases: those in an operation that is linear in all operands together."""
         found = known(node, self.run.model)
         if found is None or not (found.channels is Channels.SUM or found.paths is Paths.CONCAT):
-            return 0.0  # a constant acts as a bias only in an operation that is linear in all operands together
-        return sum(self.between(constant, node) for constant in node.all_input_nodes if constant not in self.run.live)
+            return []
+        return [s for s in node.all_input_nodes if s not in self.run.live and self.connections[s, node]]
 
     def entering(self, node: fx.Node) -> float:
         """The flow into a node from its inputs that depend on the net's input."""
@@ -67,8 +71,11 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
     """Differentiate R = objective(output) by every connection and parameter of the run, and multiply by their values.
 
     Raises:
-        InputError: the objective fails or does not return one number that depends on the output.
+        InputError: the output does not depend on the input, or the objective fails or does not return one number that
+            depends on the output.
     """
+    if not any(source in run.live for source in run.graph.output_node().all_input_nodes):
+        raise InputError("model", type(run.model).__name__, "its output does not depend on the input differentiably")
     try:
         scalar = objective(next(reversed(run.values.values())))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -94,5 +101,7 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
 
 
 def _product(z: Tensor, gradient: Tensor) -> Tensor:
+    if z.is_complex():
+        return _product(torch.view_as_real(z), torch.view_as_real(gradient)).sum(-1)
     # No gradient reaches a padding of -inf before a max pool: its flow is 0, but the product 0 * inf would be NaN.
     return torch.where(gradient == 0, 0, z * gradient)

@@ -1,5 +1,7 @@
 """Operations that break the conservation laws, and the reasons."""
 
+from collections import Counter
+
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.pruning.operations import Law
 from prune_init.traced import known, operation, place
@@ -12,11 +14,16 @@ def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:
     """The operations whose flow out differs from the flow in (Euler's theorem), by place in the model, with the reason.
 
     The flow measured on this input decides: a ReLU6 whose input stays below 6 obeys the law. Where nothing flows, as
-    before a last layer of zeros, an operation that is known not to be homogeneous is named nevertheless.
+    before a last layer of zeros, an operation that is known not to be homogeneous is named nevertheless. The second
+    call at a place is `PLACE, call 2`.
     """
     broken = {}
+    calls: Counter[str] = Counter()
     _, *nodes, _ = flow.run.graph.nodes
     for node in nodes:
+        where = place(node)
+        calls[where] += 1
+        where += f", call {calls[where]}" if calls[where] > 1 else ""
         if node not in flow.run.live:
             continue
         layer = flow.layers.get(node)
@@ -27,7 +34,7 @@ def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:
         law = found.law if found else None
         if abs(before - after) > BREAKS * size:
             why = (law or Law.CURVES).value
-            broken[place(node)] = f"{name} {why} (flow {before:.4g} in, {after:.4g} out)"
+            broken[where] = f"{name} {why} (flow {before:.4g} in, {after:.4g} out)"
         elif flow.gross(node) == 0 and law and not law.depends_on_use:
-            broken[place(node)] = f"{name} {law.value} (nothing flows here on this input)"
+            broken[where] = f"{name} {law.value} (nothing flows here on this input)"
     return broken

@@ -12,11 +12,15 @@ from torch.nn.parameter import is_lazy
 from prune_init.allowed import MODE
 from prune_init.errors import InputError, fits
 from prune_init.flow.connections import measure
+from prune_init.flow.fidelity import check_same, plain_outputs
 from prune_init.flow.lawbreakers import lawbreakers
 from prune_init.flow.run import run
 from prune_init.flow.theorems import Cut, Neurons, cut_sums, neuron_sums
 from prune_init.host import with_float64
+from prune_init.pruning.chance import forked
 from prune_init.pruning.checks import check_batch
+from prune_init.pruning.read_only import attributes_kept
+from prune_init.pruning.structures import outputs
 from prune_init.pruning.undisturbed import undisturbed
 from prune_init.pruning.weights import inside
 from prune_init.traced import trace
@@ -83,7 +87,8 @@ def conservation(
     Args:
         model: any module that torch.fx can trace; it is only read.
         input: a batch of the model's input.
-        objective: R, a function of the output that returns one number; default: the sum of the output tensor.
+        objective: R, a function of the output that returns one number; default: the sum of all floating-point tensors
+            in the output.
         mode: `"train"` or `"eval"`, the state of norm and dropout layers.
 
     Returns:
@@ -97,24 +102,36 @@ def conservation(
     MODE.check("mode", mode)
     check_batch("input", input)
     if not input.is_floating_point():
-        raise InputError("input", input.dtype, "flow is a derivative: the input must be of floating-point numbers")
+        raise InputError("input", input.dtype, "must be a floating-point tensor, as flow is a derivative")
     every = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     if not every:
         raise InputError("model", name, "has no parameters")
     if any(is_lazy(t) for t in every.values()):
         raise InputError("model", name, "has parameters without a shape yet: run one batch through it first")
-    device = with_float64(next(iter(every.values())).device)
-    tensors = {
-        key: t.detach().to(device, torch.float64 if t.is_floating_point() else t.dtype, copy=True)
-        for key, t in every.items()
-    }
-    x = input.detach().to(device, torch.float64, copy=True)
-    with undisturbed(model, mode, torch.Generator().manual_seed(torch.initial_seed()), device):
+    if any(t.is_inference() for t in every.values()):
+        raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
+    device, seed = with_float64(next(iter(every.values())).device), torch.initial_seed()
+    with undisturbed(model, mode, torch.Generator().manual_seed(seed), device):
+        tensors = {
+            key: t.detach().to(device, torch.float64 if t.is_floating_point() else t.dtype, copy=True)
+            for key, t in every.items()
+        }
+        x = input.detach().to(device, torch.float64, copy=True)
         copied = copy.copy(model)
-        graph = trace(copied)
+        with forked(device, seed), attributes_kept(model):
+            graph = trace(copied)
         with fits(model, "input", list(input.shape)):
-            finished = run(graph, copied, tensors, x)
-        flow = measure(finished, torch.sum if objective is None else objective)
+            with forked(device, seed):
+                finished = run(graph, copied, tensors, x)
+            with forked(device, seed):
+                plain = plain_outputs(model, tensors, x.detach())
+        check_same(finished, plain)
+        flow = measure(finished, _sum if objective is None else objective)
     if not flow.layers:
-        raise InputError("model", name, "has no Linear, Conv or BatchNorm module whose flow could be checked")
+        raise InputError("model", name, "has no linear, convolution or batch norm layer to check")
     return Conservation(neuron_sums(flow), cut_sums(flow), lawbreakers(flow))
+
+
+def _sum(output: Any) -> Tensor:
+    """The sum of all floating-point tensors of an output."""
+    return torch.stack([tensor.sum().double() for tensor in outputs(output)]).sum()

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.node import map_aggregate, map_arg
+from torch.fx.node import map_arg
 
 from prune_init.flow.connections import MeasuredFlow
-from prune_init.pruning.operations import Channels, Paths
-from prune_init.traced import known, module_of
+from prune_init.pruning.operations import Channels, Paths, window_axes
+from prune_init.pruning.structures import mapped, outputs
+from prune_init.traced import known, module_of, operation, sources
 
 
 class NeuronLabels:
@@ -25,6 +26,7 @@ class NeuronLabels:
         first: for each layer, the label of its first output channel.
         read: for each layer, the labels of its input channels.
         labels: for each operation that depends on the input, the label of each element of its result; 0: no channel.
+            Each element of a constant that is concatenated with such results has a label too.
         neuron: for each label, its neuron.
     """
 
@@ -51,23 +53,25 @@ class NeuronLabels:
             self.read[node] = self._by_channel(self.labels[source], axis).long()
             return self._new(value, axis)
         found = known(node, self._run.model)
-        if found and (found.moves or found.paths in (Paths.CONCAT, Paths.PAD)):
+        if node.target is getattr or (found and (found.moves or found.paths in (Paths.CONCAT, Paths.PAD))):
+            if found and found.paths is Paths.CONCAT:
+                constants = set(node.all_input_nodes) - self._run.live
+                self.labels |= {s: mapped(self._each, self._run.values[s]) for s in constants}
             return self._moved(node)
-        sources = [self.labels[s] for s in node.all_input_nodes if s in self._run.live]
-        sources = [labels for labels in sources if isinstance(labels, Tensor)]
+        read = [s for s in sources(node, self._run.model) if s in self._run.live]
+        joined = [labels for s in read for labels in outputs(self.labels[s])]
         if not isinstance(value, Tensor):
-            return map_aggregate(value, lambda part: self._one(sources, part))
-        if not sources:  # the result depends only on a size or type, which the input determines
-            return torch.zeros(value.shape, dtype=torch.float64)
-        written_in_place = any(labels.ndim > value.ndim for labels in sources)
+            return mapped(lambda part: self._one(joined, part) if part.is_floating_point() else part, value)
+        written_in_place = any(labels.ndim > value.ndim for labels in joined)
         if found and found.elementwise and not written_in_place:
-            return self._join([labels.expand(value.shape) for labels in sources])
+            return self._join([labels.expand(value.shape) for labels in joined])
         if found and found.channels in (Channels.PASSES, Channels.APART):
-            channels = self._by_channel(sources[0], 1)
-            return channels.view(-1, *[1] * (value.ndim - 2)).expand(value.shape)
+            behind = window_axes(operation(node, self._run.model)) or value.ndim - 2
+            channels = self._by_channel(joined[0], -1 - behind)
+            return channels.view(-1, *[1] * behind).expand(value.shape)
         if found and found.channels is Channels.REDUCES:
-            return self._reduced(node, sources)
-        return self._one(sources, value)
+            return self._reduced(node, joined)
+        return self._one(joined, value)
 
     def _new(self, value: Tensor, axis: int) -> Tensor:
         channels = torch.arange(self._count, self._count + value.shape[axis], dtype=torch.float64)
@@ -76,12 +80,17 @@ class NeuronLabels:
         shape[axis] = -1
         return channels.view(shape).expand(value.shape)
 
+    def _each(self, value: Tensor) -> Tensor:
+        labels = torch.arange(self._count, self._count + value.numel(), dtype=torch.float64)
+        self._count += len(labels)
+        return labels.view(value.shape)
+
     def _moved(self, node: fx.Node) -> Any:
         """The result of the operation itself, applied to labels."""
 
         def label(source: fx.Node, *, nobody: bool = False) -> Any:
             value = self._run.values[source]
-            if isinstance(value, Tensor) and value.is_floating_point() and (nobody or source not in self._run.live):
+            if isinstance(value, Tensor) and value.is_floating_point() and (nobody or source not in self.labels):
                 return torch.zeros(value.shape, dtype=torch.float64)
             labels = self.labels.get(source, value)
             return labels.contiguous() if isinstance(labels, Tensor) else labels  # `view` may need it
@@ -99,11 +108,13 @@ class NeuronLabels:
         return highest.view(value.shape) if torch.equal(highest, lowest) else self._one(sources, value)
 
     def _by_channel(self, labels: Tensor, axis: int) -> Tensor:
-        """One label per channel; if a channel holds several labels, all labels of the tensor become one neuron."""
+        """One label per channel; if a channel holds several labels, these become one neuron."""
         rows = labels.movedim(axis, 0).flatten(1)
         label = rows.amax(1)
         same = (rows == label[:, None]) | (rows == 0)
-        return label if same.all() else self._one([labels], label)
+        if not same.all():
+            self._join([label[:, None].expand_as(rows), rows])
+        return label
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         first, *others = parts
@@ -113,10 +124,8 @@ class NeuronLabels:
             first = torch.where(first == 0, other, first)
         return first
 
-    def _one(self, sources: list[Tensor], value: Any) -> Any:
+    def _one(self, sources: list[Tensor], value: Tensor) -> Tensor:
         """Join all labels in `sources` into one neuron, and return a result that belongs to it."""
-        if not isinstance(value, Tensor):
-            return value
         every = torch.cat([torch.zeros(1), *(labels.unique() for labels in sources)]).long()
         highest = every.max()
         self._joined.append(torch.stack([every, highest.expand_as(every)]))

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
-from torch.fx.node import map_aggregate, map_arg
+from torch.fx.node import map_arg
 
 from prune_init.errors import InputError
 from prune_init.flow.used_layer import UsedLayer, of_function, of_module
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.operations import Channels
-from prune_init.traced import adds, is_layer, known, module_of
+from prune_init.pruning.operations import Channels, Paths
+from prune_init.pruning.structures import leaves, mapped
+from prune_init.traced import adds, is_layer, known, module_of, sources
 
 
 def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "GraphRun":
@@ -24,6 +25,7 @@ def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "Grap
     Raises:
         InputError: the model needs a second input.
     """
+    _part_sums(graph, model)
     state = GraphRun(graph, model, tensors)
     first, *rest = graph.nodes
     state.values[first] = x.requires_grad_()
@@ -39,7 +41,7 @@ class GraphRun:
     Attributes:
         graph, model, tensors: the arguments of `run`.
         values: the result of each operation so far, in the order they ran.
-        live: the operations whose result depends on the input.
+        live: the operations whose result depends on the input in a differentiable way, unlike `argmax` and `>`.
         layers: each use of a layer.
         connections: for each (operation, reader), the tensors that the reader received.
     """
@@ -59,18 +61,24 @@ class GraphRun:
     def step(self, node: fx.Node) -> Any:
         """The result of one operation."""
         if node.op == "placeholder":
-            if not node.args:
-                raise InputError("model", type(self.model).__name__, f"needs a second input, {node.target}")
-            return node.args[0]
+            raise InputError("model", type(self.model).__name__, f"needs a second input, {node.target}")
         if node.op == "get_attr":
             name = str(node.target)
             return self.tensors[name] if name in self.tensors else attrgetter(name)(self.model)
-        if any(source in self.live for source in node.all_input_nodes):
+        if not any(source in self.live for source in sources(node, self.model)):
+            return self._called(node)
+        layer = self._layer(node)
+        if layer is not None:
+            self.layers[node] = layer
+            value = layer.call(input=self.values[self.source(node)].double(), **layer.own)
+        else:
+            value = self._called(node)
+        if node.op == "output" or not _is_constant(value):
             self.live.add(node)
-            layer = self._layer(node)
-            if layer is not None:
-                self.layers[node] = layer
-                return layer.call(input=self.values[self.source(node)], **layer.own)
+        return value
+
+    def _called(self, node: fx.Node) -> Any:
+        """The result of an operation that is no layer."""
         shape = self._sum_shape(node)
         args = map_arg(node.args, lambda source: self._connect(source, node, shape))
         kwargs = map_arg(node.kwargs, lambda source: self._connect(source, node, shape))
@@ -113,12 +121,39 @@ class GraphRun:
         """The value of `source` for `reader`: variables to differentiate by, copied as it may overwrite them."""
         ends = self.connections.setdefault((source, reader), [])
 
-        def end(value: Any) -> Any:
-            if not isinstance(value, Tensor) or not value.is_floating_point():
+        def end(value: Tensor) -> Tensor:
+            if _is_constant(value):
                 return value
-            value = value.double()  # a constant that forward creates may be in single precision
+            # A constant that forward creates may be in single precision.
+            value = value.to(torch.complex128 if value.is_complex() else torch.float64)
             value = value if shape is None else value.expand(shape)
             ends.append(value.view_as(value) if value.requires_grad else value.detach().clone().requires_grad_())
             return ends[-1].clone()
 
-        return map_aggregate(self.values[source], end)
+        return mapped(end, self.values[source])
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value has no derivative: whole numbers, truth values and whatever is no tensor."""
+    return not any(tensor.is_floating_point() or tensor.is_complex() for tensor in leaves(value))
+
+
+_PRODUCTS = {Paths.MATMUL_ADDED: torch.matmul, Paths.PRODUCT_ADDED: torch.mul}
+
+
+def _part_sums(graph: fx.Graph, model: nn.Module) -> None:
+    """Write a + b @ c and a + b * c as a product and a sum, so that a constant a counts as a bias."""
+    for node in list(graph.nodes):
+        found = known(node, model)
+        if found is None or found.paths not in _PRODUCTS or len(node.args) != 3 or "out" in node.kwargs:
+            continue
+        first, *factors = node.args
+        scale = node.kwargs.get("alpha", node.kwargs.get("value", 1))
+        with graph.inserting_before(node):
+            product = graph.call_function(_PRODUCTS[found.paths], tuple(factors))
+            scaled = graph.call_function(torch.mul, (product, scale)) if scale != 1 else product
+            total = graph.call_function(torch.add, (scaled, first), {"alpha": node.kwargs.get("beta", 1)})
+        for part in (product, scaled, total):
+            part.meta = node.meta
+        node.replace_all_uses_with(total)
+        graph.erase_node(node)

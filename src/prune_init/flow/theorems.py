@@ -8,7 +8,7 @@ from torch import Tensor
 
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.flow.neurons import NeuronLabels
-from prune_init.pruning.structures import leaves
+from prune_init.pruning.structures import outputs
 from prune_init.traced import adds, place
 
 
@@ -76,9 +76,10 @@ def neuron_sums(flow: MeasuredFlow) -> list[Neurons]:
         incoming.index_add_(0, writes[node], (layer.written + layer.bias).cpu())
         outgoing.index_add_(0, reads[node], layer.read.cpu())
     for node in flow.run.live:
-        if node not in flow.layers and adds(node, flow.run.model):
-            for constant in set(node.all_input_nodes) - flow.run.live:
-                _spread(incoming, channels.neuron, channels.labels[node], flow.connections[constant, node])
+        for constant in flow.constants(node) if node not in flow.layers else ():
+            # A constant that is added belongs to the neurons of the sum; one that is concatenated has its own labels.
+            labels = channels.labels[node if adds(node, flow.run.model) else constant]
+            _spread(incoming, channels.neuron, labels, flow.connections[constant, node])
     end = flow.run.graph.output_node()
     outputs = [source for source in end.all_input_nodes if source in flow.run.live]
     for source in outputs:
@@ -129,8 +130,9 @@ def cut_sums(flow: MeasuredFlow) -> list[Cut]:
 
 def _spread(sums: Tensor, neuron: Tensor, labels: Any, flows: list[Tensor]) -> None:
     """Add flows, element by element, to the sums of the neurons given by their labels."""
-    sums.index_add_(0, neuron[_flat(labels)], torch.cat([flow.flatten() for flow in flows]).cpu())
+    flow, neurons = torch.cat([flow.flatten() for flow in flows]).cpu(), neuron[_flat(labels)]
+    sums.index_add_(0, neurons.repeat(len(flow) // len(neurons)), flow)  # an operation may read a tensor twice
 
 
 def _flat(labels: Any) -> Tensor:
-    return torch.cat([part.flatten() for part in leaves(labels)]).long()
+    return torch.cat([part.flatten() for part in outputs(labels)]).long()

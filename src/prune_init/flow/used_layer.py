@@ -60,10 +60,11 @@ def of_module(module: Any, tensors: Tensors, x: Tensor) -> UsedLayer:
         output: Tensor = functional_call(module, own, (input,))
         return output
 
+    axis = 1 - module.weight.ndim  # counted from the end, as a batch axis may be missing
     if isinstance(module, nn.Linear):
-        return UsedLayer(call, _leaves(own), axis=-1)
+        return UsedLayer(call, _leaves(own), axis)
     assert isinstance(module, _ConvNd)
-    return UsedLayer(call, _leaves(own), groups=module.groups, transposed=isinstance(module, _ConvTransposeNd))
+    return UsedLayer(call, _leaves(own), axis, module.groups, transposed=isinstance(module, _ConvTransposeNd))
 
 
 def of_function(operation: Operation, function: Callable[..., Tensor], given: Mapping[str, Any]) -> UsedLayer:
@@ -76,7 +77,7 @@ def of_function(operation: Operation, function: Callable[..., Tensor], given: Ma
     def call(**own: Tensor) -> Tensor:
         return function(**{**given, **own})
 
-    axis = -1 if operation.paths is Paths.LINEAR else 1
+    axis = 1 - given["weight"].ndim
     transposed = operation.paths is Paths.TRANSPOSED_CONVOLUTION
     return UsedLayer(call, _leaves(own), axis, groups=given.get("groups", 1), transposed=transposed)
 

@@ -5,9 +5,11 @@ the function that it calls. To add an operation, add its name to a row. A new me
 `pruning/paths/`, a new member of `Channels` a case in `compaction/recognition.py`. What is in no row is unknown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 
@@ -61,6 +63,13 @@ class Paths(Enum):
     INDEX_ADD, SCATTER_ADD, GATHER, FOLD = "index_add", "scatter_add", "gather", "fold"
 
 
+class Memory(Enum):
+    """Where the result of an operation lies, if it may lie in the memory of the first operand."""
+
+    SAME = "it is the operand; with dropout, if nothing is drawn"
+    SHARED = "it is a view of the operand, or may be one"
+
+
 class Channels(Enum):
     """What an operation does to channels."""
 
@@ -111,7 +120,8 @@ class Operation:
     """What is known about an operation. None means unknown; for `law`, homogeneous of degree 1 or not examined.
 
     `parameters` are the names of its arguments in order, if a reader of the table needs them. `native` are those of the
-    low-level function of the same name (`torch.batch_norm`), if it has more arguments or another order.
+    low-level function of the same name (`torch.batch_norm`), if it has more arguments or another order. `memory` is
+    None if the result has memory of its own.
     """
 
     paths: Paths
@@ -120,6 +130,7 @@ class Operation:
     positions: Positions | None = None
     parameters: tuple[str, ...] = ()
     native: tuple[str, ...] = ()
+    memory: Memory | None = None
 
     def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name."""
@@ -133,6 +144,11 @@ class Operation:
         return self.paths in (Paths.MOVES, Paths.MOVES_LIKE, Paths.LOOKUP)
 
     @property
+    def reads(self) -> int | None:
+        """How many operands, from the first, give elements; the others lend a shape, type or device. None: all."""
+        return _READS.get(self.paths)
+
+    @property
     def elementwise(self) -> bool:
         """Whether operands are combined element by element, apart from the statistics of norm layers."""
         return self.paths in _ELEMENTWISE
@@ -142,6 +158,7 @@ _ELEMENTWISE = frozenset([
     Paths.POINTWISE, Paths.DROPOUT, Paths.CAST, Paths.ALIAS, Paths.UNION, Paths.SUM, Paths.LERP, Paths.PRODUCT,
     Paths.QUOTIENT, Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM,
 ])  # fmt: skip
+_READS = {Paths.MOVES_LIKE: 1, Paths.CAST: 1, Paths.CREATION: 0, Paths.QUERY: 0}
 _CONVOLUTION = tuple("input weight bias stride padding dilation groups".split())
 _TRANSPOSED = tuple("input weight bias stride padding output_padding groups dilation".split())
 _BATCH_NORM = tuple("input running_mean running_var weight bias training momentum eps".split())
@@ -153,22 +170,29 @@ _AVG_POOL = tuple("input kernel_size stride padding ceil_mode".split())
 
 P, C, L = Paths, Channels, Law
 EACH, WINDOW, EXPOSES = Positions.EACH, Positions.WINDOW, Positions.EXPOSES
+SAME, SHARED = Memory.SAME, Memory.SHARED
 _ROWS: list[tuple[Operation, str]] = [
     # Moves of elements.
+    (Operation(P.MOVES, memory=SHARED), """
+        adjoint as_strided atleast_1d atleast_2d atleast_3d broadcast_to channel_shuffle chunk diag diagonal expand H mT
+        moveaxis movedim narrow permute pixel_shuffle pixel_unshuffle ravel select split split_with_sizes swapaxes
+        swapdims T t tensor_split transpose unbind unfold"""),
     (Operation(P.MOVES), """
-        adjoint as_strided atleast_1d atleast_2d atleast_3d broadcast_to channel_shuffle chunk diag diag_embed diagonal
-        expand flip fliplr flipud H im2col mT moveaxis movedim narrow permute pixel_shuffle pixel_unshuffle ravel repeat
-        repeat_interleave roll rot90 select split split_with_sizes swapaxes swapdims T t take tensor_split tile
-        transpose tril triu unbind unfold upsample_nearest1d upsample_nearest2d upsample_nearest3d
+        diag_embed flip fliplr flipud im2col repeat repeat_interleave roll rot90 take tile tril triu
+        upsample_nearest1d upsample_nearest2d upsample_nearest3d
         upsample_nearest_exact1d upsample_nearest_exact2d upsample_nearest_exact3d"""),
-    (Operation(P.MOVES, C.RESHAPE), "flatten unflatten view reshape squeeze unsqueeze"),
-    (Operation(P.MOVES, C.PASSES, positions=EACH), "clone contiguous identity"),
-    (Operation(P.MOVES_LIKE), "expand_as reshape_as view_as"),
-    (Operation(P.LOOKUP), "getitem index_select"),
-    (Operation(P.CAST, C.PASSES), "bfloat16 bool byte cpu cuda double float half int long short to type"),
-    (Operation(P.CAST), "type_as"),
-    (Operation(P.ALIAS), "detach"),
-    (Operation(P.ALIAS, positions=EXPOSES), "data"),
+    (Operation(P.MOVES, C.RESHAPE, memory=SHARED), "flatten unflatten view reshape squeeze unsqueeze"),
+    (Operation(P.MOVES, C.PASSES, positions=EACH), "clone"),
+    (Operation(P.MOVES, C.PASSES, positions=EACH, memory=SHARED), "contiguous"),
+    (Operation(P.MOVES, C.PASSES, positions=EACH, memory=SAME), "identity"),
+    (Operation(P.MOVES_LIKE, memory=SHARED), "expand_as reshape_as view_as"),
+    (Operation(P.LOOKUP, memory=SHARED), "getitem"),
+    (Operation(P.LOOKUP), "index_select"),
+    (Operation(P.CAST, C.PASSES, memory=SHARED), """
+        bfloat16 bool byte cpu cuda double float half int long short to type"""),
+    (Operation(P.CAST, memory=SHARED), "type_as"),
+    (Operation(P.ALIAS, memory=SHARED), "detach"),
+    (Operation(P.ALIAS, positions=EXPOSES, memory=SHARED), "data"),
     (Operation(P.CONCAT, C.CONCAT), "cat concat concatenate"),
     (Operation(P.CONCAT), "stack"),
     (Operation(P.PAD, C.PAD, L.ADDS), "pad"),
@@ -204,9 +228,10 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.POINTWISE), "nan_to_num prelu rrelu threshold"),
     (Operation(P.POINTWISE, law=L.NORMALISES), """
         local_response_norm log_softmax normalize softmax softmin"""),
-    (Operation(P.DROPOUT, C.PASSES), """
-        dropout dropout1d dropout2d dropout3d feature_dropout stochastic_depth"""),
-    (Operation(P.DROPOUT), "alpha_dropout feature_alpha_dropout"),
+    (Operation(P.DROPOUT, C.PASSES, parameters=("input", "p", "training"), memory=SAME), """
+        dropout dropout1d dropout2d dropout3d feature_dropout"""),
+    (Operation(P.DROPOUT, C.PASSES, parameters=("input", "p", "mode", "training"), memory=SAME), "stochastic_depth"),
+    (Operation(P.DROPOUT, parameters=("input", "p", "training"), memory=SAME), "alpha_dropout feature_alpha_dropout"),
     # Functions of several tensors, element by element.
     (Operation(P.SUM, C.SUM, L.ADDS, Positions.JOIN), "add radd iadd sub isub rsub subtract"),
     (Operation(P.PRODUCT, C.PRODUCT, L.MULTIPLIES, Positions.JOIN), "mul imul rmul multiply"),
@@ -285,7 +310,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.QUERY, positions=EXPOSES), "data_ptr untyped_storage"),
     (Operation(P.ANSWER), "__bool__ __int__ __float__ __index__ __complex__ __contains__ equal item tolist"),
     (Operation(P.ANSWER, positions=EXPOSES), "numpy"),
-    (Operation(P.HINT), "_cudnn_rnn_flatten_weight detach_ requires_grad_ share_memory_"),
+    (Operation(P.HINT, memory=SAME), "_cudnn_rnn_flatten_weight detach_ requires_grad_ share_memory_"),
     (Operation(P.BORROWS, positions=EXPOSES), "as_tensor asarray from_dlpack from_numpy frombuffer"),
 ]  # fmt: skip
 
@@ -317,6 +342,34 @@ def name_of(function: Callable[..., Any]) -> str:
     """The name of a function, with its underscores; for reading an attribute, the attribute's name."""
     name = getattr(function, "__name__", str(function))
     return getattr(function, "__self__", function).__name__ if name == "__get__" else name
+
+
+def written(
+    function: Callable[..., Any] | str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Iterator[Any]:
+    """The arguments that a call writes to; `name` is Python's or torch's name, with underscores: relu_, __iadd__."""
+    if kwargs.get("out") is not None:
+        yield kwargs["out"]
+    augmented = name.startswith("__i") and lookup(name[3:]) is not None  # __iadd__, not __invert__
+    in_place = name == "__setitem__" or augmented or (name.endswith("_") and not name.endswith("__"))
+    position = _position_of_inplace(function)
+    if in_place or kwargs.get("inplace", args[position] if 0 <= position < len(args) else False) is True:
+        yield args[0] if args else kwargs.get("input")
+
+
+@cache
+def _position_of_inplace(function: Callable[..., Any] | str) -> int:
+    """The position of the argument `inplace` in a function's signature; -1 if it has none."""
+    try:
+        names = list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return -1
+    return names.index("inplace") if "inplace" in names else -1
+
+
+def window_axes(name: str) -> int | None:
+    """The number of last axes that a window covers, such as 2 for `max_pool2d`; None for other names."""
+    return int(name[-2]) if name[-2:] in ("1d", "2d", "3d") else None
 
 
 def plain(name: str) -> str:

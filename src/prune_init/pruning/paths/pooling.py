@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from prune_init.pruning.operations import Paths, name_of
+from prune_init.pruning.operations import Paths, name_of, window_axes
 from prune_init.pruning.paths.elements import named
 from prune_init.pruning.paths.kinds import Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule
@@ -14,7 +14,9 @@ from prune_init.pruning.paths.products import Rule
 
 def _axes(func: Any) -> int:
     """The number of spatial axes, such as 2 for `max_pool2d`."""
-    return int(name_of(func)[-2])
+    axes = window_axes(name_of(func))
+    assert axes is not None
+    return axes
 
 
 def _window_pool(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:

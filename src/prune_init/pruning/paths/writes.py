@@ -1,16 +1,14 @@
 """In-place operations on tensors on a path: the result of the rule is written into the same memory."""
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from prune_init.errors import first_line
-from prune_init.pruning.operations import lookup
+from prune_init.pruning import operations
 from prune_init.pruning.paths.elements import elementwise
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError
 from prune_init.pruning.structures import leaves
@@ -18,23 +16,7 @@ from prune_init.pruning.structures import leaves
 
 def written(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """The tensors that a call writes to; `name` is torch's name of the function, with underscores."""
-    into = leaves(kwargs.get("out"))
-    augmented = name.startswith("__i") and lookup(name[3:]) is not None  # __iadd__, not __invert__
-    if name == "__setitem__" or augmented or (name.endswith("_") and not name.endswith("__")):
-        return [*into, *leaves((*args[:1], kwargs.get("input")))[:1]]
-    position = _position_of_inplace(func)
-    asked = kwargs.get("inplace", args[position] if 0 <= position < len(args) else False)
-    return [*into, *leaves((*args[:1], kwargs.get("input")))[:1]] if asked is True else into
-
-
-@cache
-def _position_of_inplace(func: Callable[..., Any]) -> int:
-    """The position of the argument `inplace` in a function's signature; -1 if it has none."""
-    try:
-        names = list(inspect.signature(func).parameters)
-    except (TypeError, ValueError):
-        return -1
-    return names.index("inplace") if "inplace" in names else -1
+    return [leaf for argument in operations.written(func, name, args, kwargs) for leaf in leaves(argument)]
 
 
 def write(kinds: Kinds, target: Tensor, pattern: Tensor, kind: Kind) -> Tensor:
