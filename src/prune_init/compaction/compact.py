@@ -123,7 +123,9 @@ class Compactor:
         self._example = example_input
         if unknown:
             names = ", ".join(sorted({operation(node, model) for node in unknown}))
-            warnings.warn(f"compaction has no rule for these operations and does not shrink them: {names}", stacklevel=3)
+            warnings.warn(
+                f"compaction has no rule for these operations and does not shrink them: {names}", stacklevel=3
+            )
 
     def __call__(self, masks: Tensors, *, exact: bool = True) -> nn.Module:
         """Make the compact net for `masks`."""

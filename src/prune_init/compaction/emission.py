@@ -138,7 +138,9 @@ def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor,
     rows, spare_rows = _equally_many(needed, torch.zeros_like(needed), kept)
     columns, spare_columns = _equally_many(wanted, at_hand, kept)
     if spare_rows or spare_columns:
-        spare = f"{int(kept.sum())} groups of equal size need {spare_rows} spare outputs and {spare_columns} spare inputs"
+        spare = (
+            f"{int(kept.sum())} groups of equal size need {spare_rows} spare outputs and {spare_columns} spare inputs"
+        )
         builder.leave(rule.node, spare)
     return rows, columns
 

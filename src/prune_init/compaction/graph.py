@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from prune_init.compaction.drawing import seeded
 from prune_init.compaction.layer_calls import call_layer, layer_calls
 from prune_init.compaction.state import warn_of_state
 from prune_init.errors import InputError, fits
@@ -34,9 +35,9 @@ class ChannelGraph:
     def __init__(self, model: nn.Module, example_input: Tensor) -> None:
         check_batch("example_input", example_input)
         self.model = model
-        trained = _shell(model).train()
-        self.root = _shell(model).eval()
-        with only_read(model), plainly(model):
+        trained = shell(model).train()
+        self.root = shell(model).eval()
+        with only_read(model), plainly(model), seeded(next(model.parameters()).device):
             self.graph, other = trace(self.root), trace(trained)
             layers, same = layer_calls(self.graph, self.root), layer_calls(other, trained)
             common = layers.keys() & same.keys()
@@ -93,7 +94,7 @@ class _Recorder(fx.Interpreter):
         return value
 
 
-def _shell(model: nn.Module) -> nn.Module:
+def shell(model: nn.Module) -> nn.Module:
     """A copy that shares the parameters: tracing runs forward, which may change buffers and set attributes."""
     return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
@@ -103,13 +104,17 @@ def _cleaned(graph: fx.Graph, model: nn.Module) -> fx.Graph:
     for node in list(graph.nodes):
         if node.target is torch._assert:
             graph.erase_node(node)
-    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or (node.op.startswith("call") and in_place(node, model)))
+    graph.eliminate_dead_code(
+        lambda node: node.op in ("placeholder", "output") or (node.op.startswith("call") and in_place(node, model))
+    )
     return graph
 
 
 def _follow_mode(trained: fx.Graph, graph: fx.Graph, model: nn.Module) -> None:
     """Let `graph` read `training` at run time for each argument that is True in train mode and False in eval mode."""
-    branches = InputError("model", type(model).__name__, "its forward performs different operations in train and eval mode")
+    branches = InputError(
+        "model", type(model).__name__, "its forward performs different operations in train and eval mode"
+    )
     if len(trained.nodes) != len(graph.nodes):
         raise branches
     twin: dict[fx.Node, fx.Node] = {}

@@ -51,9 +51,10 @@ def _owner(node: fx.Node, model: nn.Module) -> str | None:
         return None
     name = str(weight.target).rpartition(".")[0]
     layer: Any = model.get_submodule(name)
-    if not isinstance(layer, _FUNCTIONS[node.target]):  # type: ignore[index]
+    kind: Any = _FUNCTIONS[node.target]  # type: ignore[index]
+    if not isinstance(layer, kind):
         return None
-    passed = _passed(layer) if isinstance(layer, _BatchNorm) else {"bias": layer.bias}
+    passed = _passed(layer) if kind is _BatchNorm else {"bias": layer.bias}
     tensors = {**given, "weight": weight}
     values = {key: _value(argument, model) for key, argument in tensors.items()}
     same = values["weight"] is layer.weight and values.keys() <= {"weight", *passed}
@@ -76,7 +77,7 @@ def _passed(norm: _BatchNorm) -> dict[str, Any]:
 
 
 def _bound(node: fx.Node) -> dict[str, Any]:
-    operation = lookup(node.target)  # type: ignore[arg-type]
+    operation = lookup(node.target)
     assert operation is not None
     return operation.bound(node.args, node.kwargs)
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from prune_init.compaction import batches
 from prune_init.compaction.drawing import Drawing, seeded
+from prune_init.compaction.graph import shell
 from prune_init.errors import InputError, first_line
 from prune_init.pruning import masks as masking
 from prune_init.pruning.masks import Tensors
@@ -41,14 +42,14 @@ def verify(whole: nn.Module, small: nn.Module, masks: Tensors, example_input: Te
     Raises:
         InputError: the outputs differ, or one of the nets cannot be run.
     """
-    whole = copy.deepcopy(whole)
-    masking.apply(masks, dict(whole.named_parameters()))
     calls = [(train, size) for train, size in CALLS if exact or not train]
     with plainly(whole), seeded(example_input.device), torch.no_grad():
         for precise, batch in ((True, batches.like), (False, batches.like), (False, batches.rows)):
             x = example_input.double() if precise and example_input.is_floating_point() else example_input
             with suppress(_NotRun):
-                return _compare(_copy(whole, precise), _copy(small, precise), calls, partial(batch, x))
+                masked = _copy(whole, precise)
+                masking.apply(masks, dict(masked.named_parameters()))
+                return _compare(masked, _copy(small, precise), calls, partial(batch, x))
     raise _refusal(whole, "cannot be checked, as the net can be run neither on random numbers nor on example_input")
 
 
@@ -63,11 +64,9 @@ def _copy(net: nn.Module, precise: bool) -> nn.Module:
         raise _NotRun from error
 
 
-def _compare(
-    whole: nn.Module, small: nn.Module, calls: list[tuple[bool, int]], batch: Callable[[int], Tensor]
-) -> None:
+def _compare(whole: nn.Module, small: nn.Module, calls: list[tuple[bool, int]], batch: Callable[[int], Tensor]) -> None:
     for number, (train, size) in enumerate(calls):
-        before, x = copy.deepcopy(whole).train(train), batch(size)
+        before, x = shell(whole), batch(size)
         try:
             expected = _outputs(whole.train(train), x, number)
         except Exception as error:  # in float64, or in a batch of another size than that of the example
@@ -81,7 +80,7 @@ def _compare(
         except Exception as error:
             raise _refusal(whole, f"cannot be run {where} ({first_line(error)})") from error
         gap = _gap(expected, found)
-        if gap > LIMITS.get(x.dtype, 0.1) and gap > ROUNDING * _rounding(before, x, number, expected):
+        if gap > LIMITS.get(x.dtype, 0.1) and gap > ROUNDING * _rounding(before.train(train), x, number, expected):
             how = "in shape, or not finite" if gap == inf else f"by {gap:.1g} of the largest one"
             raise _refusal(whole, f"would have other outputs {where} (different {how})")
 
@@ -120,6 +119,7 @@ def _rounding(net: nn.Module, x: Tensor, call: int, expected: list[Tensor]) -> f
     """What rounding the parameters of a net differently does to its outputs; nothing is excused in half precision."""
     if x.dtype not in LIMITS:
         return 0.0
+    net = copy.deepcopy(net)
     for parameter in net.parameters():
         if parameter.is_floating_point():
             parameter.mul_(1 + torch.finfo(parameter.dtype).eps * torch.randn_like(parameter))
