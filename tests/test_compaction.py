@@ -1,6 +1,8 @@
 """Compact nets compared with the equivalent masked nets: outputs, gradients, statistics, training, export."""
 
 import copy
+import random
+import types
 import warnings
 
 import pytest
@@ -110,7 +112,7 @@ def shake(model, generator, share=0.5):
 
 def compacted(model, x, **options):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="compaction leaves alone")
+        warnings.filterwarnings("ignore", message="compaction has no rule")
         return prune_init.compact(model, x, **options)
 
 
@@ -385,7 +387,7 @@ def test_unknown_operations_are_listed_and_left_alone():
     model.two.weight.data[0] = 0
     model.two.bias.data.zero_()
     x = torch.randn(3, 4)
-    with pytest.warns(UserWarning, match="has no rule for: "):
+    with pytest.warns(UserWarning, match="has no rule for these operations .*: "):
         small = prune_init.compact(model, x)
     assert any("diag_embed" in reason for reason in small.compaction.left_alone.values())
     assert small.get_submodule("one").out_features == 4 and small.get_submodule("two").out_features == 3
@@ -533,3 +535,197 @@ def test_onnx(tmp_path):
         pytest.importorskip(package)
     model, _, x = pruned("conv", torch.float32)
     assert save_onnx(prune_init.compact(model, x), x, tmp_path / "net.onnx") < 1e-5
+
+
+class Forward(nn.Module):
+    """Layers whose use is given by a function of the net and its input."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        self.a, self.norm, self.fc = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+        for name, part in parts.items():
+            setattr(self, name, part)
+        self.how = forward
+
+    def forward(self, x):
+        return self.how(self, x)
+
+
+def dead_rows(model, rows=(0, 1, 2)):
+    """The net in float64 and eval mode without these rows of its first layer."""
+    model = model.double().eval()
+    layer = next(module for module in model.modules() if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)))
+    layer.weight.data[list(rows)] = 0
+    layer.bias.data.zero_()
+    return model
+
+
+def emptied(model, x, rows=(0, 1, 2)):
+    """The net without these rows, and its compact net."""
+    return dead_rows(model, rows), compacted(model, x)
+
+
+def assert_equal_while_called(model, small, shape):
+    for mode, size in ((False, 2), (True, 3), (False, 2), (False, 1)):
+        x = torch.randn(size, *shape, dtype=torch.float64)
+        torch.testing.assert_close(small.train(mode)(x), model.train(mode)(x), rtol=1e-10, atol=1e-12)
+
+
+def norm_of(model, h, **other):
+    b = model.norm
+    return F.batch_norm(
+        h, b.running_mean, b.running_var, b.weight, b.bias, **{"training": model.training, "eps": b.eps, **other}
+    )
+
+
+FUNCTIONS = {
+    "no bias": lambda m, x: F.linear(F.relu(m.a(x)), m.fc.weight),
+    "other bias": lambda m, x: F.linear(F.relu(m.a(x)), m.fc.weight, m.fc.bias * 3),
+    "tied": lambda m, x: F.linear(F.linear(F.relu(m.a(x)), m.fc.weight), m.fc.weight.t()),
+    "frozen statistics": lambda m, x: m.fc(F.relu(norm_of(m, m.a(x), training=False))),
+    "eps": lambda m, x: m.fc(F.relu(norm_of(m, m.a(x), eps=0.1))),
+    "no statistics": lambda m, x: m.fc(
+        F.relu(F.batch_norm(m.a(x), None, None, m.norm.weight, m.norm.bias, training=True))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_that_use_a_layers_tensors_otherwise_are_left_alone(name):
+    model, small = emptied(Forward(FUNCTIONS[name]), torch.empty(1, 6))
+    if name != "no statistics":
+        assert_equal_while_called(model, small, (6,))
+    assert any("linear" in why or "batch_norm" in why for why in small.compaction.left_alone.values())
+
+
+def test_functions_that_a_layer_would_call_itself_are_calls_of_the_layer():
+    model = Forward(lambda m, x: F.linear(bias=m.fc.bias, input=F.relu(norm_of(m, m.a(x))), weight=m.fc.weight))
+    model, small = emptied(model, torch.empty(1, 6))
+    assert small.compaction.left_alone == {} and small.get_submodule("fc").in_features == 5
+    assert_equal_while_called(model, small, (6,))
+
+
+POOLS = [
+    (lambda m, x: m.fc(F.avg_pool1d(F.relu(m.a(x)), 3, 1, 1)), (5, 6)),
+    (lambda m, x: m.fc(F.max_pool1d(F.relu(m.a(x)), 3, 1, 1)), (6,)),
+    (lambda m, x: m.fc(F.avg_pool2d(F.relu(m.a(x)), 3, 1, 1)), (5, 6)),
+    (lambda m, x: m.fc(F.adaptive_avg_pool1d(F.relu(m.a(x)), 8)), (5, 6)),
+    (lambda m, x: m.fc(F.interpolate(F.relu(m.a(x)), size=8, mode="linear")), (5, 6)),
+    (lambda m, x: m.conv(F.max_pool3d(F.relu(m.a(x)), (3, 1, 1), 1, (1, 0, 0))), (3, 6, 6)),
+]
+
+
+@pytest.mark.parametrize(("forward", "shape"), POOLS)
+def test_pooling_over_channels_is_left_alone(forward, shape):
+    parts = {"a": nn.Conv2d(3, 8, 3), "conv": nn.Conv2d(8, 2, 1)} if len(shape) == 3 else {}
+    model, small = emptied(Forward(forward, **parts), torch.empty(1, *shape), rows=(0, 3))
+    assert any("pool" in why or "interpolate" in why for why in small.compaction.left_alone.values())
+    assert_equal_while_called(model, small, shape)
+
+
+class Standardised(nn.Linear):
+    def __call__(self, x):
+        return F.linear(x, self.weight - self.weight.mean(), self.bias)
+
+
+class Causal(nn.Conv1d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(F.pad(x, (2, 0)), weight, bias)
+
+
+def patched(layer, forward):
+    layer.forward = types.MethodType(forward, layer)
+    return layer
+
+
+OWN = [
+    (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), Standardised(8, 3)), (6,)),
+    (nn.Sequential(nn.Conv1d(3, 8, 3), nn.ReLU(), Causal(8, 4, 3)), (3, 9)),
+    (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), patched(nn.Linear(8, 3), lambda self, x: F.relu(x) + 1)), (6,)),
+    (nn.Sequential(nn.Linear(6, 8), patched(nn.ReLU(), lambda self, x: F.relu(x) + 0.3), nn.Linear(8, 3)), (6,)),
+]
+
+
+@pytest.mark.parametrize(("model", "shape"), OWN)
+def test_layers_that_compute_something_of_their_own_are_followed(model, shape):
+    assert_equal_while_called(*emptied(model, torch.empty(1, *shape)), shape)
+
+
+def test_tensors_tied_to_a_part_of_a_larger_module_stay_tied():
+    model = Forward(lambda m, x: m.fc(F.relu(m.o(F.relu(m.a(x)))) + m.heads(*[F.relu(m.a(x))] * 3)[0]))
+    model.o, model.heads = nn.Linear(8, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+    model.heads.out_proj.weight = model.o.weight
+    model.o.weight.data[:, 3] = 0
+    _, small = emptied(model, torch.empty(1, 5, 6))
+    assert small.get_parameter("o.weight") is small.get_parameter("heads.out_proj.weight")
+
+
+def counted(model, x):
+    model.n += 1
+    return model.fc(F.relu(model.a(x)) * min(1.0, float(model.n) / 10))
+
+
+def drawn_branch(model, x):
+    return model.fc(F.relu(model.a(x)) * (2.0 if torch.rand(()) < 0.5 else 1.0))
+
+
+REFUSED = {
+    "a counter": (counted, 0),
+    "a counting buffer": (counted, nn.Buffer(torch.zeros(()))),
+    "a frozen draw": (lambda m, x: m.fc(F.relu(m.a(x)) + 0.1 * torch.randn(1, 8).to(x)), 0),
+    "a frozen draw beside dropout": (
+        lambda m, x: m.fc(F.dropout(F.relu(m.a(x)), 0.5, m.training) + 0.1 * torch.randn(1, 8).to(x)), 0
+    ),
+    "a frozen branch": (drawn_branch, 0),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:the model's forward changes n")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_tracing_freezes_is_refused_and_the_random_state_stays(name):
+    forward, n = REFUSED[name]
+    model = dead_rows(Forward(forward, n=n))
+    states = random.getstate(), torch.get_rng_state()
+    with pytest.raises(prune_init.InputError, match=r"in \w+ mode .* without compaction$|in train and eval mode$"):
+        compacted(model, torch.empty(1, 6))
+    assert states[0] == random.getstate() and torch.equal(states[1], torch.get_rng_state())
+
+
+def test_state_that_does_not_matter_is_said():
+    def forward(model, x):
+        model.n += 1
+        return model.fc(F.relu(model.a(x)))
+
+    with pytest.warns(UserWarning, match="forward changes n, and"):
+        model, small = emptied(Forward(forward, n=nn.Buffer(torch.zeros(()))), torch.empty(1, 6))
+    assert model.n == 0
+    assert_equal_while_called(model, small, (6,))
+
+
+def test_dropout_and_new_draws_pass_the_check():
+    model = Forward(lambda m, x: m.fc(m.drop(F.relu(m.a(x))) + torch.rand_like(x[:, :1])), drop=nn.Dropout(0.3))
+    _, small = emptied(model, torch.empty(1, 6))
+    assert small.get_submodule("a").out_features == 5
+
+
+@pytest.mark.parametrize("forward", [
+    lambda m, x: m.fc(torch.cat(tensors=[F.relu(m.a(x))[:, :4], F.relu(m.a(x))], dim=1)[:, :8]),
+    lambda m, x: m.fc(m.a(x).relu() * m.scale.float()),
+    lambda m, x: m.fc(m.a(x)[:, :, None, None].relu().squeeze()),
+])  # fmt: skip
+def test_unusual_calls_and_dtypes(forward):
+    model = Forward(forward)
+    model.scale = nn.Parameter(torch.ones(8).bfloat16())
+    model = dead_rows(model).float()
+    model.scale.data = model.scale.data.bfloat16()
+    x = torch.randn(3, 6)
+    small = compacted(model, x)
+    for size in (1, 3):
+        torch.testing.assert_close(small(x[:size]), model(x[:size]))
+
+
+def test_whole_numbers_are_taken_from_the_example(tmp_path):
+    model = nn.Sequential(nn.Embedding(5, 6), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    _, small = emptied(model, torch.tensor([[1, 4]]))
+    assert small.get_submodule("1").out_features == 5
+    assert save_program(small, torch.tensor([[1, 4]]), tmp_path / "net.pt2") < 1e-10

@@ -16,10 +16,26 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTra
 _FORWARDS = {kind.forward for kind in (nn.Linear, _BatchNorm, *_CONVOLUTIONS)}
 
 
+_METHODS = ("__call__", "_call_impl", "forward", "_conv_forward", "_check_input_dim", "_output_padding")
+"""Methods that decide what a call of a module does."""
+
+
 def is_layer(module: nn.Module) -> bool:
-    """Whether `module` is a Linear, Conv or BatchNorm with torch's own forward and plain weight and bias."""
+    """Whether `module` is a Linear, Conv or BatchNorm that does what torch's does, with plain weight and bias."""
     plain = {name for name, _ in module.named_parameters()} <= {"weight", "bias"}
-    return plain and type(module).forward in _FORWARDS
+    return plain and type(module).forward in _FORWARDS and _runs_as_torch(module)
+
+
+def torch_class(module: nn.Module) -> type[nn.Module]:
+    """The class of torch that a module is an instance of, or of a subclass of."""
+    return next(base for base in type(module).__mro__ if base.__module__.startswith("torch."))
+
+
+def _runs_as_torch(module: nn.Module) -> bool:
+    """Whether neither a subclass nor the module itself replaces a method of torch's class."""
+    kind = torch_class(module)
+    own = vars(module).keys() & set(_METHODS)
+    return not own and all(getattr(type(module), name, None) is getattr(kind, name, None) for name in _METHODS)
 
 
 class Proxy(fx.Proxy):
@@ -44,7 +60,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # A subclass that keeps the forward of nn.Linear is a layer too, wherever it is defined.
-        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
+        return is_layer(m) or (super().is_leaf_module(m, module_qualified_name) and _runs_as_torch(m))
 
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None

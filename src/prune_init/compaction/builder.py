@@ -9,10 +9,11 @@ from torch.fx.node import map_arg
 
 from prune_init.compaction.alignment import Align, IndexAdd
 from prune_init.compaction.graph import ChannelGraph
+from prune_init.compaction.layer_calls import as_torch
 from prune_init.compaction.liveness import Liveness
 from prune_init.compaction.rules import Rule, WeightFacts
 from prune_init.pruning.masks import Tensors
-from prune_init.traced import place
+from prune_init.traced import in_place, module_of, place
 
 Index = tuple[Tensor, ...]
 
@@ -59,8 +60,9 @@ class Builder:
     def finished(self) -> CompactNet:
         """Return the net of the finished graph."""
         self.graph.output(map_arg(self.net.graph.output_node().args[0], self.whole))
-        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
         model = self.net.model
+        written = {value for node, value in self.values.items() if node.op.startswith("call") and in_place(node, model)}
+        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node in written)
         small: Any = CompactNet(self.modules, self.graph, class_name=type(model).__name__)
         small.training = model.training
         if hasattr(model, "input_shape"):
@@ -134,14 +136,15 @@ class Builder:
         """Copy an operation, its inputs replaced by those of `replaced`, else by those of the smaller net."""
         target = str(node.target)
         if node.op == "call_module" and target not in self.modules:
-            self.modules[target] = copy.deepcopy(self.net.module(node), self._copies)
+            module = copy.deepcopy(module_of(node, self.net.model), self._copies)
+            self.modules[target] = as_torch(module) if node.meta.get("layer") else module
         if node.op == "get_attr":
             self.modules[target] = copy.deepcopy(self.net.attribute(node), self._copies)
         return self.graph.node_copy(node, lambda source: replaced.get(source, self.values[source]))
 
     def layer(self, node: fx.Node, smaller: nn.Module, index: dict[str, Index]) -> None:
         """Let `node` call `smaller`, whose tensors are the parts `index` of those of the layer that it replaces."""
-        name, old = str(node.target), self.net.module(node)
+        name, old = str(node.target), module_of(node, self.net.model)
         for key in smaller.state_dict():
             where = index.get(key, ())
             part = self._tensors[f"{name}.{key}"][where].clone()

@@ -16,6 +16,7 @@ from prune_init.compaction.graph import ChannelGraph
 from prune_init.compaction.layers import LayerRule, NormRule
 from prune_init.compaction.liveness import Liveness, permanent_liveness, reached
 from prune_init.compaction.recognition import recognised
+from prune_init.compaction.verify import verify
 from prune_init.errors import InputError
 from prune_init.pruning import masks as masking
 from prune_init.pruning.checks import named_masks
@@ -122,11 +123,13 @@ class Compactor:
         self._example = example_input
         if unknown:
             names = ", ".join(sorted({operation(node, model) for node in unknown}))
-            warnings.warn(f"compaction leaves alone what it has no rule for: {names}", stacklevel=3)
+            warnings.warn(
+                f"compaction has no rule for these operations and does not shrink them: {names}", stacklevel=3
+            )
 
     def __call__(self, masks: Tensors, *, exact: bool = True) -> nn.Module:
         """Make the compact net for `masks`."""
-        model, net, rules = self._net.model, self._net, self._rules
+        model, net, rules, kept = self._net.model, self._net, self._rules, masks
         tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         facts, liveness = permanent_liveness(net, rules, masks, tensors)
         fed = reached(net, rules, facts, liveness)
@@ -142,6 +145,9 @@ class Compactor:
         masking.apply(narrow, parameters)
         left_alone = self._unknown | builder.left_alone | self._constants(liveness, fed)
         small.compaction = Compaction(index, narrow, masks, left_alone)
+        if not whole:
+            device = next(model.parameters()).device
+            verify(model, small, kept, self._example.to(device, net.dtype), exact=exact)
         return small
 
     def _refuse_disconnected(self, fed: Liveness) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from prune_init.compaction.builder import Builder, CompactNet
 from prune_init.compaction.joins import Concat, Join, Pointwise
 from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
-from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule
+from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
 
 
 def build(builder: Builder) -> CompactNet:
@@ -35,11 +35,13 @@ def _channelwise(rule: Channelwise, builder: Builder) -> fx.Node:
 
 @emit.register
 def _reshape(rule: Reshape, builder: Builder) -> fx.Node:
-    """Flatten or unflatten in a form that does not name the number of channels."""
+    """Flatten, unflatten or squeeze in a form that does not name the number of channels."""
     source, call = rule.sources[0], builder.graph.call_function
     kept = builder.stored(source, rule)
     x = builder.aligned(source, rule, kept)
-    if len(rule.after) == 3 and len(rule.before) > 3:
+    if isinstance(rule, Squeeze):
+        new = call(torch.squeeze, (x, rule.dims))
+    elif len(rule.after) == 3 and len(rule.before) > 3:
         new = call(torch.flatten, (x, 2))
     else:
         new = call(torch.flatten, (x, 1))
@@ -136,7 +138,9 @@ def _grouped(rule: LayerRule, builder: Builder, stored: Tensor) -> tuple[Tensor,
     rows, spare_rows = _equally_many(needed, torch.zeros_like(needed), kept)
     columns, spare_columns = _equally_many(wanted, at_hand, kept)
     if spare_rows or spare_columns:
-        spare = f"{int(kept.sum())} groups of equal size: {spare_rows} outputs and {spare_columns} inputs to spare"
+        spare = (
+            f"{int(kept.sum())} groups of equal size need {spare_rows} spare outputs and {spare_columns} spare inputs"
+        )
         builder.leave(rule.node, spare)
     return rows, columns
 

@@ -7,6 +7,7 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
+from prune_init.compaction import batches
 from prune_init.errors import InputError
 
 
@@ -15,17 +16,17 @@ def save_program(net: nn.Module, example_input: Tensor, path: str | os.PathLike[
 
     Args:
         net: a compact net, or any other that torch.export can export.
-        example_input: a batch of its input; only its shape, dtype and device matter.
+        example_input: a batch of its input; of floating-point numbers only its shape, dtype and device matter.
         path: the file.
 
     Returns:
         The largest difference between the outputs of `net` and of the saved program, relative to the largest output.
     """
     net = copy.deepcopy(net).eval()
-    program = torch.export.export(net, (_batch(example_input, 2),), dynamic_shapes=_any_batch())
+    program = torch.export.export(net, (batches.like(example_input, 2),), dynamic_shapes=_any_batch())
     torch.export.save(program, path)
     again = torch.export.load(path).module()
-    x = _batch(example_input, 3)
+    x = batches.like(example_input, 3)
     return _difference(net, x, again(x.clone()))  # a net may change its input in place
 
 
@@ -42,7 +43,7 @@ def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str
     net = copy.deepcopy(net).eval()
     torch.onnx.export(
         net,
-        (_batch(example_input, 2),),
+        (batches.like(example_input, 2),),
         os.fspath(path),
         dynamo=True,
         dynamic_shapes=_any_batch(),
@@ -50,20 +51,13 @@ def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str
         verbose=False,
     )
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
-    x = _batch(example_input, 3)
+    x = batches.like(example_input, 3)
     (output,) = session.run(None, {session.get_inputs()[0].name: x.cpu().numpy()})
     return _difference(net, x, torch.from_numpy(output))
 
 
 def _any_batch() -> tuple[dict[int, object]]:
     return ({0: torch.export.Dim.DYNAMIC},)
-
-
-def _batch(example_input: Tensor, size: int) -> Tensor:
-    """A batch of random numbers, always the same, that leaves the global random state alone."""
-    draw = torch.Generator().manual_seed(size)
-    x = torch.randn((size, *example_input.shape[1:]), generator=draw)
-    return x.to(example_input.device, example_input.dtype)
 
 
 @torch.no_grad()

@@ -4,16 +4,14 @@ from math import prod
 from operator import getitem
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
 from prune_init.compaction.graph import ChannelGraph
 from prune_init.compaction.joins import Concat, Join, ProductRule
 from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
-from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule
+from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
 from prune_init.pruning.operations import Channels, Operation
-from prune_init.traced import known
-
-_FORWARDS = {kind.forward for kind in (*LAYERS, *NORMS)}
+from prune_init.traced import is_layer, known, module_of, operation
 
 
 def recognised(net: ChannelGraph) -> tuple[dict[fx.Node, Rule], dict[fx.Node, str]]:
@@ -35,21 +33,23 @@ class _Recogniser:
     def __init__(self, net: ChannelGraph, rules: dict[fx.Node, Rule]) -> None:
         self._net = net
         self._rules = rules
-        calls = [net.module(node) for node in net.graph.nodes if node.op == "call_module"]
-        self._calls = [id(module) for module in calls]
-        self._holders = [id(p) for module in set(calls) for p in module.parameters(recurse=False)]
-        self._holders += [id(net.attribute(node)) for node in net.graph.nodes if node.op == "get_attr"]
+        calls = {node: self._module(node) for node in net.graph.nodes if node.op == "call_module"}
+        self._calls = [id(module) for module in calls.values()]
+        distinct = {module: node for node, module in calls.items()}
+        self._holders = [place for node in distinct.values() for place in self._memory(node)]
+        read = [net.attribute(node) for node in net.graph.nodes if node.op == "get_attr"]
+        self._holders += [tensor.data_ptr() for tensor in read if isinstance(tensor, Tensor)]
 
     def could_be_smaller(self, node: fx.Node) -> bool:
         """Whether a rule could save work: the operation has weights, or reads more than the net's input."""
-        weighted = node.op == "call_module" and any(True for _ in self._net.module(node).parameters())
+        weighted = node.op == "call_module" and any(True for _ in self._module(node).parameters())
         tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
         return weighted or (node.op != "get_attr" and any(source.op != "placeholder" for source in tensors))
 
     def more(self, node: fx.Node) -> str:
         """The remark on an unknown operation."""
-        layer = node.op == "call_module" and isinstance(self._net.module(node), (*LAYERS, *NORMS))
-        return " whose weights are used twice" if layer and not self._alone(self._net.module(node)) else ""
+        layer = node.op == "call_module" and isinstance(self._module(node), (*LAYERS, *NORMS))
+        return " whose weights are used twice" if layer and not self._alone(node) else ""
 
     def rule(self, node: fx.Node) -> Rule | None:
         """The rule of `node`, or None if what it does to channels is not known."""
@@ -65,12 +65,12 @@ class _Recogniser:
             case Channels.LAYER | Channels.BATCH_NORM:
                 return self._layer(node, tensors[0])
             case Channels.CONCAT:
-                return self._concat(node)
+                return self._concat(node, found)
             case Channels.RESHAPE:
                 return self._reshape(node, tensors[0])
             case Channels.SUM | Channels.PRODUCT | Channels.QUOTIENT:
                 return self._pointwise(node, found.channels, tensors)
-            case Channels.STOPS | Channels.PASSES | Channels.LIFTS:
+            case Channels.STOPS | Channels.PASSES | Channels.LIFTS if self._pools_positions(node, found):
                 return self._each(node, tensors, found.channels)
             case Channels.PAD if self._pads_zeros(node):
                 return self._each(node, tensors)
@@ -79,26 +79,37 @@ class _Recogniser:
         return None
 
     def _layer(self, node: fx.Node, source: fx.Node) -> Rule | None:
-        if node.op != "call_module" or not isinstance(module := self._net.module(node), (*LAYERS, *NORMS)):
+        if node.op != "call_module" or not isinstance(module := self._module(node), (*LAYERS, *NORMS)):
             return None
         axis = 1 - len(self._net.shapes[source])
-        if not self._alone(module) or set(module._parameters) != {"weight", "bias"}:  # reparametrised, for instance
+        if not self._alone(node) or set(module._parameters) != {"weight", "bias"}:  # reparametrised, for instance
             return None
-        if not node.meta.get("layer") and type(module).forward not in _FORWARDS:
+        if not (node.meta.get("layer") or is_layer(module)):
             return None
         if isinstance(module, NORMS):
             return NormRule(node, source, module, axis)
         rule = LayerRule(node, source, module)
         return rule if rule.reads in (axis, -1) else None
 
-    def _alone(self, module: Any) -> bool:
-        own = [id(p) for p in module.parameters(recurse=False)]
-        return self._calls.count(id(module)) == 1 and all(self._holders.count(p) == 1 for p in own)
+    def _module(self, node: fx.Node) -> Any:
+        return module_of(node, self._net.model)
 
-    def _concat(self, node: fx.Node) -> Rule | None:
-        sources: Any = node.args[0]
-        rank = len(self._net.shapes[node])
-        axis = (_argument(node, "dim") or 0) % rank - rank
+    def _alone(self, node: fx.Node) -> bool:
+        """Whether nothing else in the net uses the tensors of the module that `node` calls."""
+        used_once = all(self._holders.count(place) == 1 for place in self._memory(node))
+        return used_once and self._calls.count(id(self._module(node))) == 1
+
+    def _memory(self, node: fx.Node) -> list[int]:
+        """Where the tensors of a called module lie, which is the same place for tensors that are tied."""
+        module, parts = self._module(node), not node.meta.get("layer")  # the parts of a replaced layer are called apart
+        return [tensor.data_ptr() for tensor in (*module.parameters(parts), *module.buffers(parts))]
+
+    def _concat(self, node: fx.Node, found: Operation) -> Rule | None:
+        given = found.bound(node.args, node.kwargs)
+        sources, dim, rank = given["tensors"], given.get("dim", 0), len(self._net.shapes[node])
+        if not isinstance(sources, (list, tuple)) or not isinstance(dim, int):
+            return None
+        axis = dim % rank - rank
         if any(self._rules[source].axis not in (axis, None) for source in sources) or axis == -rank:
             return None
         if all(self._rules[source].axis is None for source in sources) or len(set(sources)) < len(sources):
@@ -107,8 +118,13 @@ class _Recogniser:
 
     def _reshape(self, node: fx.Node, source: fx.Node) -> Rule | None:
         before, after = self._net.shapes[source], self._net.shapes[node]
-        counted = self._rules[source].axis == 1 - len(before)
-        return Reshape(node, source, before, after) if counted and Reshape.fits(before, after) else None
+        if self._rules[source].axis != 1 - len(before) or not Reshape.fits(before, after):
+            return None
+        if operation(node, self._net.model) != "squeeze":
+            return Reshape(node, source, before, after)
+        dims = _argument(node, "dim")
+        dims = range(len(before)) if dims is None else [dims] if isinstance(dims, int) else dims
+        return Squeeze(node, source, before, after, dims) if before[1] > 1 else None  # a single channel would go
 
     def _pointwise(self, node: fx.Node, channels: Channels, tensors: list[fx.Node]) -> Rule | None:
         axes = {axis for source in tensors if (axis := self._rules[source].axis) is not None}
@@ -137,9 +153,15 @@ class _Recogniser:
         same = moved < 0 and prod(before[: axis + 1 or None]) == prod(after[: moved + 1 or None])
         return Channelwise(node, source, (axis, moved), before[axis], at_zero) if same else None
 
+    def _pools_positions(self, node: fx.Node, found: Operation) -> bool:
+        """Whether the axes that an operation pools or resizes, if it does, lie behind the channels."""
+        source = node.all_input_nodes[0]
+        axis, rank = self._rules[source].axis, len(self._net.shapes[source])
+        return axis is None or -axis > found.positions_of(operation(node, self._net.model), rank)
+
     def _pads_zeros(self, node: fx.Node) -> bool:
         if node.op == "call_module":  # only constant and zero padding have a value
-            module = self._net.module(node)
+            module = self._module(node)
             amounts, zeros = module.padding, getattr(module, "value", None) == 0
         else:
             amounts = _argument(node, "pad")
@@ -151,8 +173,8 @@ class _Recogniser:
     def _reduces_positions(self, node: fx.Node) -> bool:
         source = node.all_input_nodes[0]
         dims, axis, rank = _argument(node, "dim"), self._rules[source].axis, len(self._net.shapes[source])
-        dims = [dims] if isinstance(dims, int) else dims or range(rank)
-        return axis is None or all(dim % rank > axis + rank for dim in dims)
+        dims = dims or range(rank) if isinstance(dims, (list, tuple)) or dims is None else [dims]
+        return axis is None or all(isinstance(dim, int) and dim % rank > axis + rank for dim in dims)
 
     def _query(self, node: fx.Node, found: Operation | None) -> Rule | None:
         """The rule of an operation on the shape of a tensor, or of getitem on such a shape."""
@@ -172,7 +194,7 @@ class _Recogniser:
         if axis is None:
             return False
         if node.target == "size" and len(node.args) > 1:
-            return bool(node.args[1] % rank == axis + rank)  # type: ignore[operator]
+            return not isinstance(node.args[1], int) or node.args[1] % rank == axis + rank
         picks = [user.args[1] for user in node.users if user.target is getitem]
         picked = [range(rank)[pick] if isinstance(pick, (int, slice)) else range(rank) for pick in picks]
         channels = any(axis + rank in ([p] if isinstance(p, int) else p) for p in picked)

@@ -4,6 +4,7 @@ Channels lie along one axis of a tensor, counted from the right (a negative numb
 without such an axis counts as one channel and is kept whole.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +104,16 @@ class Reshape(Channelwise):
     def read(self, read: Tensor, inputs: list[Tensor], facts: WeightFacts) -> list[Tensor]:
         """The channels of which any feature is read."""
         return [read.view(-1, self.block).any(1)]
+
+
+class Squeeze(Reshape):
+    """A reshape that drops those of the axes `dims` that have length 1; never the channels, of which there are more."""
+
+    def __init__(
+        self, node: fx.Node, source: fx.Node, before: torch.Size, after: torch.Size, dims: Iterable[int]
+    ) -> None:
+        super().__init__(node, source, before, after)
+        self.dims = tuple(dim for dim in dims if dim % len(before) != 1)
 
 
 class Query(Rule):

@@ -138,6 +138,12 @@ class Operation:
         names = self.native if self.native and more else self.parameters
         return {**dict(zip(names, args, strict=False)), **kwargs}
 
+    def positions_of(self, name: str, rank: int) -> int:
+        """How many of the last axes are pooled or resized, for the function `name` and a tensor of `rank` axes."""
+        if self.paths in (Paths.AVERAGE_POOL, Paths.MAX_POOL, Paths.ADAPTIVE_POOL):
+            return int(name[-2])  # max_pool2d
+        return rank - 2 if self.paths is Paths.COMPOSED else 0  # interpolate: all but examples and channels
+
     @property
     def moves(self) -> bool:
         """Whether elements are moved, repeated or left out, and nothing else."""
@@ -193,7 +199,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.CAST, memory=SHARED), "type_as"),
     (Operation(P.ALIAS, memory=SHARED), "detach"),
     (Operation(P.ALIAS, positions=EXPOSES, memory=SHARED), "data"),
-    (Operation(P.CONCAT, C.CONCAT), "cat concat concatenate"),
+    (Operation(P.CONCAT, C.CONCAT, parameters=("tensors", "dim")), "cat concat concatenate"),
     (Operation(P.CONCAT), "stack"),
     (Operation(P.PAD, C.PAD, L.ADDS), "pad"),
     (Operation(P.PAD, law=L.ADDS), "constant_pad_nd"),

@@ -1,0 +1,52 @@
+"""Chance under control while two nets are compared: what is drawn anew is a given number, what is frozen is not."""
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prune_init.pruning.chance import forked, reseed
+from prune_init.pruning.operations import Paths, lookup
+
+
+class Drawing(TorchDispatchMode):
+    """Let every random number that torch draws be `number`, as nets of other widths draw others from the same seed.
+
+    Whole numbers and indices become 0. An operation that draws on the side, such as rrelu, starts from the same seed.
+    """
+
+    def __init__(self, number: float, device: torch.device) -> None:
+        super().__init__()
+        self._number, self._device = number, device
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The operation's result, without chance."""
+        name = func.overloadpacket.__name__
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **(kwargs or {}))
+        if name == "native_dropout":  # on GPUs; elsewhere dropout multiplies by a random tensor
+            return args[0] * self._number, torch.ones_like(args[0], dtype=torch.bool)
+        reseed(self._device, 0)
+        drawn, found = func(*args, **(kwargs or {})), lookup(name)
+        return drawn.fill_(self._number) if found is not None and found.paths is Paths.RANDOM else drawn
+
+
+@contextmanager
+def seeded(device: torch.device) -> Iterator[None]:
+    """Seed torch, Python and numpy, each as it is used; restore their states afterwards."""
+    numpy = sys.modules.get("numpy")
+    state, more = random.getstate(), numpy.random.get_state() if numpy else None
+    try:
+        with forked(device, 0):
+            random.seed(0)
+            if numpy:
+                numpy.random.seed(0)
+            yield
+    finally:
+        random.setstate(state)
+        if numpy:
+            numpy.random.set_state(more)

@@ -1,0 +1,39 @@
+"""What a net's forward changes in the net: a compact net does the operations, but keeps no such account."""
+
+import warnings
+from collections.abc import Collection, Sequence
+
+from torch import Tensor, nn
+
+
+def warn_of_state(model: nn.Module, traced: Sequence[nn.Module], layers: Collection[str]) -> None:
+    """Warn of buffers and numbers that forward changed in the `traced` copies of `model`.
+
+    The batch norms `layers`, whose function was replaced by a call of the layer, count their batches themselves.
+    """
+    found = {name for net in traced for name in _changed(model, net)}
+    found -= {f"{layer}.num_batches_tracked" for layer in layers}
+    if found:
+        names = ", ".join(sorted(found))
+        warnings.warn(
+            f"the model's forward changes {names}, and the compact net's does not: fit if no output depends on it",
+            stacklevel=5,
+        )
+
+
+def _changed(model: nn.Module, traced: nn.Module) -> list[str]:
+    after = dict(traced.named_buffers())
+    changed = [name for name, buffer in model.named_buffers() if name in after and not _same(buffer, after[name])]
+    for path, module in model.named_modules():
+        now = vars(traced.get_submodule(path))
+        numbers = {key: value for key, value in vars(module).items() if isinstance(value, (int, float))}
+        changed += [
+            f"{path}.{key}".removeprefix(".")
+            for key, value in numbers.items()
+            if key != "training" and isinstance(now.get(key), (int, float)) and now[key] != value
+        ]
+    return changed
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
