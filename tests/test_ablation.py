@@ -56,7 +56,7 @@ def test_reinitialising_refuses_to_change_nothing():
         return model
 
     model = net()
-    with pytest.raises(prune_init.InputError, match=r"^ablation=reinitialise: needs an architecture whose"):
+    with pytest.raises(prune_init.InputError, match=r"^ablation=reinitialise: needs an architecture with random"):
         reinitialise(pruner(), model, **{**CHANCE, "fresh": fresh})
     assert all(torch.equal(tensor, pretrained[name]) for name, tensor in model.state_dict().items())
 

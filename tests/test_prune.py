@@ -100,7 +100,7 @@ NOTHING = torch.zeros(3, 32, dtype=torch.bool)
         ({"masks": [NOTHING]}, "masks=list: allowed: boolean tensors by weight name"),
         (
             {"masks": {"8.weight": NOTHING}, "sparsity": 0.1},
-            "sparsity=0.1: masks leave 540 of 636 weights, which is fewer",
+            "sparsity=0.1: the masks already leave only 540 of 636 weights",
         ),
         ({"sparsity": "0.9"}, "sparsity=0.9: allowed: 0 <= sparsity < 1"),
         ({"sparsity": True}, "sparsity=True: allowed"),
