@@ -17,7 +17,8 @@ from prune_init.errors import InputError, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.plain_run import plainly
 from prune_init.pruning.read_only import only_read
-from prune_init.traced import in_place, trace
+from prune_init.traced import in_place
+from prune_init.tracing import trace
 
 
 class ChannelGraph:
