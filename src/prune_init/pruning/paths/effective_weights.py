@@ -49,8 +49,11 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
         for tensor in leaves_of(x):
             kinds.mark(tensor, Kind.PATH if tensor.is_floating_point() else Kind.CHOICE)
         args, kwargs = arguments(model, x)
-        with followed(kinds):
-            output = functional_call(model, given, args, kwargs)
+        try:
+            with followed(kinds):
+                output = functional_call(model, given, args, kwargs)
+        except SystemError as error:  # torch's set_ wraps what is raised while it is followed
+            raise error.__cause__ or error from None
         found = _on_paths(model, kinds, output, leaves)
     return {name: found[name] & mask.to(found[name].device) for name, mask in masks.items()}
 
