@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import prune_init
+from prune_init.pruning.behaviour import Channels, Law, Paths, Positions
 from prune_init.pruning.engine import equivalence
 from prune_init.pruning.engine.calls import LiveCalls
-from prune_init.pruning.operations import _ROWS, TABLE, Channels, Law, Paths, Positions
+from prune_init.pruning.operations import _ROWS, TABLE
 from prune_init.pruning.paths.effective_weights import effective_weights
 
 INDEX = torch.tensor([2, 2, 0, 1])

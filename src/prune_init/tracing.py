@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx, nn
 
 from prune_init.errors import InputError, first_line
-from prune_init.pruning.operations import Memory, Paths
+from prune_init.pruning.behaviour import Memory, Paths
 from prune_init.traced import in_place, is_layer, known, module_of, operation, place, runs_as_torch, sources, written
 
 

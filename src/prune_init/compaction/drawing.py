@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prune_init.pruning.behaviour import Paths
 from prune_init.pruning.chance import forked, reseed
-from prune_init.pruning.operations import Paths, lookup
+from prune_init.pruning.operations import lookup
 
 
 class Drawing(TorchDispatchMode):

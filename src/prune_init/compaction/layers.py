@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from prune_init.compaction.rules import Channelwise, Rule, WeightFacts
-from prune_init.pruning.operations import Channels
+from prune_init.pruning.behaviour import Channels
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

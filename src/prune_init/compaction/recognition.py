@@ -10,7 +10,7 @@ from prune_init.compaction.graph import ChannelGraph
 from prune_init.compaction.joins import Concat, Join, ProductRule
 from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
-from prune_init.pruning.operations import Channels, Operation
+from prune_init.pruning.behaviour import Channels, Operation
 from prune_init.traced import is_layer, known, module_of, operation
 
 

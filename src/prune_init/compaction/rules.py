@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from prune_init.pruning.operations import Channels
+from prune_init.pruning.behaviour import Channels
 
 
 @dataclass(frozen=True, eq=False)

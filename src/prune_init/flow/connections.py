@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from prune_init.errors import InputError, first_line
 from prune_init.flow.layer_flow import LayerFlow, layer_flow
 from prune_init.flow.run import GraphRun
-from prune_init.pruning.operations import Channels, Paths
+from prune_init.pruning.behaviour import Channels, Paths
 from prune_init.traced import known
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from prune_init.flow.connections import MeasuredFlow
-from prune_init.pruning.operations import Law
+from prune_init.pruning.behaviour import Law
 from prune_init.traced import known, operation, place
 
 BREAKS = 1e-9

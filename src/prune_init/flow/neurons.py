@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from prune_init.flow.connections import MeasuredFlow
-from prune_init.pruning.operations import Channels, Paths, window_axes
+from prune_init.pruning.behaviour import Channels, Paths, window_axes
 from prune_init.pruning.structures import mapped, outputs
 from prune_init.traced import known, module_of, operation, sources
 

@@ -10,8 +10,8 @@ from torch.fx.node import map_arg
 
 from prune_init.errors import InputError
 from prune_init.flow.used_layer import UsedLayer, of_function, of_module
+from prune_init.pruning.behaviour import Channels, Paths
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.operations import Channels, Paths
 from prune_init.pruning.structures import leaves, mapped
 from prune_init.traced import adds, is_layer, known, module_of, sources
 

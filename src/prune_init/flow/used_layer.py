@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from prune_init.pruning.behaviour import Channels, Operation, Paths
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.operations import Channels, Operation, Paths
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from prune_init.pruning.operations import Operation, Positions, lookup
+from prune_init.pruning.behaviour import Operation, Positions
+from prune_init.pruning.operations import lookup
 from prune_init.pruning.structures import leaves
 
 Classes = tuple[int, ...]

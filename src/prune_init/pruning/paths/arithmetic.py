@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prune_init.pruning.operations import Paths
+from prune_init.pruning.behaviour import Paths
 from prune_init.pruning.paths.elements import elementwise
 from prune_init.pruning.paths.kinds import Kind, Kinds, never_zero
 from prune_init.pruning.paths.products import Rule, in_order, multiplication

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prune_init.pruning.operations import Paths, lookup, name_of, plain
+from prune_init.pruning.behaviour import Paths
+from prune_init.pruning.operations import lookup, name_of, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule, multiplication
 from prune_init.pruning.structures import leaves, mapped

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from prune_init.errors import first_line
-from prune_init.pruning.operations import Operation, Paths, lookup, name_of, plain
+from prune_init.pruning.behaviour import Operation, Paths
+from prune_init.pruning.operations import lookup, name_of, plain
 from prune_init.pruning.paths import arithmetic as path_arithmetic
 from prune_init.pruning.paths import elements as path_elements
 from prune_init.pruning.paths import pooling as path_pooling

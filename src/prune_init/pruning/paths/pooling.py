@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from prune_init.pruning.operations import Paths, name_of, window_axes
+from prune_init.pruning.behaviour import Paths, window_axes
+from prune_init.pruning.operations import name_of
 from prune_init.pruning.paths.elements import named
 from prune_init.pruning.paths.kinds import Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prune_init.pruning.operations import Paths, name_of, plain
+from prune_init.pruning.behaviour import Paths
+from prune_init.pruning.operations import name_of, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule
 

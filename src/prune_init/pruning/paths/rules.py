@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prune_init.pruning.operations import Paths
+from prune_init.pruning.behaviour import Paths
 from prune_init.pruning.paths.arithmetic import is_zero, without
 from prune_init.pruning.paths.elements import elementwise
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, never_zero, reached
