@@ -1,9 +1,9 @@
 """The table of operations: what each does to paths, channels, synaptic flow and equivalent positions.
 
 A row lists by name the torch functions that behave alike; `relu_` is found as relu, `__iadd__` as iadd, and a module as
-the function that it calls. To add an operation, add its name to a row. A new member of `Paths` needs a rule in
-`pruning/paths/`, a new member of `Channels` a case in `compaction/recognition.py`; both stand in `behaviour.py`. What is
-in no row is unknown.
+the function that it calls. What is in no row is unknown. To add an operation, add its name to a row. Its columns are
+those of `behaviour.py`: a new member of `Paths` needs a rule in `pruning/paths/`, a new member of `Channels` a case in
+`compaction/recognition.py`.
 """
 
 import inspect
