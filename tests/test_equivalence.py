@@ -109,7 +109,6 @@ WRITES = {
 }
 SWAPS = {
     "set data": lambda h, place: setattr(h, "data", h.data * place.data),
-    "set_": lambda h, place: h.detach().set_((h.data * place.data).untyped_storage(), 0, h.shape),
     "copy_": lambda h, place: h.copy_(h.clone() * place),
     "index_put_": lambda h, place: h.index_put_((torch.tensor([0]),), h[0].clone() * place),
 }

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from prune_init.errors import InputError
 
@@ -30,7 +31,7 @@ def check_memory(model: nn.Module, names: Collection[str]) -> None:
 
 
 def _has_memory(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and not tensor.is_meta and tensor.numel() > 0
+    return not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_meta and tensor.numel() > 0
 
 
 def _start(tensor: Tensor) -> int:
