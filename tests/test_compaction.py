@@ -652,12 +652,18 @@ def test_layers_that_compute_something_of_their_own_are_followed(model, shape):
 
 
 def test_tensors_tied_to_a_part_of_a_larger_module_stay_tied():
-    model = Forward(lambda m, x: m.fc(F.relu(m.o(F.relu(m.a(x)))) + m.heads(*[F.relu(m.a(x))] * 3)[0]))
-    model.o, model.heads = nn.Linear(8, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+    def forward(model, x):
+        h = F.relu(model.a(x))
+        return model.fc(F.relu(model.o(h)) + model.heads(h, h, h)[0])
+
+    model = Forward(forward)
+    model.heads, model.o = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 8)
     model.heads.out_proj.weight = model.o.weight
     model.o.weight.data[:, 3] = 0
-    _, small = emptied(model, torch.empty(1, 5, 6))
+    model, small = emptied(model, torch.empty(1, 5, 6))
     assert small.get_parameter("o.weight") is small.get_parameter("heads.out_proj.weight")
+    assert prunable(small).keys() <= small.compaction.masks.keys()
+    assert not any(small.get_parameter(name)[~mask].any() for name, mask in small.compaction.masks.items())
 
 
 def counted(model, x):

@@ -72,7 +72,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
 
     Args:
         model: the pruned net, its pruned weights at 0. It is not changed; its hooks are not copied.
-        example_input: a batch of the model's input; only its shape matters.
+        example_input: a batch of the model's input; only its shape matters, and the values of whole numbers.
         exact: see above.
         masks: which weights are kept; tensors without a mask are kept whole. Default: the weights that are not 0. Pass
             masks before training: of ten million random weights one or two are 0 by chance.
@@ -82,7 +82,8 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
         attribute `compaction` is a `Compaction`.
 
     Raises:
-        InputError: no path leads from input to output, the model cannot be traced, or the masks do not fit it.
+        InputError: no path leads from input to output, the model cannot be traced, the masks do not fit it, or the
+            compact net, which is run beside the masked one, has other outputs.
     """
     model = inside(model)
     weights = prunable(model)
@@ -129,7 +130,8 @@ class Compactor:
 
     def __call__(self, masks: Tensors, *, exact: bool = True) -> nn.Module:
         """Make the compact net for `masks`."""
-        model, net, rules, kept = self._net.model, self._net, self._rules, masks
+        model, net, rules, given = self._net.model, self._net, self._rules, masks
+        masks = _by_every_name(masks, model)
         tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         facts, liveness = permanent_liveness(net, rules, masks, tensors)
         fed = reached(net, rules, facts, liveness)
@@ -144,10 +146,10 @@ class Compactor:
         narrow = {name: masks[name][index[name]] for name in parameters if name in masks}
         masking.apply(narrow, parameters)
         left_alone = self._unknown | builder.left_alone | self._constants(liveness, fed)
-        small.compaction = Compaction(index, narrow, masks, left_alone)
+        small.compaction = Compaction(index, narrow, {name: masks[name] for name in given}, left_alone)
         if not whole:
             device = next(model.parameters()).device
-            verify(model, small, kept, self._example.to(device, net.dtype), exact=exact)
+            verify(model, small, given, self._example.to(device, net.dtype), exact=exact)
         return small
 
     def _refuse_disconnected(self, fed: Liveness) -> None:
@@ -165,3 +167,10 @@ class Compactor:
             if isinstance(rule, (LayerRule, NormRule))
         }
         return {name: f"{count} channels emit a constant that is read" for name, count in counts.items() if count}
+
+
+def _by_every_name(masks: Tensors, model: nn.Module) -> Tensors:
+    """The masks under all names of tied weights: the first name in the compact net may be another one."""
+    names = [(name, id(weight)) for name, weight in model.named_parameters(remove_duplicate=False)]
+    known = {weight: masks[name] for name, weight in names if name in masks}
+    return {name: known[weight] for name, weight in names if weight in known}
