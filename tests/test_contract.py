@@ -59,7 +59,7 @@ SMALL = {
     "benchmark.estimate experiment=figure9": "experiment=figure9: did you mean figure6? allowed: ",
     "benchmark.estimate sparcity=0.5": "sparcity=0.5: unknown key; did you mean sparsity? allowed: ",
     "benchmark.estimate recipe.epochs=0": "recipe.epochs=0: allowed: whole numbers from 1",
-    "benchmark.estimate experiment=figure1,figure6": "experiment=figure1,figure6: allowed: one at a time",
+    "benchmark.estimate experiment=figure1,figure6": "experiment=figure1,figure6: allowed: one preset at a time",
     "benchmark.estimate architecture=mlp scorer=magnitude exponent=2 compact=true": "model=Sequential: no path leads",
     "benchmark.estimate trainer=ddp": "trainer.devices=2: allowed: 1; ",
     "benchmark.estimate seed=range(3,0)": "seed=range(3,0): gives no value; allowed: at least one",

@@ -300,7 +300,7 @@ def test_labels_must_lie_below_the_number_of_classes(small: Dataset) -> None:
     few = small.test.select((small.test.labels < 3).nonzero().flatten())
     assert replace(small, test=few).num_classes == 10
     assert isinstance(few, ArrayImages)
-    with pytest.raises(InputError, match=r"dataset\.num_classes=10: is 13 here"):
+    with pytest.raises(InputError, match=r"dataset\.num_classes=10: the data set has 13"):
         replace(small, test=replace(few, labels=few.labels + 10))
     with pytest.raises(InputError, match=r"dataset=labels: one of them is -1; allowed: 0 to num_classes - 1"):
         replace(small, test=replace(few, labels=few.labels - 1))
@@ -321,7 +321,7 @@ def test_drop_last_leaves_out_what_does_not_fill_a_batch(world: int) -> None:
 
 
 def test_false_numbers_in_the_configuration_are_refused() -> None:
-    with pytest.raises(InputError, match=r"dataset\.num_classes=100: is 10 here"):
+    with pytest.raises(InputError, match=r"dataset\.num_classes=100: the data set has 10"):
         fashion_small(num_classes=100, input_shape=(1, 28, 28))
-    with pytest.raises(InputError, match=r"dataset\.input_shape=\[3, 28, 28\]: is \[1, 28, 28\] here"):
+    with pytest.raises(InputError, match=r"dataset\.input_shape=\[3, 28, 28\]: the images have \[1, 28, 28\]"):
         fashion_small(num_classes=10, input_shape=(3, 28, 28))

@@ -330,7 +330,7 @@ def test_a_wrong_checksum_leaves_nothing(tiny_site: str, tmp_path: Path) -> None
     root = tmp_path / "data"
     with pytest.raises(SystemExit, match="90528d7ca1a48142e341f4ef8d21d0de") as told:
         download.main(["tiny_imagenet", "--root", str(root), "--url", tiny_site])
-    assert "not the official file" in str(told.value) and "\n" not in str(told.value) and not root.exists()
+    assert "is not the official one" in str(told.value) and "\n" not in str(told.value) and not root.exists()
 
 
 def test_without_a_network_one_line_and_no_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

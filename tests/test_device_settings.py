@@ -155,7 +155,7 @@ def test_random_states_go_on_where_they_were_and_else_a_line_says_so():
     for others, line in (([mine, mine], "2 x cpu; on 1 x cpu"), ([mine | {"kind": "cuda"}], "1 x cuda; on 1 x cpu")):
         states.on_load_checkpoint(trainer, module, {"random_states": others})
         before = torch.get_rng_state()
-        with pytest.warns(UserWarning, match=f"last.ckpt is of a run on {line} random numbers"):
+        with pytest.warns(UserWarning, match=f"last.ckpt was written on {line} random numbers"):
             states.on_train_start(trainer, module)
         assert torch.equal(torch.get_rng_state(), before)
 

@@ -95,7 +95,7 @@ REFUSED = {  # and what the error must contain besides masks=FILE
     "masks=7": "",
     "masks=fewer": "exclude=[classifier.weight]",
     "masks=mine.safetensors include=[features.*]": "classifier.weight",
-    "masks=mine.safetensors architecture.widths=[4,9]": "features.4.weight is 8x4x3x3 there and 9x4x3x3",
+    "masks=mine.safetensors architecture.widths=[4,9]": "features.4.weight has shape 8x4x3x3 in the file and 9x4x3x3",
     "masks=mine.safetensors scorer=snip": "scorer=snip: ",
     "masks=mine.safetensors exponent=1": "exponent=1: ",
     "masks=mine.safetensors experiment=smoke": "sparsity=0.9: ",

@@ -132,7 +132,7 @@ def test_a_foreign_checkpoint_is_not_resumed(command, tmp_path):  # type: ignore
     for more in (["checkpoint=true"], ["checkpoint=true", "force=true"], ["checkpoint=false"]):
         outcome = command(*quick, *more)
         assert outcome.code == 1 and outcome.err.count("\n") == 1
-        assert outcome.err.startswith("hydra.run.dir=mine: its last.ckpt is of a run of another configuration")
+        assert outcome.err.startswith("hydra.run.dir=mine: its last.ckpt belongs to another configuration")
     (tmp_path / "mine/last.ckpt").write_bytes(before[:100])
     outcome = command(*quick, "checkpoint=true")
     assert outcome.code == 1 and outcome.err.count("\n") == 1
