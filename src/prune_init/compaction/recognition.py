@@ -38,7 +38,7 @@ class _Recogniser:
         distinct = {module: node for node, module in calls.items()}
         self._holders = [place for node in distinct.values() for place in self._memory(node)]
         read = [net.attribute(node) for node in net.graph.nodes if node.op == "get_attr"]
-        self._holders += [tensor.data_ptr() for tensor in read if isinstance(tensor, Tensor)]
+        self._holders += [_where(tensor) for tensor in read if isinstance(tensor, Tensor)]
 
     def could_be_smaller(self, node: fx.Node) -> bool:
         """Whether a rule could save work: the operation has weights, or reads more than the net's input."""
@@ -99,10 +99,10 @@ class _Recogniser:
         used_once = all(self._holders.count(place) == 1 for place in self._memory(node))
         return used_once and self._calls.count(id(self._module(node))) == 1
 
-    def _memory(self, node: fx.Node) -> list[int]:
+    def _memory(self, node: fx.Node) -> list[tuple[int, int]]:
         """Where the tensors of a called module lie, which is the same place for tensors that are tied."""
         module, parts = self._module(node), not node.meta.get("layer")  # the parts of a replaced layer are called apart
-        return [tensor.data_ptr() for tensor in (*module.parameters(parts), *module.buffers(parts))]
+        return [_where(tensor) for tensor in (*module.parameters(parts), *module.buffers(parts))]
 
     def _concat(self, node: fx.Node, found: Operation) -> Rule | None:
         given = found.bound(node.args, node.kwargs)
@@ -199,6 +199,11 @@ class _Recogniser:
         picked = [range(rank)[pick] if isinstance(pick, (int, slice)) else range(rank) for pick in picks]
         channels = any(axis + rank in ([p] if isinstance(p, int) else p) for p in picked)
         return channels or len(picks) < len(node.users)
+
+
+def _where(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor's elements begin."""
+    return tensor.untyped_storage()._cdata, tensor.storage_offset()
 
 
 def _argument(node: fx.Node, name: str) -> Any:
