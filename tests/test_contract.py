@@ -41,7 +41,7 @@ SMALL = {
     "analysis.conservation --mode traim": "--mode=traim: did you mean train? allowed: eval, train",
     "analysis.conservation --steps -1": "--steps=-1: allowed: whole numbers from 0",
     "analysis.conservation --seed x": "argument --seed: x: allowed: whole numbers from 0",
-    "analysis.conservation --num-classes 7": "dataset.num_classes=7: is 10 here",
+    "analysis.conservation --num-classes 7": "dataset.num_classes=7: the data set has 10",
     "analysis.conservation --architecture vgg16 --input-shape 3 8 8": "architecture.input_shape=[3, 8, 8]",
     "analysis.collapse --scorers synflo": "--scorers=synflo: did you mean synflow? allowed: ",
     "analysis.collapse --iterations 0": "argument --iterations: 0: allowed: whole numbers from 1",

@@ -92,9 +92,9 @@ def test_what_cannot_work_is_refused_in_a_line(train, line):
 
 
 def test_stated_numbers_must_be_true_and_shapes_the_same():
-    with pytest.raises(InputError, match=r"dataset.num_classes=4: is 3 here"):
+    with pytest.raises(InputError, match=r"dataset.num_classes=4: the data set has 3"):
         from_torch(table(9), table(9), num_classes=4)
-    with pytest.raises(InputError, match=r"dataset.input_shape=\[4\]: is \[5\] here"):
+    with pytest.raises(InputError, match=r"dataset.input_shape=\[4\]: the images have \[5\]"):
         from_torch(table(9), table(9), input_shape=[4])
     with pytest.raises(InputError, match=r"num_classes=3.0: allowed: whole numbers from 1"):
         from_torch(table(9), table(9), num_classes=3.0)
