@@ -12,9 +12,10 @@ def record(
 ) -> RunRecord:
     """A record of two epochs; `config` is merged into the configuration, every other key replaces a field."""
     base, changes = more.pop("dataset", "fashion_small"), more.pop("config", {})
+    net, size = more.get("architecture", "conv"), {"num_classes": 10, "input_shape": [1, 28, 28]}
     config: dict[str, Any] = {
-        "dataset": {"name": base, "num_classes": 10, "input_shape": [1, 28, 28]},
-        "architecture": {"name": more.get("architecture", "conv")},
+        "dataset": {"name": base, **size},
+        "architecture": {"name": net, "_target_": f"prune_init.architectures.{net}.{net}", **size},
         "scorer": {"name": scorer, "mode": "eval"},
         "schedule": {"name": "exponential"},
         "ablation": {"name": "none"},

@@ -51,7 +51,7 @@ def test_runs_with_more_devices_than_there_are_keep_what_they_see():
 
 
 def test_the_second_launcher_is_refused_until_the_first_has_gone(tmp_path):
-    refused = pytest.raises(InputError, match=f"process {os.getpid()} on .* wait, or end them")
+    refused = pytest.raises(InputError, match=f"process {os.getpid()} on .* wait for them, or end them")
     with locked(tmp_path), refused, locked(tmp_path):
         pass
     with locked(tmp_path):
@@ -194,7 +194,7 @@ def test_a_killed_launcher_leaves_its_runs_the_lock_and_nothing_runs_twice(tmp_p
     first.kill()
     second = Sweep(tmp_path / "runs", *arguments)
     assert second.end() == 1
-    assert f"process {first.popen.pid} on" in second.err and "wait, or end them" in second.err
+    assert f"process {first.popen.pid} on" in second.err and "wait for them, or end them" in second.err
     (tmp_path / "go").touch()
     wait_until(lambda: len(rows(tmp_path)) == 2, "the two orphans' results")
     wait_until(lambda: not any(alive(path) for path in tmp_path.glob("waiting.*")), "the orphans' end")
