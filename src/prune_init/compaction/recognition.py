@@ -203,7 +203,7 @@ class _Recogniser:
 
 def _where(tensor: Tensor) -> tuple[int, int]:
     """Where a tensor's elements begin."""
-    return tensor.untyped_storage()._cdata, tensor.storage_offset()
+    return tensor.untyped_storage()._cdata, int(tensor.storage_offset())
 
 
 def _argument(node: fx.Node, name: str) -> Any:
