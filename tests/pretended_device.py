@@ -2,8 +2,9 @@
 
 Inside `pretended`, tensors that are moved to `CUDA` report that device but keep their numbers on the CPU. Mixed with
 CPU tensors or generators they raise errors as real ones do. Each wait of the host for the device is counted under the
-operation that caused it. Control flow that depends on numbers runs as usual. Autocast, TF32, cuDNN, streams, memory and
-the device's own random numbers are not simulated, and torch's C++ code sees the CPU as the device of a tensor.
+operation that caused it. Control flow that depends on numbers runs as usual. A CUDA graph records operations with their
+tensors, refuses to wait, and replays the operations on the same memory. Autocast, TF32, cuDNN, streams, memory and the
+device's own random numbers are not simulated, and torch's C++ code sees the CPU as the device of a tensor.
 """
 
 from collections import Counter
@@ -18,8 +19,53 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map
 
 CUDA = torch.device("cuda", 0)
-WAITS: Counter[str] = Counter()
-"""How often the host waited for the device, by operation."""
+
+
+class Waits(Counter[str]):
+    """Counts, by operation, how often the host waited for the device, which it may not while a graph is recorded."""
+
+    def __setitem__(self, operation: str, count: int) -> None:
+        if Graph.recording is not None:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({operation})")
+        super().__setitem__(operation, count)
+
+
+class Graph:
+    """A CUDA graph: recorded operations with the tensors that they read and write."""
+
+    recording: "Graph | None" = None
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def replay(self) -> None:
+        CALLS["replay"] += 1
+        for func, args, kwargs, made in self.calls:
+            for old, new in zip(tree_leaves(made), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+    def reset(self) -> None:
+        self.calls.clear()
+
+
+@contextmanager
+def _recording(graph: Graph) -> Iterator[None]:
+    Graph.recording = graph
+    try:
+        yield
+    finally:
+        Graph.recording = None
+
+
+def _record(func: Any, args: Any, kwargs: Any, made: Any) -> Any:
+    """Record a call if a graph is recorded; returns what was made."""
+    if Graph.recording is not None:
+        Graph.recording.calls.append((func, args, kwargs, made))
+    return made
+
+
+WAITS = Waits()
 CALLS: Counter[str] = Counter()
 """How often the device was given an operation or a view, by operation."""
 
@@ -109,7 +155,8 @@ class Pretended(torch.Tensor):
             WAITS[name] += 1
         if name in ("div", "div_") and not isinstance(args[1], Pretended) and "rounding_mode" not in kwargs:
             func, args = _by_reciprocal(name, *args)
-        made = tree_map(_put, func(*tree_map(_held, args), **tree_map(_held, kwargs)))
+        given = tree_map(_held, args), tree_map(_held, kwargs)
+        made = tree_map(_put, _record(func, *given, func(*given[0], **given[1])))
         return return_and_correct_aliasing(func, args, kwargs, made)
 
 
@@ -131,7 +178,7 @@ def _put(x: Any) -> Any:
 def _written(target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     if not isinstance(target, Pretended):
         WAITS["copy to the processor"] += 1
-    _held(target).copy_(_held(source))
+    _record(torch.Tensor.copy_, (_held(target), _held(source)), {}, _held(target).copy_(_held(source)))
     return target
 
 
@@ -183,18 +230,22 @@ class _Functions(TorchFunctionMode):
             return func(*tree_map(_held, args), **kwargs)
         _refuse_generator(kwargs.get("generator"))
         wanted = kwargs.pop("requires_grad", False)
-        made = func(*tree_map(_held, args), **tree_map(_held, kwargs | {"device": "cpu"}))
-        return tree_map(_put, made).requires_grad_() if wanted else tree_map(_put, made)
+        given = tree_map(_held, args), tree_map(_held, kwargs | {"device": "cpu"})
+        made = tree_map(_put, _record(func, *given, func(*given[0], **given[1])))
+        return made.requires_grad_() if wanted else made
 
 
 class _Derivatives(TorchDispatchMode):
     """Puts tensors that the formulas of derivatives create on the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
         creates = {"zeros", "empty", "ones", "full", "empty_strided", "scalar_tensor", "arange"}
         backward = torch._C._current_graph_task_id() != -1
-        return tree_map(_put, made) if backward and func._overloadpacket.__name__ in creates else made
+        if backward and func._overloadpacket.__name__ in creates:
+            return tree_map(_put, _record(func, args, kwargs, made))
+        return made
 
 
 def _synchronize(*_: Any) -> None:
@@ -214,6 +265,8 @@ def pretended(*refused: torch.dtype) -> Iterator[None]:
         **dict.fromkeys(("manual_seed", "set_rng_state", "reset_peak_memory_stats"), lambda *_: None),
         "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
         "device": lambda *_: nullcontext(),
+        "CUDAGraph": Graph,
+        "graph": _recording,
     }
     with pytest.MonkeyPatch.context() as patch, _Derivatives(), _Functions():
         for name, stand_in in driver.items():

@@ -19,6 +19,7 @@ import prune_init
 from prune_init.architectures.resnet import thin_resnet
 from prune_init.data.arrays import ArrayImages
 from prune_init.data.sampler import Sampler
+from prune_init.pruning.engine import replay
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.resume import Resumable
 from prune_init.training.tally import Tally
@@ -97,6 +98,25 @@ def test_an_iteration_of_synflow_waits_twice_and_is_few_operations():
     (waits, calls), (more_waits, more_calls) = counts(3), counts(6)
     assert (more_waits - waits) / 3 <= 2
     assert (more_calls - calls) / 3 <= 270
+
+
+@pytest.mark.parametrize("scorer", ["synflow", "snip"])
+def test_a_graph_replays_what_an_iteration_does(scorer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same masks, scores and cost with fewer operations; not for SNIP, which looks at its labels and so waits."""
+
+    def pruned(iterations: int) -> tuple[prune_init.PruneResult, int]:
+        with pretended():
+            result = prune_init.prune(network().to(CUDA), scorer, **options(scorer) | {"iterations": iterations})
+            return result, CALLS.total()
+
+    wanted, _ = pruned(6)
+    monkeypatch.setattr(replay, "ON", True)
+    (_, fewer), (found, more) = pruned(4), pruned(6)
+    assert found == wanted and vars(found.cost.ledger) | {"seconds": 0} == vars(wanted.cost.ledger) | {"seconds": 0}
+    assert found.cost.passes == wanted.cost.passes
+    assert all(torch.equal(found.scores[name].cpu(), score.cpu()) for name, score in wanted.scores.items())
+    assert CALLS["replay"] == (5 if scorer == "synflow" else 0)
+    assert (more - fewer) / 2 <= (120 if scorer == "synflow" else 500)
 
 
 def test_what_a_device_without_float64_holds_is_scored_on_the_processor():

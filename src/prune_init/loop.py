@@ -14,6 +14,7 @@ from prune_init.pruning import masks as masking
 from prune_init.pruning.bar import Progress, reporter
 from prune_init.pruning.connectivity import assess
 from prune_init.pruning.cost import Cost
+from prune_init.pruning.engine import replay
 from prune_init.pruning.engine.shrinking import Shrinking
 from prune_init.pruning.flops import Flops
 from prune_init.pruning.loss import Loss
@@ -146,7 +147,10 @@ def _iterate(
     checks.warn_if_starved(keeps[-1], len(net.weights))
     possible = getattr(scorer, "shrinks", False) and not revives and scope == "global" and not net.model.training
     # Shrinking does not pay on a GPU, where the number of operations costs more time than their sizes.
-    shrinking = Shrinking(net, possible=possible and len(densities) > 1 and net.sample.device.type == "cpu")
+    device = net.sample.device.type
+    shrinking = Shrinking(net, possible=possible and len(densities) > 1 and device == "cpu")
+    if replay.ON and possible and device == "cuda":
+        scorer = replay.Replayed(scorer)
     watch = TieWatch(net, shrinking.whole)
     scores: Tensors = {}
     flops, total = 0, masking.count(everything)

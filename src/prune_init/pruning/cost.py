@@ -96,6 +96,13 @@ class Passes:
         """Count a backward pass through a backward pass, of this many examples."""
         self.ledger.hessian += examples
 
+    def repeat(self, others: "Passes") -> None:
+        """Count the passes of `others` in this iteration too."""
+        self.ledger.forward += others.ledger.forward
+        self.ledger.backward += others.ledger.backward
+        self.ledger.hessian += others.ledger.hessian
+        self._inputs, self.last = list(others._inputs), others.last
+
 
 @dataclass(frozen=True)
 class Cost:

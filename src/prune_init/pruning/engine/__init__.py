@@ -1,1 +1,1 @@
-"""Faster scoring on a CPU: the same scores, computed from the remaining weights only. Only `loop.py` imports it."""
+"""Faster scoring: the same scores, from the remaining weights only or as one CUDA graph. Only `loop.py` imports it."""
