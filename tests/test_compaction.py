@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import prune_init
 from prune_init.architectures import conv, mlp, resnet, vgg
-from prune_init.compaction.compact import Compactor, expand
+from prune_init.compaction.compact import expand
 from prune_init.compaction.export import save_onnx, save_program
 from prune_init.pruning.weights import prunable
 
@@ -495,8 +495,7 @@ def test_wrong_partners_and_inputs_are_refused_in_one_line():
 def test_masks_and_weights_map_both_ways():
     model, masks, x = pruned("thin", torch.float32)
     before = torch.get_rng_state()
-    compactor = Compactor(model, x)
-    small = compactor(masks)
+    small = prune_init.compact(model, x, masks=masks)
     assert torch.equal(torch.get_rng_state(), before)
     narrow = small.compaction.narrow(masks)
     assert all(torch.equal(mask, small.compaction.masks[name]) for name, mask in narrow.items())
@@ -505,7 +504,8 @@ def test_masks_and_weights_map_both_ways():
     effective = prune_init.pruning.connectivity.effective_weights(model, masks, x)
     for name, mask in effective.items():
         assert not (mask & ~blank[name]).any(), name  # no weight on a path was removed
-    again = compactor({name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in masks.items()})
+    fewer = {name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in masks.items()}
+    again = prune_init.compact(model, x, masks=fewer)
     assert sum(p.numel() for p in again.parameters()) <= sum(p.numel() for p in small.parameters())
     wrapped = prune_init.compact(model, x, masks={f"module.{name}": mask for name, mask in masks.items()})
     assert wrapped.compaction.masks.keys() == small.compaction.masks.keys()

@@ -12,6 +12,7 @@ from prune_init.host import with_float64
 from prune_init.pruning import checks
 from prune_init.pruning import masks as masking
 from prune_init.pruning.bar import Progress, reporter
+from prune_init.pruning.chance import drawn_seed
 from prune_init.pruning.connectivity import assess
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.engine import replay
@@ -114,7 +115,8 @@ def prune(
             generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
             masks=checks.masks_from(masks, weights, settings["sparsity"], device),
         )
-        with net.passes.ledger.measure(first.device), undisturbed(model, settings["mode"], net.generator, device):
+        seed = drawn_seed(net.generator)
+        with net.passes.ledger.measure(first.device), undisturbed(model, device, seed, mode=settings["mode"]):
             keeps = [kept(counts, density, sum(w.numel() for w in weights.values())) for density in densities]
             with reporter(progress, len(densities)) as report:
                 scores, ties = _iterate(net, scorer, densities, keeps, scope, report)

@@ -21,6 +21,7 @@ from prune_init.compaction.compact import compact
 from prune_init.errors import InputError
 from prune_init.flow.laws import conservation
 from prune_init.loop import prune
+from prune_init.pruning.structures import difference
 
 INPUT_SHAPE = (3, 64, 64)
 CLASSES = 10
@@ -135,10 +136,8 @@ def examine(network: str, *, iterations: int = 10) -> Row:
         small = compact(model, images)
     except InputError:
         return Row(size, result.connected, broken, None, None)
-    with torch.no_grad():
-        whole_net, difference = model(images), model(images) - small(images)
     left = sum(p.numel() for p in small.parameters()) / sum(p.numel() for p in model.parameters())
-    return Row(size, result.connected, broken, left, float(difference.abs().max() / whole_net.abs().max()))
+    return Row(size, result.connected, broken, left, difference(model(images), small(images)))
 
 
 def _broken(model: nn.Module) -> tuple[str, ...] | None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from prune_init.compaction import emission
 from prune_init.compaction.builder import Builder, Index
 from prune_init.compaction.folding import folded
 from prune_init.compaction.graph import ChannelGraph
 from prune_init.compaction.layers import LayerRule, NormRule
-from prune_init.compaction.liveness import Liveness, permanent_liveness, reached
+from prune_init.compaction.liveness import Liveness, Rules, permanent_liveness, reached
 from prune_init.compaction.recognition import recognised
 from prune_init.compaction.verify import verify
 from prune_init.errors import InputError
@@ -89,7 +89,30 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
     weights = prunable(model)
     if masks is None:
         masks = {name: weight.detach() != 0 for name, weight in weights.items()}
-    return Compactor(model, example_input)(named_masks(masks, weights), exact=exact)
+    given = named_masks(masks, weights)
+    net = ChannelGraph(model, example_input)
+    rules, unknown = recognised(net)
+    left_alone = _unknown(net, unknown)
+    masks = _by_every_name(given, model)
+    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    facts, liveness = permanent_liveness(net, rules, masks, tensors)
+    fed = reached(net, rules, facts, liveness)
+    _refuse_disconnected(net, rules, fed)
+    if not exact:
+        masks, tensors, facts, liveness = folded(net, rules, masks, tensors, fed, example_input)
+    builder = Builder(net, rules, tensors, facts, liveness)
+    whole = all(liveness.needed(node).all() for node, rule in rules.items() if rule.axis is not None)
+    small: Any = copy.deepcopy(model) if whole else emission.build(builder)
+    index = {name: builder.index.get(name, ()) for name in small.state_dict() if name in tensors}
+    parameters = dict(small.named_parameters())
+    narrow = {name: masks[name][index[name]] for name in parameters if name in masks}
+    masking.apply(narrow, parameters)
+    left_alone |= builder.left_alone | _constants(rules, liveness, fed)
+    small.compaction = Compaction(index, narrow, {name: masks[name] for name in given}, left_alone)
+    if not whole:
+        device = next(model.parameters()).device
+        verify(model, small, given, example_input.to(device, net.dtype), exact=exact)
+    return small
 
 
 def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:
@@ -114,59 +137,31 @@ def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:
     return model
 
 
-class Compactor:
-    """`compact` for many masks of one net: it is traced once, its weights are read at every call."""
+def _refuse_disconnected(net: ChannelGraph, rules: Rules, fed: Liveness) -> None:
+    if any(fed.live[source].any() for source in net.graph.output_node().all_input_nodes):
+        return
+    ends = [node for node, rule in rules.items() if isinstance(rule, LayerRule) and fed.inputs(rule)[0].any()]
+    where = f": the last one ends in {place(ends[-1])}" if ends else ""
+    raise InputError("model", type(net.model).__name__, f"no path leads from input to output{where}")
 
-    def __init__(self, model: nn.Module, example_input: Tensor) -> None:
-        self._net = ChannelGraph(model, example_input)
-        self._rules, unknown = recognised(self._net)
-        self._unknown = {place(node): f"no rule for {operation(node, model)}{more}" for node, more in unknown.items()}
-        self._example = example_input
-        if unknown:
-            names = ", ".join(sorted({operation(node, model) for node in unknown}))
-            warnings.warn(
-                f"compaction has no rule for these operations and does not shrink them: {names}", stacklevel=3
-            )
 
-    def __call__(self, masks: Tensors, *, exact: bool = True) -> nn.Module:
-        """Make the compact net for `masks`."""
-        model, net, rules, given = self._net.model, self._net, self._rules, masks
-        masks = _by_every_name(masks, model)
-        tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        facts, liveness = permanent_liveness(net, rules, masks, tensors)
-        fed = reached(net, rules, facts, liveness)
-        self._refuse_disconnected(fed)
-        if not exact:
-            masks, tensors, facts, liveness = folded(net, rules, masks, tensors, fed, self._example)
-        builder = Builder(net, rules, tensors, facts, liveness)
-        whole = all(liveness.needed(node).all() for node, rule in rules.items() if rule.axis is not None)
-        small: Any = copy.deepcopy(model) if whole else emission.build(builder)
-        index = {name: builder.index.get(name, ()) for name in small.state_dict() if name in tensors}
-        parameters = dict(small.named_parameters())
-        narrow = {name: masks[name][index[name]] for name in parameters if name in masks}
-        masking.apply(narrow, parameters)
-        left_alone = self._unknown | builder.left_alone | self._constants(liveness, fed)
-        small.compaction = Compaction(index, narrow, {name: masks[name] for name in given}, left_alone)
-        if not whole:
-            device = next(model.parameters()).device
-            verify(model, small, given, self._example.to(device, net.dtype), exact=exact)
-        return small
+def _unknown(net: ChannelGraph, unknown: dict[fx.Node, str]) -> dict[str, str]:
+    """The operations without a rule, by place in the model, and that as the reason; also as a warning."""
+    names = {node: operation(node, net.model) for node in unknown}
+    if names:
+        listed = ", ".join(sorted(set(names.values())))
+        warnings.warn(f"compaction has no rule for these operations and does not shrink them: {listed}", stacklevel=3)
+    return {place(node): f"no rule for {name}{unknown[node]}" for node, name in names.items()}
 
-    def _refuse_disconnected(self, fed: Liveness) -> None:
-        if any(fed.live[source].any() for source in self._net.graph.output_node().all_input_nodes):
-            return
-        ends = [n for n, rule in self._rules.items() if isinstance(rule, LayerRule) and fed.inputs(rule)[0].any()]
-        where = f": the last one ends in {place(ends[-1])}" if ends else ""
-        raise InputError("model", type(self._net.model).__name__, f"no path leads from input to output{where}")
 
-    def _constants(self, liveness: Liveness, fed: Liveness) -> dict[str, str]:
-        """The layers with channels that are kept only for the constants that they emit."""
-        counts = {
-            place(node): int((liveness.needed(node) & ~fed.live[node]).sum())
-            for node, rule in self._rules.items()
-            if isinstance(rule, (LayerRule, NormRule))
-        }
-        return {name: f"{count} channels emit a constant that is read" for name, count in counts.items() if count}
+def _constants(rules: Rules, liveness: Liveness, fed: Liveness) -> dict[str, str]:
+    """The layers with channels that are kept only for the constants that they emit."""
+    counts = {
+        place(node): int((liveness.needed(node) & ~fed.live[node]).sum())
+        for node, rule in rules.items()
+        if isinstance(rule, (LayerRule, NormRule))
+    }
+    return {name: f"{count} channels emit a constant that is read" for name, count in counts.items() if count}
 
 
 def _by_every_name(masks: Tensors, model: nn.Module) -> Tensors:

@@ -1,16 +1,12 @@
 """Chance under control while two nets are compared: what is drawn anew is a given number, what is frozen is not."""
 
-import random
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prune_init.pruning.behaviour import Paths
-from prune_init.pruning.chance import forked, reseed
+from prune_init.pruning.chance import reseed
 from prune_init.pruning.operations import lookup
 
 
@@ -34,20 +30,3 @@ class Drawing(TorchDispatchMode):
         reseed(self._device, 0)
         drawn, found = func(*args, **(kwargs or {})), lookup(name)
         return drawn.fill_(self._number) if found is not None and found.paths is Paths.RANDOM else drawn
-
-
-@contextmanager
-def seeded(device: torch.device) -> Iterator[None]:
-    """Seed torch, Python and numpy, each as it is used; restore their states afterwards."""
-    numpy = sys.modules.get("numpy")
-    state, more = random.getstate(), numpy.random.get_state() if numpy else None
-    try:
-        with forked(device, 0):
-            random.seed(0)
-            if numpy:
-                numpy.random.seed(0)
-            yield
-    finally:
-        random.setstate(state)
-        if numpy:
-            numpy.random.set_state(more)

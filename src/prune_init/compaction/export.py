@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from prune_init.compaction import batches
 from prune_init.errors import InputError
+from prune_init.pruning.structures import difference
 
 
 def save_program(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str]) -> float:
@@ -27,7 +28,7 @@ def save_program(net: nn.Module, example_input: Tensor, path: str | os.PathLike[
     torch.export.save(program, path)
     again = torch.export.load(path).module()
     x = batches.like(example_input, 3)
-    return _difference(net, x, again(x.clone()))  # a net may change its input in place
+    return difference(net(x.clone()), again(x.clone()))  # a net may change its input in place
 
 
 def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str]) -> float:
@@ -53,14 +54,8 @@ def save_onnx(net: nn.Module, example_input: Tensor, path: str | os.PathLike[str
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
     x = batches.like(example_input, 3)
     (output,) = session.run(None, {session.get_inputs()[0].name: x.cpu().numpy()})
-    return _difference(net, x, torch.from_numpy(output))
+    return difference(net(x.clone()), torch.from_numpy(output))
 
 
 def _any_batch() -> tuple[dict[int, object]]:
     return ({0: torch.export.Dim.DYNAMIC},)
-
-
-@torch.no_grad()
-def _difference(net: nn.Module, x: Tensor, output: Tensor) -> float:
-    expected = net(x.clone())
-    return float((expected.cpu() - output.cpu()).abs().max() / expected.abs().max().cpu())

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from prune_init.compaction.drawing import seeded
 from prune_init.compaction.layer_calls import call_layer, layer_calls
 from prune_init.compaction.state import warn_of_state
 from prune_init.errors import InputError, fits
 from prune_init.pruning.checks import check_batch
-from prune_init.pruning.plain_run import plainly
-from prune_init.pruning.read_only import only_read
+from prune_init.pruning.undisturbed import undisturbed
 from prune_init.traced import in_place
 from prune_init.tracing import trace
 
@@ -38,7 +36,7 @@ class ChannelGraph:
         self.model = model
         trained = shell(model).train()
         self.root = shell(model).eval()
-        with only_read(model), plainly(model), seeded(next(model.parameters()).device):
+        with undisturbed(model, next(model.parameters()).device, seed=0):
             self.graph, other = trace(self.root), trace(trained)
             layers, same = layer_calls(self.graph, self.root), layer_calls(other, trained)
             common = layers.keys() & same.keys()
@@ -70,7 +68,9 @@ class ChannelGraph:
             self.root.get_buffer(name).copy_(buffer)
         device = next(self.model.parameters()).device
         recorder = _Recorder(fx.GraphModule(self.root, self.graph))
-        with fits(self.model, "example_input", list(example_input.shape)):
+        with fits(
+            self.model, "example_input", list(example_input.shape), lambda error: "; its first axis is the batch"
+        ):
             recorder.run(torch.zeros((2, *example_input.shape[1:]), dtype=dtype or self.dtype, device=device))
         return recorder.tensors
 

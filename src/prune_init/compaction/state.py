@@ -17,7 +17,7 @@ def warn_of_state(model: nn.Module, traced: Sequence[nn.Module], layers: Collect
         names = ", ".join(sorted(found))
         warnings.warn(
             f"the model's forward changes {names}, and the compact net's does not: fit if no output depends on it",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

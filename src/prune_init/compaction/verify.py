@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from prune_init.compaction import batches
-from prune_init.compaction.drawing import Drawing, seeded
+from prune_init.compaction.drawing import Drawing
 from prune_init.compaction.graph import shell
 from prune_init.errors import InputError, first_line
 from prune_init.pruning import masks as masking
+from prune_init.pruning.chance import forked
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.plain_run import plainly
+from prune_init.pruning.structures import difference
 
 CALLS = ((False, 2), (True, 3), (False, 2), (False, 1))
 """Train mode or not, and the number of examples: statistics, counters and fixed batch sizes show from call to call."""
@@ -43,7 +45,7 @@ def verify(whole: nn.Module, small: nn.Module, masks: Tensors, example_input: Te
         InputError: the outputs differ, or one of the nets cannot be run.
     """
     calls = [(train, size) for train, size in CALLS if exact or not train]
-    with plainly(whole), seeded(example_input.device), torch.no_grad():
+    with plainly(whole), forked(example_input.device, seed=0), torch.no_grad():
         for precise, batch in ((True, batches.like), (False, batches.like), (False, batches.rows)):
             x = example_input.double() if precise and example_input.is_floating_point() else example_input
             with suppress(_NotRun):
@@ -79,7 +81,7 @@ def _compare(whole: nn.Module, small: nn.Module, calls: list[tuple[bool, int]], 
             found = _outputs(small.train(train), x, number)
         except Exception as error:
             raise _refusal(whole, f"cannot be run {where} ({first_line(error)})") from error
-        gap = _gap(expected, found)
+        gap = difference(expected, found)
         if gap > LIMITS.get(x.dtype, 0.1) and gap > ROUNDING * _rounding(before.train(train), x, number, expected):
             how = "in shape, or not finite" if gap == inf else f"by {gap:.1g} of the largest one"
             raise _refusal(whole, f"would have other outputs {where} (different {how})")
@@ -97,22 +99,8 @@ def _outputs(net: nn.Module, x: Tensor, call: int) -> list[Tensor]:
     """
     with Drawing((0.1, 0.9)[call % 2], x.device):
         leaves: list[Any] = tree_leaves(net(x.clone()))
-    tensors = [leaf.cpu() for leaf in leaves if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     return [leaf for leaf in tensors if leaf.is_floating_point() or leaf.is_complex()] or tensors
-
-
-def _gap(expected: list[Tensor], found: list[Tensor]) -> float:
-    """The largest difference relative to the largest number of its tensor; infinite if shapes or infinities differ."""
-    if [x.shape for x in expected] != [x.shape for x in found]:
-        return inf
-    gaps = [0.0]
-    for one, other in zip(expected, found, strict=True):
-        one, other = one.to(torch.complex128), other.to(torch.complex128)
-        differ = (one != other) & ~(one.isnan() & other.isnan())
-        if differ.any():
-            gap = float((one - other)[differ].abs().max() / one[one.isfinite()].abs().max())
-            gaps.append(gap if isfinite(gap) else inf)
-    return max(gaps)
 
 
 def _rounding(net: nn.Module, x: Tensor, call: int, expected: list[Tensor]) -> float:
@@ -123,4 +111,4 @@ def _rounding(net: nn.Module, x: Tensor, call: int, expected: list[Tensor]) -> f
     for parameter in net.parameters():
         if parameter.is_floating_point():
             parameter.mul_(1 + torch.finfo(parameter.dtype).eps * torch.randn_like(parameter))
-    return _gap(expected, _outputs(net, x, call))
+    return difference(expected, _outputs(net, x, call))

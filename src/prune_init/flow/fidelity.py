@@ -7,7 +7,7 @@ from prune_init.errors import InputError
 from prune_init.flow.run import GraphRun
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.plain_run import call
-from prune_init.pruning.structures import leaves, outputs
+from prune_init.pruning.structures import difference, leaves, outputs
 
 
 def plain_outputs(model: nn.Module, tensors: Tensors, x: Tensor) -> list[Tensor]:
@@ -31,16 +31,7 @@ def check_same(run: GraphRun, plain: list[Tensor]) -> None:
         raise InputError("model", name, "its output has no floating-point tensor")
     floats = [t for t in (*leaves(list(run.values.values())), *plain) if t.is_floating_point()]
     tolerance = max(torch.finfo(t.dtype).eps for t in floats) ** 0.5
-    same = [_close(a, b, tolerance) for a, b in zip(followed, plain, strict=False)]
-    if len(followed) != len(plain) or not all(same):
+    if difference(followed, plain) > tolerance:
         traced, own = (f"{sum(float(t.sum()) for t in parts):.6g}" for parts in (followed, plain))
         why = f"does not compute what torch.fx traces: outputs with the sum {own}, not {traced}"
         raise InputError("model", name, f"{why}; look for in-place writes, hooks and state in its forward")
-
-
-def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
-    if one.shape != other.shape:
-        return False
-    one, other = (t.detach().double().cpu() for t in (one, other))
-    size = one[one.isfinite()].abs().amax() if one.isfinite().any() else 0.0
-    return torch.allclose(one, other, rtol=0, atol=tolerance * float(size), equal_nan=True)

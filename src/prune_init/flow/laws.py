@@ -111,7 +111,7 @@ def conservation(
     if any(t.is_inference() for t in every.values()):
         raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
     device, seed = with_float64(next(iter(every.values())).device), torch.initial_seed()
-    with undisturbed(model, mode, torch.Generator().manual_seed(seed), device):
+    with undisturbed(model, device, seed, mode=mode):
         tensors = {
             key: t.detach().to(device, torch.float64 if t.is_floating_point() else t.dtype, copy=True)
             for key, t in every.items()

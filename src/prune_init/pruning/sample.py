@@ -115,8 +115,7 @@ def check_inputs(key: str, x: Any) -> None:
     if not tensors:
         raise InputError(key, type(x).__name__, "allowed: a batch of the net's input, tensors or a structure of them")
     if any(t.ndim == 0 or t.numel() == 0 for t in tensors):
-        allowed = "allowed: batches of at least one example, with one target each"
-        raise InputError(key, f"inputs of {shapes(x)}", allowed)
+        raise InputError(key, f"inputs of {shapes(x)}", "allowed: batches of at least one example")
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -4,8 +4,10 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from math import inf, isfinite
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -53,6 +55,25 @@ def shapes(x: Any) -> str:
 def described(x: Any) -> str:
     """The shapes and dtypes of the tensors in a structure, as text; the name of its type if it has no tensors."""
     return " and ".join(f"{tuple(t.shape)}, {t.dtype}" for t in leaves(x)) or type(x).__name__
+
+
+@torch.no_grad()
+def difference(expected: Any, found: Any) -> float:
+    """The largest difference between tensors, relative to the largest finite number in the expected one.
+
+    It is infinite if shapes differ, or the places that are infinite or NaN.
+    """
+    some, others = ([x.cpu().to(torch.complex128) for x in leaves(structure)] for structure in (expected, found))
+    if [x.shape for x in some] != [x.shape for x in others]:
+        return inf
+    gaps = [0.0]
+    for one, other in zip(some, others, strict=True):
+        differ = (one != other) & ~(one.isnan() & other.isnan())
+        if differ.any():
+            size = one.abs().where(one.isfinite(), 0).max()
+            gap = float((one - other)[differ].abs().max() / size)
+            gaps.append(gap if isfinite(gap) else inf)
+    return max(gaps)
 
 
 def together(function: Callable[[list[Tensor]], Tensor], structures: list[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Scoring that leaves the model and the global random state unchanged."""
+"""Running a model so that it and the global random state are left as they were."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from prune_init.pruning.read_only import only_read
 
 
 @contextmanager
-def undisturbed(model: nn.Module, mode: str, generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """The context for scoring on `device`: `model` in `mode`, gradients on, random state forked; restored at exit."""
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+def undisturbed(model: nn.Module, device: torch.device, seed: int, *, mode: str | None = None) -> Iterator[None]:
+    """The context for running `model` on `device`, in `mode` if given: plainly, with gradients, from a fixed seed."""
     with only_read(model), plainly(model), forked(device, seed), torch.enable_grad():
-        model.train(mode == "train")
+        if mode is not None:
+            model.train(mode == "train")
         yield

@@ -52,16 +52,19 @@ def _unwrapped(name: str) -> str:
 
 def has_computed_weight(module: nn.Module) -> bool:
     """Whether a layer's weight is not a parameter but computed from others (weight norm, parametrisation, ...)."""
+    return not _matrices(module) <= module._parameters.keys()
+
+
+def _matrices(module: nn.Module) -> set[str]:
+    """The names of the matrices of a layer that is a linear map or is made of some; a layer may leave some None."""
     if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
-        return "weight" not in module._parameters
+        return {"weight"}
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        return not _recurrent_names(module) <= module._parameters.keys()
-    return isinstance(module, nn.MultiheadAttention) and "in_proj_weight" not in module._parameters
-
-
-def _recurrent_names(module: nn.Module) -> set[str]:
-    names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh"))
-    return {name for name in names if name.startswith("weight_")}
+        names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh"))
+        return {name for name in names if name.startswith("weight_")}
+    if isinstance(module, nn.MultiheadAttention):
+        return {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"}
+    return set()
 
 
 def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = None) -> dict[str, Parameter]:
@@ -118,23 +121,11 @@ def warn_of_others(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
 
 def _candidates(model: nn.Module) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
     """The weights pruned by default, and the other parameters with two or more axes."""
-    wanted = {id(weight) for module in model.modules() for weight in _linear_maps(module)}
+    # `_parameters`, as reading the attribute might compute a weight, which can change buffers
+    wanted = {id(module._parameters.get(name)) for module in model.modules() for name in _matrices(module)}
     usual = {name: p for name, p in model.named_parameters() if id(p) in wanted}
     more = {name: p for name, p in model.named_parameters() if id(p) not in wanted and p.ndim > 1 and len(p) > 1}
     return usual, more
-
-
-def _linear_maps(module: nn.Module) -> list[Tensor]:
-    if isinstance(module, (_ConvNd, nn.Linear, nn.Bilinear)):
-        weight = module._parameters.get("weight")  # `module.weight` might compute it, which can change buffers
-        return [] if weight is None else [weight]
-    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        names = _recurrent_names(module)
-        return [p for name, p in module.named_parameters(recurse=False) if name in names]
-    if isinstance(module, nn.MultiheadAttention):
-        parts = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-        return [weight for part in parts if (weight := module._parameters.get(part)) is not None]
-    return []
 
 
 def _used_in_computed_weights(module: nn.Module) -> Iterator[Tensor]:

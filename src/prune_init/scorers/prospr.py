@@ -6,7 +6,7 @@ import torch
 
 from prune_init.allowed import whole
 from prune_init.errors import InputError
-from prune_init.pruning.chance import reseed
+from prune_init.pruning.chance import drawn_seed, reseed
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.sample import joined, picked, size
 from prune_init.pruning.scored_net import ScoredNet
@@ -52,9 +52,7 @@ class ProsPr:
         weights = {name: value.detach().requires_grad_() for name, value in values.items()}
         if not later:
             return net.loss_gradient(weights)
-        source = net.generator
-        seed = int(torch.randint(2**62, (), generator=source, device=source.device))
-        device = next(iter(weights.values())).device
+        seed, device = drawn_seed(net.generator), next(iter(weights.values())).device
         reseed(device, seed)  # both passes over this part need the same dropout
         steps = _live(net, net.loss_gradient(weights))
         gradient = self._gradient(later, {name: value - self.rate * steps.pop(name) for name, value in values.items()})

@@ -9,14 +9,12 @@ from torch.func import functional_call
 
 from prune_init.errors import first_line
 from prune_init.host import with_float64
-from prune_init.pruning.chance import forked
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError
 from prune_init.pruning.paths.mode import followed
-from prune_init.pruning.plain_run import plainly
-from prune_init.pruning.read_only import only_read
 from prune_init.pruning.structures import arguments, mapped
 from prune_init.pruning.structures import leaves as leaves_of
+from prune_init.pruning.undisturbed import undisturbed
 from prune_init.pruning.weights import inside, prunable
 
 
@@ -34,7 +32,7 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
     every = prunable(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
     kinds = Kinds()
     device = with_float64(next(iter(every.values())).device)
-    with torch.enable_grad(), only_read(model), plainly(model), forked(device, seed=0):
+    with undisturbed(model, device, seed=0):
         leaves = {
             name: (masks[name].to(device, w.dtype) if name in masks else torch.ones_like(w, device=device))
             .detach()
