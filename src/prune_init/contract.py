@@ -13,6 +13,7 @@ from prune_init import scorers
 from prune_init.architectures.resnet import thin_resnet
 from prune_init.errors import InputError, first_line
 from prune_init.loop import prune
+from prune_init.pruning.chance import forked
 from prune_init.pruning.checks import settings_of
 from prune_init.pruning.masks import Tensors, count
 from prune_init.pruning.result import PruneResult
@@ -47,7 +48,8 @@ def check_scorer(scorer: str | Scorer) -> None:
             try:
                 check(chosen)
             except _BrokenError as broken:
-                raise InputError("scorer", _label(chosen), str(broken)) from broken.__cause__
+                label = getattr(chosen, "__name__", None) or type(chosen).__name__
+                raise InputError("scorer", label, str(broken)) from broken.__cause__
 
 
 class _BrokenError(Exception):
@@ -83,8 +85,8 @@ def _leaves_all_alone(scorer: Scorer) -> None:
 
 
 def _repeats(scorer: Scorer) -> None:
-    one, other = (_pruned(scorer, convolutional(), 0.7, iterations=2).masks for _ in range(2))
-    _must(_equal(one, other), "give the same scores for the same seed: draw from net.generator")
+    one, other = (_pruned(scorer, convolutional(), 0.7, iterations=2) for _ in range(2))
+    _must(one == other, "give the same scores for the same seed: draw from net.generator")
 
 
 def _splits(scorer: Scorer) -> None:
@@ -94,10 +96,7 @@ def _splits(scorer: Scorer) -> None:
     options: dict[str, Any] = {"iterations": 1, "dtype": torch.float64}
     found = [_pruned(scorer, convolutional(), 0.7, data=_data(sizes), **options) for sizes in (24, (10, 14), 5)]
     same = all(_close(found[0].scores, other.scores) for other in found[1:])
-    what = (
-        "weigh each batch by its share of the examples, as net.losses and net.loss_gradient do, or set per_batch=True"
-    )
-    _must(same, what)
+    _must(same, "weigh each batch by its share of the examples, as net.losses does, or set per_batch=True")
 
 
 def _shrinks(scorer: Scorer) -> None:
@@ -105,10 +104,8 @@ def _shrinks(scorer: Scorer) -> None:
         return
     for make in (convolutional, _residual):
         options: dict[str, Any] = {"iterations": 12, "dtype": torch.float64}
-        fast = _pruned(scorer, make(), 0.95, **options).masks
-        slow = _pruned(_Whole(scorer), make(), 0.95, **options).masks
         _must(
-            _equal(fast, slow),
+            _pruned(scorer, make(), 0.95, **options) == _pruned(_Whole(scorer), make(), 0.95, **options),
             "not say shrinks=True, which is for scores that are a formula of each weight and its gradient alone: with "
             "vectors of what is left of the weights it gives other masks",
         )
@@ -128,9 +125,8 @@ def _devices(scorer: Scorer) -> None:
     if not torch.cuda.is_available():
         return
     options: dict[str, Any] = {"iterations": 2, "dtype": torch.float64}
-    cpu = _pruned(scorer, convolutional(), 0.7, **options).masks
-    gpu = _pruned(scorer, convolutional().cuda(), 0.7, **options).masks
-    _must(_equal(cpu, {name: mask.cpu() for name, mask in gpu.items()}), "give the CPU's masks on a GPU, in float64")
+    cpu, gpu = (_pruned(scorer, convolutional().to(device), 0.7, **options) for device in ("cpu", "cuda"))
+    _must(cpu == gpu, "give the CPU's masks on a GPU, in float64")
 
 
 class _Whole(Wrapped):
@@ -145,7 +141,7 @@ class _MasksWatched(Wrapped):
     def __call__(self, net: ScoredNet) -> Tensors:
         before = {name: mask.clone() for name, mask in net.masks.items()}
         scores = self.scorer(net)
-        _must(_equal(before, net.masks), "leave net.masks alone")
+        _must(all(torch.equal(mask, net.masks[name]) for name, mask in before.items()), "leave net.masks alone")
         return scores
 
 
@@ -175,8 +171,7 @@ def _data(sizes: int | tuple[int, ...] = (16, 8), dtype: torch.dtype = torch.flo
 
 def convolutional() -> nn.Sequential:
     """A small network with convolutions, batch norm, dropout and a linear classifier."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with forked(torch.device("cpu"), seed=0):
         return nn.Sequential(
             nn.Conv2d(2, 6, 3, padding=1),
             nn.BatchNorm2d(6),
@@ -192,13 +187,8 @@ def convolutional() -> nn.Sequential:
 
 def _residual() -> nn.Module:
     """A small network with residual branches."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with forked(torch.device("cpu"), seed=0):
         return thin_resnet(8, CLASSES, SHAPE, width=4)
-
-
-def _equal(one: Tensors, other: Tensors) -> bool:
-    return all(torch.equal(mask, other[name]) for name, mask in one.items())
 
 
 def _close(one: Tensors, other: Tensors) -> bool:
@@ -213,7 +203,3 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def _label(scorer: Any) -> str:
-    return getattr(scorer, "__name__", None) or type(scorer).__name__

@@ -15,7 +15,6 @@ from itertools import product
 from statistics import mean, variance
 
 import torch
-from rich.progress import track
 
 from prune_init import host
 from prune_init.architectures.vgg import vgg
@@ -61,13 +60,14 @@ def published(scorer: str) -> dict[tuple[float, int], list[int]]:
 def compare(scorer: str, exponents: list[float], seeds: int) -> list[Comparison]:
     """Prune VGG-16 for CIFAR-100 with our defaults at each exponent, `seeds` times, beside the published runs."""
     theirs = published(scorer)
-    jobs = list(product(exponents, range(seeds)))
     kept: dict[tuple[float, int], list[int]] = defaultdict(list)
     sizes: dict[int, int] = {}
-    for exponent, seed in track(jobs, "pruning", console=host.console()):
+    for exponent, seed in product(exponents, range(seeds)):
         torch.manual_seed(seed)
         model = vgg(16, num_classes=100, input_shape=(3, 32, 32))
-        for layer, row in enumerate(prune(model, scorer, 1 - 10**-exponent).layers):
+        with host.console().status(f"exponent {exponent:g}, seed {seed}"):
+            result = prune(model, scorer, 1 - 10**-exponent)
+        for layer, row in enumerate(result.layers):
             kept[exponent, layer].append(row.kept)
             sizes[layer] = row.size
     return [

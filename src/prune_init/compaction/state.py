@@ -3,7 +3,9 @@
 import warnings
 from collections.abc import Collection, Sequence
 
-from torch import Tensor, nn
+from torch import nn
+
+from prune_init.pruning.structures import difference
 
 
 def warn_of_state(model: nn.Module, traced: Sequence[nn.Module], layers: Collection[str]) -> None:
@@ -23,7 +25,7 @@ def warn_of_state(model: nn.Module, traced: Sequence[nn.Module], layers: Collect
 
 def _changed(model: nn.Module, traced: nn.Module) -> list[str]:
     after = dict(traced.named_buffers())
-    changed = [name for name, buffer in model.named_buffers() if name in after and not _same(buffer, after[name])]
+    changed = [name for name, buffer in model.named_buffers() if name in after and difference(buffer, after[name])]
     for path, module in model.named_modules():
         now = vars(traced.get_submodule(path))
         numbers = {key: value for key, value in vars(module).items() if isinstance(value, (int, float))}
@@ -33,7 +35,3 @@ def _changed(model: nn.Module, traced: nn.Module) -> list[str]:
             if key != "training" and isinstance(now.get(key), (int, float)) and now[key] != value
         ]
     return changed
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())

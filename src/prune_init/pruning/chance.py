@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def forked(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch on `device`, Python and numpy (if it is in use) inside the context; restore their states afterwards."""
+    """Inside the context, seed the generators of torch on `device`, of Python and, if it is in use, of numpy."""
     devices, kind = ([], "cuda") if device.type == "cpu" else ([device], device.type)
     numpy = sys.modules.get("numpy")
     python, more = random.getstate(), numpy.random.get_state() if numpy else None

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_init.errors import InputError, first_line
-from prune_init.pruning.structures import described, leaves, mapped
+from prune_init.pruning.structures import described, leaves, mapped, outputs
 
 Loss = Callable[[Any, Any], Tensor]
 """Maps the net's output and the target to the mean loss of the batch."""
@@ -42,6 +43,18 @@ def loss_of(loss: Loss, output: Any, y: Any) -> Tensor:
     if not isinstance(found, Tensor) or found.numel() != 1 or (differentiable and not found.requires_grad):
         raise InputError("loss", loss, "must return one number for a batch, which depends on the output")
     return found.reshape(())
+
+
+def summed(model: nn.Module, output: Any) -> Tensor:
+    """The sum over all floating-point tensors of an output.
+
+    Raises:
+        InputError: `model` returned no such tensor.
+    """
+    sums = [tensor.sum() for tensor in outputs(output)]
+    if not sums:
+        raise InputError("model", type(model).__name__, "returns no floating-point tensor to score by")
+    return torch.stack(sums).sum()
 
 
 def _check_labels(output: Any, y: Tensor, label: int) -> None:

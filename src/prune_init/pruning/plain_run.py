@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,8 @@ def plainly(model: nn.Module) -> Iterator[None]:
             settings.enter_context(torch.compiler.set_stance("force_eager"))
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(sdpa_kernel(SDPBackend.MATH))
-        for kind in {"cpu", _device_type(model)}:  # models on a device without float64 are scored on the CPU
+        # Models on a device without float64 are scored on the CPU.
+        for kind in {"cpu", *(parameter.device.type for parameter in model.parameters())}:
             settings.enter_context(torch.autocast(kind, enabled=False))
         settings.enter_context(_exact(cudnn=not recurrent))
         yield
@@ -74,18 +76,27 @@ def _without_checkpoints() -> Iterator[None]:
         "_checkpoint_without_reentrant_generator": nothing_around,
         "_checkpoint_without_reentrant_generator_impl": nothing_around,
     }
-    own = {name: getattr(checkpoint, name) for name in substitutes if hasattr(checkpoint, name)}
-    try:
-        for name in own:
-            setattr(checkpoint, name, substitutes[name])
+    with patch.multiple(checkpoint, **{name: new for name, new in substitutes.items() if hasattr(checkpoint, name)}):
         yield
-    finally:
-        for name, value in own.items():
-            setattr(checkpoint, name, value)
+
+
+def gradients(model: nn.Module, scalar: Tensor, weights: Tensors, *, twice: bool) -> Tensors:
+    """d scalar / d weights by name, 0 for weights that the scalar does not depend on; `twice`: differentiable again.
+
+    Raises:
+        InputError: `scalar`, computed from the model's output, cannot be differentiated by the weights.
+    """
+    if not scalar.requires_grad:
+        why = "its output depends on none of its weights (torch.no_grad or detach in its forward?)"
+        raise InputError("model", type(model).__name__, why)
+    with _backward_alone(model):
+        found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
+    # Scorers change gradients in place, which fails on an expanded view that repeats its elements.
+    return {name: g if twice else g.contiguous() for name, g in zip(weights, found, strict=True)}
 
 
 @contextmanager
-def backward_alone(model: nn.Module) -> Iterator[None]:
+def _backward_alone(model: nn.Module) -> Iterator[None]:
     """The context for a backward pass: refuse a `model` that runs parts of itself again, with its own tensors.
 
     Raises:
@@ -130,7 +141,3 @@ def _exact(*, cudnn: bool) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(matmul)
-
-
-def _device_type(model: nn.Module) -> str:
-    return next((parameter.device.type for parameter in model.parameters()), "cpu")

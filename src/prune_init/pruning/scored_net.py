@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_init.errors import InputError, fits
+from prune_init.errors import fits
 from prune_init.pruning import plain_run
 from prune_init.pruning.cost import Passes
-from prune_init.pruning.loss import Loss, loss_of
+from prune_init.pruning.loss import Loss, loss_of, summed
 from prune_init.pruning.masks import Tensors, copies, total
 from prune_init.pruning.read_only import weights_only_read
 from prune_init.pruning.sample import Batch, Sample, size
-from prune_init.pruning.structures import outputs
 
 
 @dataclass
@@ -100,21 +99,12 @@ class ScoredNet:
 
     def summed(self, output: Any) -> Tensor:
         """The sum over all floating-point tensors that the model returned: SynFlow's R."""
-        sums = [tensor.sum() for tensor in outputs(output)]
-        if not sums:
-            raise InputError("model", type(self.model).__name__, "returns no floating-point tensor to score by")
-        return torch.stack(sums).sum()
+        return summed(self.model, output)
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
         """d scalar / d weights by name, counted as a pass of `examples`; `twice` makes it differentiable again."""
         self.passes.backward(examples)
-        if not scalar.requires_grad:
-            why = "its output depends on none of its weights (torch.no_grad or detach in its forward?)"
-            raise InputError("model", type(self.model).__name__, why)
-        with plain_run.backward_alone(self.model):
-            found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
-        # Scorers change gradients in place, which fails on an expanded view that repeats its elements.
-        return {name: g if twice else g.contiguous() for name, g in zip(weights, found, strict=True)}
+        return plain_run.gradients(self.model, scalar, weights, twice=twice)
 
     def losses(self, weights: Tensors) -> Iterator[tuple[Tensor, int]]:
         """For each batch of the pruning sample, its contribution to the mean loss and its number of examples.
@@ -137,8 +127,7 @@ class ScoredNet:
             for loss, n in self.losses(weights):
                 gradients = self.gradient(loss, weights, n, twice=True)
                 self.passes.hessian(n)
-                yield self.gradient(
-                    torch.stack([(gradients[k] * v).sum() for k, v in vector.items()]).sum(), weights, 0
-                )
+                product = torch.stack([(gradients[name] * v).sum() for name, v in vector.items()]).sum()
+                yield self.gradient(product, weights, 0)
 
         return total(products())

@@ -51,7 +51,7 @@ def _quotient(kinds: Kinds, func: Any, input: Any, other: Any, **_: Any) -> Tens
         divisor = 1.0
     elif kinds.of(divisor) is not Kind.PATH:
         factor, kind = kinds.factor(divisor), kinds.strongest(divisor)
-        statistic = bool(_sources(factor) & _sources(dividend))
+        statistic = kind is Kind.WEIGHT and not _sources(factor).isdisjoint(_sources(dividend))
         divisor = kinds.mark(never_zero(factor.detach() if statistic else factor), kind)
     return multiplication(kinds, None, dividend, divisor)
 
