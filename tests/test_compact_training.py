@@ -85,10 +85,13 @@ def test_weights_come_back_in_the_precision_of_training(command, tmp_path, preci
 @pytest.mark.parametrize("kind", ["pt2", "onnx"])
 def test_the_trained_compact_net_is_exported(command, tmp_path, kind):
     if kind == "onnx":
-        pytest.importorskip("onnxruntime")
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package)
     arguments = (*SMALL, "recipe.epochs=1", "compact=true", "weights=true", f"export={kind}", f"results={tmp_path}")
     assert command(*arguments).code == 0
-    folder, _ = finished(tmp_path)
+    folder, row = finished(tmp_path)
+    assert row["compaction"]["parameters"]["compact"] < row["compaction"]["parameters"]["dense"]
+    assert 0 <= row["export"]["difference"] < 1e-5
     assert {path.name for path in folder.iterdir()} == {
         ".hydra", "masks.safetensors", "metrics.csv", f"net.{kind}", "result.json", "status.json",
         "weights.safetensors",

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import prune_init
 from prune_init.architectures import conv, mlp, resnet, vgg
 from prune_init.compaction.compact import expand
-from prune_init.compaction.export import save_onnx, save_program
+from prune_init.compaction.export import save_program
 from prune_init.pruning.weights import prunable
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -523,18 +523,6 @@ def test_state_dict_and_copies_round_trip(tmp_path):
     assert twin.compaction is other.compaction and set(small.state_dict()) <= set(model.state_dict())
     assert torch.equal(twin.eval()(x), small.eval()(x))
     small.load_state_dict(small.compaction.narrow(model.state_dict()))
-
-
-def test_torch_export(tmp_path):
-    model, _, x = pruned("thin", torch.float32)
-    assert save_program(prune_init.compact(model, x), x, tmp_path / "net.pt2") < 1e-5
-
-
-def test_onnx(tmp_path):
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    model, _, x = pruned("conv", torch.float32)
-    assert save_onnx(prune_init.compact(model, x), x, tmp_path / "net.onnx") < 1e-5
 
 
 class Forward(nn.Module):

@@ -48,9 +48,8 @@ class NeuronLabels:
             return self._new(value, min(1, value.ndim - 1))
         if node in self._flow.layers:
             axis = self._flow.layers[node].axis
-            source = next(s for s in node.all_input_nodes if s in self._run.live)
             self.first[node] = self._count
-            self.read[node] = self._by_channel(self.labels[source], axis).long()
+            self.read[node] = self._by_channel(self.labels[self._run.source(node)], axis).long()
             return self._new(value, axis)
         found = known(node, self._run.model)
         if node.target is getattr or (found and (found.moves or found.paths in (Paths.CONCAT, Paths.PAD))):

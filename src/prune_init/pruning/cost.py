@@ -88,14 +88,6 @@ class Passes:
             self._inputs.append((ref(first), len(first)))
         self.last = (x, None)
 
-    def backward(self, examples: int) -> None:
-        """Count a backward pass of this many examples."""
-        self.ledger.backward += examples
-
-    def hessian(self, examples: int) -> None:
-        """Count a backward pass through a backward pass, of this many examples."""
-        self.ledger.hessian += examples
-
     def repeat(self, others: "Passes") -> None:
         """Count the passes of `others` in this iteration too."""
         self.ledger.forward += others.ledger.forward

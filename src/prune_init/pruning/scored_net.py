@@ -103,7 +103,7 @@ class ScoredNet:
 
     def gradient(self, scalar: Tensor, weights: Tensors, examples: int, *, twice: bool = False) -> Tensors:
         """d scalar / d weights by name, counted as a pass of `examples`; `twice` makes it differentiable again."""
-        self.passes.backward(examples)
+        self.passes.ledger.backward += examples
         return plain_run.gradients(self.model, scalar, weights, twice=twice)
 
     def losses(self, weights: Tensors) -> Iterator[tuple[Tensor, int]]:
@@ -126,7 +126,7 @@ class ScoredNet:
         def products() -> Iterator[Tensors]:
             for loss, n in self.losses(weights):
                 gradients = self.gradient(loss, weights, n, twice=True)
-                self.passes.hessian(n)
+                self.passes.ledger.hessian += n
                 product = torch.stack([(gradients[name] * v).sum() for name, v in vector.items()]).sum()
                 yield self.gradient(product, weights, 0)
 

@@ -32,8 +32,6 @@ class GraspSubmission:
 
     def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: Any, y: Any) -> Tensors:
         gradients = net.gradient(loss_of(net.loss, net(weights, x), y), weights, size(x), twice=True)
-        norm = (
-            torch.stack([(gradient * net.masks[name]).square().sum() for name, gradient in gradients.items()]).sum() / 2
-        )
-        net.passes.hessian(size(x))
-        return net.gradient(norm, weights, 0)
+        norms = [(gradient * net.masks[name]).square().sum() for name, gradient in gradients.items()]
+        net.passes.ledger.hessian += size(x)
+        return net.gradient(torch.stack(norms).sum() / 2, weights, 0)
