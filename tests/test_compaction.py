@@ -7,13 +7,13 @@ import warnings
 
 import pytest
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 import prune_init
+from prune_init.analysis.networks import INPUT_SHAPE, NETWORKS
 from prune_init.architectures import conv, mlp, resnet, vgg
 from prune_init.compaction.compact import expand
 from prune_init.compaction.export import save_program
@@ -258,35 +258,18 @@ def test_our_nets(name, dtype):
         assert_same(model, small, x, masks, mode=True)
 
 
-FOREIGN = [
-    "resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small",
-    "efficientnet_b0", "densenet121", "squeezenet1_0", "shufflenet_v2_x0_5", "googlenet", "regnet_y_400mf",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_torchvision(name):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_other_libraries(name):
+    pytest.importorskip("timm")
     torch.manual_seed(0)
-    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
-    assert_foreign(torchvision.models.get_model(name, num_classes=5, **options))
-
-
-@pytest.mark.parametrize("name", ["regnety_002", "seresnext26d_32x4d"])
-def test_timm(name):
-    timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
-    assert_foreign(timm.create_model(name, num_classes=5))
-
-
-def assert_foreign(model):
-    model = model.double().eval()
+    model = NETWORKS[name]().double().eval()
     generator = torch.Generator().manual_seed(0)
     shake(model, generator, 0.1)
     for module in model.modules():
         if type(module).__name__ in ("Dropout", "StochasticDepth"):
             module.p = 0.0
     masks = random_masks(model, generator, 0.9, 0.03)
-    x = torch.randn(2, 3, 48, 48, dtype=torch.float64, generator=generator)
+    x = torch.randn(2, *INPUT_SHAPE, dtype=torch.float64, generator=generator)
     before = copy.deepcopy(model.state_dict())
     small = compacted(model, x, masks=masks)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

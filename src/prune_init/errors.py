@@ -12,6 +12,13 @@ class InputError(ValueError):
         super().__init__(f"{key}={value}: {allowed}")
 
 
+class ModelError(InputError):
+    """A model that cannot be used, described as `model=CLASS: why`."""
+
+    def __init__(self, model: object, why: str) -> None:
+        super().__init__("model", type(model).__name__, why)
+
+
 class MissingDataError(InputError):
     """The files of a data set were not found."""
 

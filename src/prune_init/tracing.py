@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from prune_init.errors import InputError, first_line
+from prune_init.errors import ModelError, first_line
 from prune_init.pruning.behaviour import Memory, Paths
 from prune_init.traced import in_place, is_layer, known, module_of, operation, place, runs_as_torch, sources, written
 
@@ -63,7 +63,7 @@ def trace(model: nn.Module) -> fx.Graph:
     try:
         graph = _Tracer().trace(model)
     except Exception as error:  # the model's own code runs on proxies here and may fail in any way
-        raise InputError("model", type(model).__name__, f"torch.fx cannot trace it: {first_line(error)}") from error
+        raise ModelError(model, f"torch.fx cannot trace it: {first_line(error)}") from error
     _read_what_was_overwritten(graph, model)
     for node in graph.nodes:
         node.target = _AUGMENTED.get(node.target, node.target)
@@ -86,9 +86,7 @@ def _read_what_was_overwritten(graph: fx.Graph, model: nn.Module) -> None:
                         reader.replace_input_with(other, node)
                     elif other in sources(reader, model) and _overlap(paths[target], _read(paths, other, reader)):
                         what = f"{operation(node, model)} at {place(node)} overwrites what {place(reader)} reads later"
-                        raise InputError(
-                            "model", type(model).__name__, f"{what} in another view: write it out of place"
-                        )
+                        raise ModelError(model, f"{what} in another view: write it out of place")
 
 
 def _paths(graph: fx.Graph, model: nn.Module) -> dict[fx.Node, _Path]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from prune_init.errors import InputError
+from prune_init.errors import InputError, ModelError
 from prune_init.loop import prune
 from prune_init.pruning.checks import shape_of
 from prune_init.pruning.masks import Tensors
@@ -75,12 +75,12 @@ def critical_compression(
         if found is None:
             known = shape_of(options.get("input_shape"), model) is not None
             why = "its paths cannot be followed" if known else "paths need the input_shape=(C, H, W) of one example"
-            raise InputError("model", type(model).__name__, why)
+            raise ModelError(model, why)
         return found
 
     low, high = (0, layers) if connected(layers) else (layers, total)
     if high == total and not connected(total):
-        raise InputError("model", type(model).__name__, "is not connected even without pruning")
+        raise ModelError(model, "is not connected even without pruning")
     while high - low > 1 and high > resolution * low:
         middle = round(math.sqrt(low * high)) if low > 0 else high // 2
         middle = min(max(middle, low + 1), high - 1)

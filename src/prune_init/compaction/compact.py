@@ -17,7 +17,7 @@ from prune_init.compaction.layers import LayerRule, NormRule
 from prune_init.compaction.liveness import Liveness, Rules, permanent_liveness, reached
 from prune_init.compaction.recognition import recognised
 from prune_init.compaction.verify import verify
-from prune_init.errors import InputError
+from prune_init.errors import InputError, ModelError
 from prune_init.pruning import masks as masking
 from prune_init.pruning.checks import named_masks
 from prune_init.pruning.masks import Tensors
@@ -133,7 +133,7 @@ def expand(compact_net: nn.Module, model: nn.Module) -> nn.Module:
         compaction.widen(compact_net.state_dict(), whole)
         masking.apply(compaction.whole_masks, whole)
     except (KeyError, IndexError, RuntimeError) as error:
-        raise InputError("model", type(model).__name__, f"is not the net that was compacted ({error})") from error
+        raise ModelError(model, f"is not the net that was compacted ({error})") from error
     return model
 
 
@@ -142,7 +142,7 @@ def _refuse_disconnected(net: ChannelGraph, rules: Rules, fed: Liveness) -> None
         return
     ends = [node for node, rule in rules.items() if isinstance(rule, LayerRule) and fed.inputs(rule)[0].any()]
     where = f": the last one ends in {place(ends[-1])}" if ends else ""
-    raise InputError("model", type(net.model).__name__, f"no path leads from input to output{where}")
+    raise ModelError(net.model, f"no path leads from input to output{where}")
 
 
 def _unknown(net: ChannelGraph, unknown: dict[fx.Node, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from prune_init.compaction.layer_calls import call_layer, layer_calls
 from prune_init.compaction.state import warn_of_state
-from prune_init.errors import InputError, fits
+from prune_init.errors import InputError, ModelError, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.undisturbed import undisturbed
 from prune_init.traced import in_place
@@ -113,9 +113,7 @@ def _cleaned(graph: fx.Graph, model: nn.Module) -> fx.Graph:
 
 def _follow_mode(trained: fx.Graph, graph: fx.Graph, model: nn.Module) -> None:
     """Let `graph` read `training` at run time for each argument that is True in train mode and False in eval mode."""
-    branches = InputError(
-        "model", type(model).__name__, "its forward performs different operations in train and eval mode"
-    )
+    branches = ModelError(model, "its forward performs different operations in train and eval mode")
     if len(trained.nodes) != len(graph.nodes):
         raise branches
     twin: dict[fx.Node, fx.Node] = {}

@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prune_init.pruning.operations import lookup
+from prune_init.pruning.operations import named_arguments
 from prune_init.traced import torch_class
 
 _FUNCTIONS = {F.batch_norm: _BatchNorm, F.linear: nn.Linear}
@@ -29,7 +29,7 @@ def call_layer(name: str, node: fx.Node, model: nn.Module) -> None:
     """Replace the function `node` by a call of the layer `name`."""
     graph = node.graph
     with graph.inserting_before(node):
-        call = graph.call_module(name, (_bound(node)["input"],))
+        call = graph.call_module(name, (named_arguments(node.target, node.args, node.kwargs)["input"],))
     call.meta = {**node.meta, "layer": True}
     node.replace_all_uses_with(call)
     graph.erase_node(node)
@@ -45,7 +45,7 @@ def as_torch(module: nn.Module) -> nn.Module:
 
 def _owner(node: fx.Node, model: nn.Module) -> str | None:
     """The name of the layer that would call this function with the very same arguments, or None."""
-    given = _bound(node)
+    given = named_arguments(node.target, node.args, node.kwargs)
     weight = given.pop("weight", None)
     if given.pop("input", None) is None or not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return None
@@ -74,12 +74,6 @@ def _passed(norm: _BatchNorm) -> dict[str, Any]:
         "momentum": average if norm.momentum is None else norm.momentum,
         "eps": norm.eps,
     }
-
-
-def _bound(node: fx.Node) -> dict[str, Any]:
-    operation = lookup(node.target)
-    assert operation is not None
-    return operation.bound(node.args, node.kwargs)
 
 
 def _value(argument: Any, model: nn.Module) -> Any:

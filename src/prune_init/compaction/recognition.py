@@ -1,5 +1,7 @@
 """Find the rule of each operation of a net; operations without one are left alone and reported."""
 
+from collections import Counter
+from collections.abc import Hashable
 from math import prod
 from operator import getitem
 from typing import Any
@@ -33,12 +35,12 @@ class _Recogniser:
     def __init__(self, net: ChannelGraph, rules: dict[fx.Node, Rule]) -> None:
         self._net = net
         self._rules = rules
-        calls = {node: self._module(node) for node in net.graph.nodes if node.op == "call_module"}
-        self._calls = [id(module) for module in calls.values()]
-        distinct = {module: node for node, module in calls.items()}
-        self._holders = [place for node in distinct.values() for place in self._memory(node)]
-        read = [net.attribute(node) for node in net.graph.nodes if node.op == "get_attr"]
-        self._holders += [_where(tensor) for tensor in read if isinstance(tensor, Tensor)]
+        self._uses: Counter[Hashable] = Counter()
+        for node in net.graph.nodes:
+            if node.op == "call_module":
+                self._uses.update(self._used(node))
+            elif node.op == "get_attr" and isinstance(tensor := net.attribute(node), Tensor):
+                self._uses[_where(tensor)] += 1
 
     def could_be_smaller(self, node: fx.Node) -> bool:
         """Whether a rule could save work: the operation has weights, or reads more than the net's input."""
@@ -95,14 +97,13 @@ class _Recogniser:
         return module_of(node, self._net.model)
 
     def _alone(self, node: fx.Node) -> bool:
-        """Whether nothing else in the net uses the tensors of the module that `node` calls."""
-        used_once = all(self._holders.count(place) == 1 for place in self._memory(node))
-        return used_once and self._calls.count(id(self._module(node))) == 1
+        """Whether nothing else in the net uses the module that `node` calls, or its tensors."""
+        return all(self._uses[one] == 1 for one in self._used(node))
 
-    def _memory(self, node: fx.Node) -> list[tuple[int, int]]:
-        """Where the tensors of a called module lie, which is the same place for tensors that are tied."""
+    def _used(self, node: fx.Node) -> list[Hashable]:
+        """A called module and where its tensors lie, which is the same place for tensors that are tied."""
         module, parts = self._module(node), not node.meta.get("layer")  # the parts of a replaced layer are called apart
-        return [_where(tensor) for tensor in (*module.parameters(parts), *module.buffers(parts))]
+        return [module, *map(_where, (*module.parameters(parts), *module.buffers(parts)))]
 
     def _concat(self, node: fx.Node, found: Operation) -> Rule | None:
         given = found.bound(node.args, node.kwargs)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from prune_init.compaction import batches
 from prune_init.compaction.drawing import Drawing
 from prune_init.compaction.graph import shell
-from prune_init.errors import InputError, first_line
+from prune_init.errors import InputError, ModelError, first_line
 from prune_init.pruning import masks as masking
 from prune_init.pruning.chance import forked
 from prune_init.pruning.masks import Tensors
@@ -89,7 +89,7 @@ def _compare(whole: nn.Module, small: nn.Module, calls: list[tuple[bool, int]], 
 
 def _refusal(whole: nn.Module, why: str) -> InputError:
     way_out = "use the masked net itself, without compaction"
-    return InputError("model", type(whole).__name__, f"its compact net {why}; {way_out}")
+    return ModelError(whole, f"its compact net {why}; {way_out}")
 
 
 def _outputs(net: nn.Module, x: Tensor, call: int) -> list[Tensor]:

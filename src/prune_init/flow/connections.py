@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from prune_init.errors import InputError, first_line
+from prune_init.errors import InputError, ModelError, first_line
 from prune_init.flow.layer_flow import LayerFlow, layer_flow
 from prune_init.flow.run import GraphRun
 from prune_init.pruning.behaviour import Channels, Paths
@@ -75,7 +75,7 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
             depends on the output.
     """
     if not any(source in run.live for source in run.graph.output_node().all_input_nodes):
-        raise InputError("model", type(run.model).__name__, "its output does not depend on the input differentiably")
+        raise ModelError(run.model, "its output does not depend on the input differentiably")
     try:
         scalar = objective(next(reversed(run.values.values())))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

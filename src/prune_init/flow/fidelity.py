@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from prune_init.errors import InputError
+from prune_init.errors import ModelError
 from prune_init.flow.run import GraphRun
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.plain_run import call
@@ -26,12 +26,12 @@ def check_same(run: GraphRun, plain: list[Tensor]) -> None:
     Raises:
         InputError: the outputs differ, or there are none.
     """
-    followed, name = outputs(next(reversed(run.values.values()))), type(run.model).__name__
+    followed = outputs(next(reversed(run.values.values())))
     if not plain:
-        raise InputError("model", name, "its output has no floating-point tensor")
+        raise ModelError(run.model, "its output has no floating-point tensor")
     floats = [t for t in (*leaves(list(run.values.values())), *plain) if t.is_floating_point()]
     tolerance = max(torch.finfo(t.dtype).eps for t in floats) ** 0.5
     if difference(followed, plain) > tolerance:
         traced, own = (f"{sum(float(t.sum()) for t in parts):.6g}" for parts in (followed, plain))
         why = f"does not compute what torch.fx traces: outputs with the sum {own}, not {traced}"
-        raise InputError("model", name, f"{why}; look for in-place writes, hooks and state in its forward")
+        raise ModelError(run.model, f"{why}; look for in-place writes, hooks and state in its forward")

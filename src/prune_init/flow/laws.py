@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from prune_init.allowed import MODE
-from prune_init.errors import InputError, fits
+from prune_init.errors import InputError, ModelError, fits
 from prune_init.flow.connections import measure
 from prune_init.flow.fidelity import check_same, plain_outputs
 from prune_init.flow.lawbreakers import lawbreakers
@@ -98,18 +98,17 @@ def conservation(
         InputError: a bad argument, or a model that cannot be traced, needs another input or has no layer to check.
     """
     model = inside(model)
-    name = type(model).__name__
     MODE.check("mode", mode)
     check_batch("input", input)
     if not input.is_floating_point():
         raise InputError("input", input.dtype, "must be a floating-point tensor, as flow is a derivative")
     every = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     if not every:
-        raise InputError("model", name, "has no parameters")
+        raise ModelError(model, "has no parameters")
     if any(is_lazy(t) for t in every.values()):
-        raise InputError("model", name, "has parameters without a shape yet: run one batch through it first")
+        raise ModelError(model, "has parameters without a shape yet: run one batch through it first")
     if any(t.is_inference() for t in every.values()):
-        raise InputError("model", name, "was made in torch.inference_mode; allowed: weights that can be trained")
+        raise ModelError(model, "was made in torch.inference_mode; allowed: weights that can be trained")
     device, seed = with_float64(next(iter(every.values())).device), torch.initial_seed()
     with undisturbed(model, device, seed, mode=mode):
         tensors = {
@@ -128,7 +127,7 @@ def conservation(
         check_same(finished, plain)
         flow = measure(finished, _sum if objective is None else objective)
     if not flow.layers:
-        raise InputError("model", name, "has no linear, convolution or batch norm layer to check")
+        raise ModelError(model, "has no linear, convolution or batch norm layer to check")
     return Conservation(neuron_sums(flow), cut_sums(flow), lawbreakers(flow))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.fx.node import map_arg
 
-from prune_init.errors import InputError
+from prune_init.errors import ModelError
 from prune_init.flow.used_layer import UsedLayer, of_function, of_module
 from prune_init.pruning.behaviour import Channels, Paths
 from prune_init.pruning.masks import Tensors
@@ -61,7 +61,7 @@ class GraphRun:
     def step(self, node: fx.Node) -> Any:
         """The result of one operation."""
         if node.op == "placeholder":
-            raise InputError("model", type(self.model).__name__, f"needs a second input, {node.target}")
+            raise ModelError(self.model, f"needs a second input, {node.target}")
         if node.op == "get_attr":
             name = str(node.target)
             return self.tensors[name] if name in self.tensors else attrgetter(name)(self.model)

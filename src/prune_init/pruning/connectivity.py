@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from prune_init.errors import fits
-from prune_init.pruning import upkeep
-from prune_init.pruning.checks import check_batch, check_numbers
+from prune_init.pruning.checks import check_batch, check_numbers, named_masks
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.paths.effective_weights import effective_weights
 from prune_init.pruning.structures import leaves as leaves_of
-from prune_init.pruning.weights import prunable
+from prune_init.pruning.weights import inside, prunable
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None 
     if masks is None:
         masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
     else:
-        masks = upkeep.fitting(model, masks)
+        masks = named_masks(masks, dict(inside(model).named_parameters()), "parameter")
     shapes = [list(tensor.shape) for tensor in tensors]
     with fits(model, "example_input", shapes[0] if len(shapes) == 1 else shapes):
         return census(masks, effective_weights(model, masks, example_input))

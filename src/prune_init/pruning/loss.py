@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_init.errors import InputError, first_line
+from prune_init.errors import InputError, ModelError, first_line
 from prune_init.pruning.structures import described, leaves, mapped, outputs
 
 Loss = Callable[[Any, Any], Tensor]
@@ -53,7 +53,7 @@ def summed(model: nn.Module, output: Any) -> Tensor:
     """
     sums = [tensor.sum() for tensor in outputs(output)]
     if not sums:
-        raise InputError("model", type(model).__name__, "returns no floating-point tensor to score by")
+        raise ModelError(model, "returns no floating-point tensor to score by")
     return torch.stack(sums).sum()
 
 

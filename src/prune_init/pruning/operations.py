@@ -192,6 +192,14 @@ def lookup(function: Callable[..., Any] | str) -> Operation | None:
     return TABLE.get(name) or TABLE.get(plain(name))
 
 
+def named_arguments(
+    function: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name; of an operation that the table does not know only those given by name."""
+    operation = lookup(function)
+    return operation.bound(args, kwargs) if operation else dict(kwargs)
+
+
 def name_of(function: Callable[..., Any]) -> str:
     """The name of a function, with its underscores; for reading an attribute, the attribute's name."""
     name = getattr(function, "__name__", str(function))

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import checkpoint
 
-from prune_init.errors import InputError, first_line
+from prune_init.errors import InputError, ModelError, first_line
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.read_only import attributes_kept
 from prune_init.pruning.structures import arguments, mapped
@@ -87,8 +87,7 @@ def gradients(model: nn.Module, scalar: Tensor, weights: Tensors, *, twice: bool
         InputError: `scalar`, computed from the model's output, cannot be differentiated by the weights.
     """
     if not scalar.requires_grad:
-        why = "its output depends on none of its weights (torch.no_grad or detach in its forward?)"
-        raise InputError("model", type(model).__name__, why)
+        raise ModelError(model, "its output depends on none of its weights (torch.no_grad or detach in its forward?)")
     with _backward_alone(model):
         found = torch.autograd.grad(scalar, list(weights.values()), create_graph=twice, materialize_grads=True)
     # Scorers change gradients in place, which fails on an expanded view that repeats its elements.
@@ -107,7 +106,7 @@ def _backward_alone(model: nn.Module) -> Iterator[None]:
     def refuse(module: nn.Module, _: Any) -> None:
         if module in parts:
             why = "recomputes parts in the backward pass; only torch.utils.checkpoint.checkpoint is supported for this"
-            raise InputError("model", type(model).__name__, why)
+            raise ModelError(model, why)
 
     hook = nn.modules.module.register_module_forward_pre_hook(refuse)
     try:
@@ -115,8 +114,7 @@ def _backward_alone(model: nn.Module) -> Iterator[None]:
     except InputError:
         raise
     except RuntimeError as error:
-        why = f"cannot be differentiated: {first_line(error)}"
-        raise InputError("model", type(model).__name__, why) from error
+        raise ModelError(model, f"cannot be differentiated: {first_line(error)}") from error
     finally:
         hook.remove()
 

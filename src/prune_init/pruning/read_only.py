@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_init.errors import InputError
+from prune_init.errors import ModelError
 from prune_init.pruning.masks import Tensors
 
 _HOOKS = frozenset(nn.Module().__dict__) - {"_parameters", "_buffers", "_modules"}
@@ -42,7 +42,7 @@ def weights_only_read(model: nn.Module, weights: Tensors, *, summed: bool = Fals
     before = state()
     yield
     if state() != before:
-        raise InputError("model", type(model).__name__, "its forward writes to its weights; it may only read them")
+        raise ModelError(model, "its forward writes to its weights; it may only read them")
 
 
 @contextmanager

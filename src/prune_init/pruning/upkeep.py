@@ -25,8 +25,8 @@ def apply_masks(model: nn.Module, masks: Tensors) -> None:
     Raises:
         InputError: `model` has no parameter of a mask's name and shape, or a mask is not boolean.
     """
-    known = fitting(model, masks)
-    masking.apply(known, _weights_of(model, known))
+    weights, known = _fitted(model, masks)
+    masking.apply(known, weights)
 
 
 def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> tuple[RemovableHandle, ...]:
@@ -46,8 +46,7 @@ def keep(model: nn.Module, masks: Tensors, optimizer: torch.optim.Optimizer) -> 
     Raises:
         InputError: a mask that does not fit, or an optimiser of another net.
     """
-    known = fitting(model, masks)
-    weights = _weights_of(model, known)
+    weights, known = _fitted(model, masks)
     handles = hold(model, weights, known, optimizer)
     masking.apply(known, weights)
     return handles
@@ -138,15 +137,9 @@ class _Owned:
                 raise InputError("model", f"{type(module).__name__}.{name}", why)
 
 
-def _weights_of(model: nn.Module, masks: Tensors) -> dict[str, Parameter]:
-    check_memory(inside(model), masks)
-    return {name: p for name, p in inside(model).named_parameters() if name in masks}
-
-
-def fitting(model: nn.Module, masks: Tensors) -> Tensors:
-    """The masks under the model's own parameter names.
-
-    Raises:
-        InputError: `model` has no parameter of a mask's name and shape, or a mask is not boolean.
-    """
-    return named_masks(masks, dict(inside(model).named_parameters()), "parameter")
+def _fitted(model: nn.Module, masks: Tensors) -> tuple[dict[str, Parameter], Tensors]:
+    """The parameters that are masked, and the masks, under the model's own names."""
+    every = dict(inside(model).named_parameters())
+    known = named_masks(masks, every, "parameter")
+    check_memory(inside(model), known)
+    return {name: every[name] for name in known}, known

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import Parameter, is_lazy
 
-from prune_init.errors import InputError
+from prune_init.errors import InputError, ModelError
 
 Patterns = str | Sequence[str] | None
 
@@ -26,7 +26,7 @@ def inside(model: nn.Module) -> nn.Module:
         InputError: `model` is not a module.
     """
     if not isinstance(model, nn.Module):
-        raise InputError("model", type(model).__name__, "allowed: a torch.nn.Module")
+        raise ModelError(model, "allowed: a torch.nn.Module")
     net: Any = model
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while isinstance(net, parallel) or hasattr(net, "_orig_mod"):  # torch.compile's wrapper; its class imports slowly
@@ -86,11 +86,10 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
     model = inside(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
-            raise InputError("model", type(model).__name__, f"{name} has no shape yet: run one batch through it first")
+            raise ModelError(model, f"{name} has no shape yet: run one batch through it first")
     usual, more = _candidates(model)
     if not usual and include is None:
-        why = "has no Conv or Linear weight to prune; choose other parameters with include="
-        raise InputError("model", type(model).__name__, why)
+        raise ModelError(model, "has no Conv or Linear weight to prune; choose other parameters with include=")
     chosen = set(_matching("include", include, usual, more)) if include is not None else set(usual)
     if exclude is not None:
         chosen -= set(_matching("exclude", exclude, usual, more))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from prune_init.errors import InputError
+from prune_init.errors import InputError, ModelError
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.structures import mapped, outputs
@@ -43,5 +43,5 @@ class Grasp:
         """The outputs with floating-point tensors divided by the temperature."""
         if not outputs(output):
             why = f"returns {type(output).__name__}, in which no outputs are found to divide by the temperature"
-            raise InputError("model", type(output).__name__, why)
+            raise ModelError(output, why)
         return mapped(lambda t: t / self.temperature if t.is_floating_point() else t, output)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prune_init.pruning.behaviour import Paths
-from prune_init.pruning.operations import lookup, name_of, plain
+from prune_init.pruning.operations import name_of, named_arguments, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule, multiplication
 from prune_init.pruning.structures import leaves, mapped
@@ -44,7 +44,7 @@ def _dropout(
 
 def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """A norm layer: statistics carry no paths. Scale and shift belong to the channel axis, or match the last axes."""
-    given = named(func, args, kwargs)
+    given = named_arguments(func, args, kwargs)
     input, weight, bias = given["input"], given.get("weight"), given.get("bias")
 
     def placed(x: Tensor) -> Tensor:
@@ -56,15 +56,9 @@ def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
     return reached(scaled.float() + kinds.factor(placed(bias)))
 
 
-def named(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, according to the table of operations."""
-    operation = lookup(func)
-    return operation.bound(args, kwargs) if operation else kwargs
-
-
 def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
     """The dimensions that a call reduces, None for all of them, and whether it keeps them with length 1."""
-    given = named(func, args, kwargs)
+    given = named_arguments(func, args, kwargs)
     dim = given.get("dim", given.get("axis"))
     if isinstance(dim, (Tensor, bool)):
         raise UnsupportedOperationError(f"this form of {plain(name_of(func))} has no rule for paths")

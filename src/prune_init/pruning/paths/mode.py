@@ -59,11 +59,11 @@ class PathMode(TorchFunctionMode):
             return func(*args, **kwargs)
         kind = self._kind(plain(name), operation, args, kwargs)
         if kind <= Kind.CHOICE:
-            return self._computed(func, name, kind, args, kwargs)
+            return self._computed(func, name, effect, kind, args, kwargs)
         if effect is Paths.HINT:
             return args[0]
         with torch.enable_grad():  # even inside the net's own no_grad, as the output depends on what runs there
-            return self._carried(func, name, kind, args, kwargs)
+            return self._carried(func, name, operation, kind, args, kwargs)
 
     def _kind(self, name: str, operation: Operation | None, args: Any, kwargs: Any) -> Kind:
         """The kind of an operation's result."""
@@ -87,25 +87,24 @@ class PathMode(TorchFunctionMode):
             return Kind.PATH if first is not kind else kind
         return max(kind, Kind.RANDOM) if effect is Paths.DROPOUT else kind
 
-    def _computed(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
+    def _computed(self, func: Callable[..., Any], name: str, effect: Any, kind: Kind, args: Any, kwargs: Any) -> Any:
         """Compute true values, where no path or weight is involved; only tensors of a known kind may be written to."""
         targets = written(func, name, args, kwargs)
         if any(self.kinds.of(target) is None for target in targets):
             raise UnsupportedOperationError(f"{name} writes to a tensor that is neither parameter nor buffer")
         result = func(*args, **kwargs)
-        operation = lookup(name)
-        borrows = operation is not None and operation.paths is Paths.BORROWS
         given = {t.untyped_storage()._cdata for t in leaves((args, kwargs)) if self.kinds.of(t) is None}
         for tensor in (*leaves(result), *targets):
             strided = tensor.layout is torch.strided
-            if strided and not borrows and tensor.untyped_storage()._cdata not in given:
+            if strided and effect is not Paths.BORROWS and tensor.untyped_storage()._cdata not in given:
                 self.kinds.mark(tensor, kind)
         return result
 
-    def _carried(self, func: Callable[..., Any], name: str, kind: Kind, args: Any, kwargs: Any) -> Any:
+    def _carried(
+        self, func: Callable[..., Any], name: str, operation: Operation | None, kind: Kind, args: Any, kwargs: Any
+    ) -> Any:
         if name == "__setitem__":
             return write_part(self.kinds, *args)
-        operation = lookup(name)
         effect = operation.paths if operation else None
         if effect is Paths.ANSWER:
             raise UnsupportedOperationError("control flow, or a Python number, depends on values on a path")

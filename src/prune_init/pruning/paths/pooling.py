@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prune_init.pruning.behaviour import Paths, window_axes
-from prune_init.pruning.operations import name_of
-from prune_init.pruning.paths.elements import named
+from prune_init.pruning.operations import name_of, named_arguments
 from prune_init.pruning.paths.kinds import Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule
 
@@ -22,7 +21,7 @@ def _axes(func: Any) -> int:
 
 def _window_pool(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """Average and maximum pooling: 1 where the average of zeros and ones over the window is not 0."""
-    given, axes = named(func, args, kwargs), _axes(func)
+    given, axes = named_arguments(func, args, kwargs), _axes(func)
     if given.get("dilation", 1) not in (1, (1,) * axes, [1] * axes) or given.get("return_indices"):
         raise UnsupportedOperationError("max pooling with dilation or indices has no rule for paths")
     kernel = given["kernel_size"]
