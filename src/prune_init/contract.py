@@ -18,6 +18,7 @@ from prune_init.pruning.checks import settings_of
 from prune_init.pruning.masks import Tensors, count
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.structures import difference
 from prune_init.pruning.wrapped import Scorer, Wrapped
 
 SHAPE = (2, 8, 8)
@@ -80,8 +81,7 @@ def _leaves_all_alone(scorer: Scorer) -> None:
     for name, tensor in model.state_dict().items():
         expected = before[name] * result.masks[name] if name in result.masks else before[name]
         _must(torch.equal(tensor, expected), f"leave the model's {name} alone: work on net.weights and net.others")
-    same = all(torch.equal(a, b) for one, two in zip(data, _data(), strict=True) for a, b in zip(one, two, strict=True))
-    _must(same, "leave the data as they are")
+    _must(difference(data, _data()) == 0, "leave the data as they are")
 
 
 def _repeats(scorer: Scorer) -> None:
@@ -95,7 +95,7 @@ def _splits(scorer: Scorer) -> None:
         return
     options: dict[str, Any] = {"iterations": 1, "dtype": torch.float64}
     found = [_pruned(scorer, convolutional(), 0.7, data=_data(sizes), **options) for sizes in (24, (10, 14), 5)]
-    same = all(_close(found[0].scores, other.scores) for other in found[1:])
+    same = all(difference(found[0].scores, other.scores) < 1e-9 for other in found[1:])
     _must(same, "weigh each batch by its share of the examples, as net.losses does, or set per_batch=True")
 
 
@@ -189,10 +189,6 @@ def _residual() -> nn.Module:
     """A small network with residual branches."""
     with forked(torch.device("cpu"), seed=0):
         return thin_resnet(8, CLASSES, SHAPE, width=4)
-
-
-def _close(one: Tensors, other: Tensors) -> bool:
-    return all(torch.allclose(t, other[name], rtol=1e-9, atol=1e-12 * float(t.abs().max())) for name, t in one.items())
 
 
 @contextmanager
