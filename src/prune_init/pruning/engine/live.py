@@ -47,7 +47,7 @@ class LiveWeight:
 
     def narrow(self, entries: Tensor, kept: Tensor) -> Tensor:
         """Leave out all entries but the `kept` ones, and channels without any; returns the vector of kept entries."""
-        mask = self._in_small(kept)
+        mask = self.tensor(kept)
         if self.movable:
             pairs = mask.flatten(1).view(*mask.shape[:2], -1).any(2)
             rows, columns = (_some(indices_of(pairs.any(dim))) for dim in (1, 0))
@@ -59,14 +59,14 @@ class LiveWeight:
         return entries.index_select(0, indices_of(kept))
 
     def tensor(self, entries: Tensor) -> Tensor:
-        """The small tensor with these entries, and zeros elsewhere; differentiable."""
+        """The small tensor with these entries, and zeros or False elsewhere; differentiable."""
         if self.indices is None:
             return entries.view(self.small)
-        return entries.new_zeros(self.small.numel()).scatter(0, self.indices, entries).view(self.small)
+        return entries.new_zeros(self.small.numel()).index_copy(0, self.indices, entries).view(self.small)
 
     def whole(self, entries: Tensor) -> Tensor:
         """The whole tensor with these entries, and zeros or False elsewhere."""
-        small = self._in_small(entries)
+        small = self.tensor(entries)
         if self.rows is None or self.columns is None:
             return small
         whole = small.new_zeros(self.shape)
@@ -128,11 +128,6 @@ class LiveWeight:
             some = slice(ends[k], ends[k + 1])
             indices = None if self.indices is None else (self.indices[some] - edges[k]).int()
             yield slice(start, min(start + starts.step, self.small[0])), some, indices
-
-    def _in_small(self, entries: Tensor) -> Tensor:
-        if self.indices is None:
-            return entries.view(self.small)
-        return entries.new_zeros(self.small.numel()).index_copy_(0, self.indices, entries).view(self.small)
 
 
 class Product(torch.autograd.Function):
