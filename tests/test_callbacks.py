@@ -19,6 +19,7 @@ from prune_init.training.losses import cross_entropy
 
 SMALL = ("architecture=conv", "architecture.widths=[4,8]", "scorer=random", "sparsity=0.5", "trainer=cpu")
 QUICK = (*SMALL, "recipe.epochs=3", "recipe.batch_size=500", "weights=true")
+SHORT = (*QUICK, "+trainer.limit_train_batches=3")
 AVERAGES = {
     "ema": ("callbacks=ema", "callbacks.ema.decay=0.8"),
     "late": ("callbacks=ema", "+callbacks.ema.update_starting_at_step=1000"),
@@ -70,7 +71,7 @@ def accuracy(folder: Path, row: dict[str, Any]) -> float:
     "more", [(), pytest.param(("compact=true",), marks=pytest.mark.slow)], ids=["masked", "compact"]
 )
 def test_averages_keep_the_masks_and_are_what_is_reported(command, tmp_path, name, more):
-    outcome = command(*QUICK, *AVERAGES[name], *more)
+    outcome = command(*SHORT, *AVERAGES[name], *more)
     assert (outcome.code, outcome.err) == (0, "")
     folder, row = finished(tmp_path)
     weights, masks = load_file(folder / "weights.safetensors"), load_masks(folder / "masks.safetensors")
@@ -119,7 +120,7 @@ AT = [("ema", 2), ("mean", 9), *(("swa", after) for after in (1, 3, 4, 9))]
 def test_an_interrupted_average_goes_on(command, tmp_path, name, after):
     """Interrupted before, in and after SWA's averaging, in its batch norm pass (4), and after the last epoch (9)."""
     cut = ("+callbacks.cut._target_=test_callbacks.Cut", f"+callbacks.cut.after={after}")
-    run = (*QUICK, "recipe.epochs=4", *AVERAGES[name])
+    run = (*SHORT, "recipe.epochs=4", *AVERAGES[name])
     with pytest.raises(PowerCutError):
         command(*run, *cut, "checkpoint=true")
     (checkpoint,) = tmp_path.rglob("last.ckpt")

@@ -19,7 +19,10 @@ from prune_init.subcommands import MODULES, word
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
-SHORTER = {"prune_init": ["recipe.epochs=1"], "cost": ["--datasets", "CIFAR-100"]}
+SHORTER = {
+    "prune_init": ["recipe.epochs=1", "+trainer.limit_train_batches=5", "+trainer.limit_val_batches=1"],
+    "cost": ["--datasets", "CIFAR-100"],
+}
 """Arguments that are added to commands so that tests do not take minutes."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -93,8 +93,7 @@ def ended_early(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_like_one_that_is_not(tmp_path: Path) -> None:
-    for name in ("straight", "again"):
-        finish(tmp_path, *RUN, f"results={name}")
+    finish(tmp_path, *RUN, "results=straight")
     for number, code, name in ((signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")):
         # Twice in the same folder: the second time, the interrupted run is a resumed one.
         epoch = 2 if number == signal.SIGINT else 4
@@ -108,12 +107,11 @@ def test_a_run_that_is_stopped_and_resumed_ends_bit_for_bit_like_one_that_is_not
     finish(tmp_path, *RUN, "results=broken")
     straight = record(tmp_path / "straight")
     assert [row["epoch"] for row in metrics(straight)] == list("123456")
-    for other in (record(tmp_path / "again"), broken):
-        assert metrics(other) == metrics(straight)
-        assert_same(straight, other, "masks", "weights")
-        results = [json.loads((folder / "result.json").read_text()) for folder in (straight, other)]
-        for key in ("identity", "top1", "top5", "layers", "effective_sparsity", "config"):
-            assert results[0][key] == results[1][key], key
+    assert metrics(broken) == metrics(straight)
+    assert_same(straight, broken, "masks", "weights")
+    results = [json.loads((folder / "result.json").read_text()) for folder in (straight, broken)]
+    for key in ("identity", "top1", "top5", "layers", "effective_sparsity", "config"):
+        assert results[0][key] == results[1][key], key
 
 
 @pytest.mark.slow
@@ -142,7 +140,7 @@ def test_a_foreign_checkpoint_is_not_resumed(command, tmp_path):  # type: ignore
 
 
 @pytest.mark.slow
-def test_two_hundred_prunings_need_the_memory_of_a_few() -> None:
+def test_many_prunings_need_the_memory_of_a_few() -> None:
     code = """
 import ctypes, gc, torch, prune_init
 from torch import nn
@@ -160,10 +158,10 @@ def memory():
 scorers = prune_init.scorers()
 for n in range(26): once(n, scorers[n % len(scorers)])
 before = memory()
-for n in range(200): once(n, scorers[n % len(scorers)])
+for n in range(75): once(n, scorers[n % len(scorers)])
 print((memory() - before) // 2**20)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # One net is 1.4 MB: if each pruning left its net in memory, or its masks, this would be 280 MB or 70 MB.
+    # One net is 1.4 MB: if each pruning left its net in memory, or its masks, this would be 105 MB or 26 MB.
     assert int(done.stdout) < 10

@@ -164,18 +164,17 @@ def test_without_their_server_runs_end_and_the_next_has_another(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["scoring", "metrics.csv", "last.ckpt", "masks.safetensors", "result.json"])
-def test_a_run_that_is_killed_is_listed_and_goes_on_with_its_masks(packed, tmp_path, monkeypatch, when):
-    if when != "scoring":
-        monkeypatch.setenv("DIE_BEFORE", when)
-    arguments = (*TRAINED, f"scorer._target_={'faults.Deadly' if when == 'scoring' else 'faults.Plain'}", "seed=0,1")
+def test_runs_that_are_killed_are_listed_and_go_on_with_their_masks(packed, tmp_path, monkeypatch):
+    """Of six runs, five are killed, each at another moment: one while scoring, the others before a file is in place."""
+    monkeypatch.setenv("DIE_BEFORE", "metrics.csv,last.ckpt,masks.safetensors,result.json")
+    arguments = (*TRAINED, "scorer._target_=faults.Deadly", "seed=range(0,6)")
     outcome = packed(*arguments)
     assert outcome.code == 1
-    assert outcome.err.count("killed by SIGKILL") >= 1 and "1 of 2 runs have no result" in outcome.err
-    assert len(rows(tmp_path)) == 1
+    assert outcome.err.count("killed by SIGKILL") >= 5 and "5 of 6 runs have no result" in outcome.err
+    assert len(rows(tmp_path)) == 1 and len(list(tmp_path.glob("died.*"))) == 5
     again = packed(*arguments)
     assert again.code == 0, again.err
-    assert [row["seed"] for row in rows(tmp_path)] == [0, 1] and attempts(tmp_path) == [1, 2]
+    assert [row["seed"] for row in rows(tmp_path)] == [*range(6)] and attempts(tmp_path) == [1, 2, 2, 2, 2, 2]
     assert not torn(tmp_path) and not list(tmp_path.rglob("last.ckpt"))
     for folder in (path.parent for path in tmp_path.rglob("result.json")):
         assert len((folder / "metrics.csv").read_text().splitlines()) == 3

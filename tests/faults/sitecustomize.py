@@ -1,7 +1,7 @@
 """Python imports this module when it starts.
 
-DIE_BEFORE=NAME kills the process, once, when a file is about to be renamed to NAME. WAIT_BEFORE=NAME waits when that
-happens for the second time, until the file `go` exists.
+DIE_BEFORE=NAME,NAME kills the process when a file is about to be renamed to one of these names, once for each name.
+WAIT_BEFORE=NAME waits when that happens for the second time, until the file `go` exists.
 """
 
 import os
@@ -10,7 +10,8 @@ from functools import partial
 if "DIE_BEFORE" in os.environ:
     import faults
 
-    faults.before_rename(os.environ["DIE_BEFORE"], 1, partial(faults.die_once, os.environ["DIE_BEFORE"]))
+    for name in os.environ["DIE_BEFORE"].split(","):
+        faults.before_rename(name, 1, partial(faults.die_once, name))
 if "WAIT_BEFORE" in os.environ:
     import faults
 
