@@ -39,7 +39,8 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, InputError):
             return str(cause)
         if TOO_LONG in str(cause):
-            return _too_long()
+            given = max(_typed(), key=len, default="results=runs")
+            return f"{given:.80}: {TOO_LONG}; allowed: at most 255 bytes for a file or folder"
         if isinstance(cause, MissingConfigException) and cause.options:
             group, _, name = str(cause.missing_cfg_file).rpartition("/")
             return f"{group}={name}: {one_of(name, cause.options)}"
@@ -53,17 +54,6 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, (HydraException, OmegaConfBaseException)) or _raised_by_hydra(error):
         return _with_argument(_flat(error))
     return _flat(error) if _of_lightning(error) else None
-
-
-def _too_long() -> str:
-    """The message for a file name that is too long: it names the argument with the longest path component."""
-
-    def longest(argument: str) -> int:
-        return max(len(os.fsencode(part)) for part in argument.partition("=")[2].split("/"))
-
-    given = max(_typed(), key=longest, default="results=runs")
-    shortened = given if len(given) < 80 else f"{given[:77]}..."
-    return f"{shortened}: makes the name of a file or folder too long; allowed: at most 255 bytes, shorten it"
 
 
 def _unknown(error: ConfigAttributeError | ConfigKeyError) -> str:

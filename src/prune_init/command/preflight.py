@@ -2,8 +2,8 @@
 
 import tempfile
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -24,45 +24,48 @@ class Preflight(Callback):
     """A Hydra callback that checks the configuration after it is composed and before a folder is made."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check the configuration of a single run, its folder, devices and data, and try its parts on a small scale."""
+        """Check a single run."""
         with _refusing():
-            given_masks.check_alone(kinds.typed(config, "task"))
-            kinds.check(config)
-            schema.check(config)
-            folder = Path(config.hydra.run.dir)
-            _check_writable(folder)
-            if results.read(folder, settings.identity(config)) is None or config.force:
-                _check_resumable(folder, config)
-                check_devices(config.trainer)
-                if (missing := _missing_data(config)) is not None:
-                    raise missing
-                try_all(config, set())
+            _check(config, [config], lambda run: Path(run.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value of every swept key once, rather than all combinations."""
         with _refusing():
-            given_masks.check_alone(plan.overrides(config))
-            planner = plan.Planner.of(GlobalHydra.instance().config_loader(), config)
             launcher = config.hydra.runtime.choices["hydra/launcher"]
-            here = launcher in ("basic", "packed_local")  # a cluster's nodes have devices and disks of their own
-            missing = {}
-            for job in planner.samples():
-                kinds.check(job)
-                schema.check(job)
-                if here:
-                    check_devices(job.trainer)
-                    missing[str(job.dataset)] = None if _finished(job) else _missing_data(job)
-            _check_writable(Path(config.hydra.sweep.dir))
-            if here and None not in missing.values():  # jobs that have their data can run
-                raise next(filter(None, missing.values()))
             if config.hydra.launcher._target_.endswith("SlurmLauncher") and config.force:
-                why = (
-                    f"with hydra/launcher={launcher} a requeued run would start again each time; choose results=FOLDER"
-                )
-                raise InputError("force", "true", why)
-            tried: set[str] = set()
-            for job in planner.samples():
-                try_all(job, tried)
+                why = f"with hydra/launcher={launcher} a requeued run would start again each time"
+                raise InputError("force", "true", f"{why}; choose results=FOLDER")
+            _check_writable(Path(config.hydra.sweep.dir))
+            planner = plan.Planner.of(GlobalHydra.instance().config_loader(), config)
+            here = launcher in ("basic", "packed_local")  # a cluster's nodes have devices and disks of their own
+            _check(config, planner.samples(), lambda job: Path(job.hydra.sweep.dir) / job.hydra.sweep.subdir, here=here)
+
+
+def _check(
+    config: DictConfig, runs: Iterable[DictConfig], folder_of: Callable[[DictConfig], Path], *, here: bool = True
+) -> None:
+    """Check the configurations of `runs`, their folders, devices and data, and try their parts on a small scale."""
+    given_masks.check_alone(plan.overrides(config))
+    tried: set[str] = set()
+    missing: list[MissingDataError | None] = []
+    for run in runs:
+        kinds.check(run)
+        schema.check(run)
+        folder, identity = folder_of(run), settings.identity(run)
+        _check_writable(folder)
+        if results.read(folder, identity) is not None and not run.force:
+            missing.append(None)
+            continue
+        if run is config and (folder / "last.ckpt").exists():  # in a sweep, only the run itself fails
+            from prune_init.training.resume import last_checkpoint
+
+            last_checkpoint(folder, identity)
+        if here:
+            check_devices(run.trainer)
+            missing.append(_missing_data(run))
+        try_all(run, tried)
+    if missing and None not in missing:  # runs that have their data can start
+        raise next(filter(None, missing))
 
 
 @contextmanager
@@ -83,21 +86,6 @@ def _check_writable(folder: Path) -> None:
     except OSError as error:
         why = f"cannot be written to ({error.strerror}); choose results=FOLDER"
         raise InputError("hydra.run.dir", folder, why) from None
-
-
-def _check_resumable(folder: Path, config: DictConfig) -> None:
-    """Check that the folder's last.ckpt, if there is one, is undamaged and belongs to this run."""
-    if (folder / "last.ckpt").exists():
-        from prune_init.training.resume import last_checkpoint
-
-        last_checkpoint(folder, settings.identity(config))
-
-
-def _finished(job: DictConfig) -> bool:
-    folder = Path(job.hydra.sweep.dir) / job.hydra.sweep.subdir
-    with suppress(InputError):  # the run itself reports it
-        return results.read(folder, settings.identity(job)) is not None and not job.force
-    return False
 
 
 def _missing_data(config: DictConfig) -> MissingDataError | None:
