@@ -10,7 +10,6 @@ forward, backward, masks on gradients, SGD, masks on weights.
 
 import argparse
 import copy
-import json
 import math
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ import prune_init
 from prune_init import host
 from prune_init.architectures.named import named
 from prune_init.benchmark.speed.machine import machine
-from prune_init.files import write
+from prune_init.files import write_json
 from prune_init.pruning.flops import multiply_adds
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import prunable
@@ -209,7 +208,7 @@ def main() -> None:
                 rows += measured(cases, subjects, what, batch, given.repeats, given.device)
     host.console().print(table(rows, MARKDOWN if given.markdown else SIMPLE_HEAD))
     if given.out:
-        write(given.out, json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        write_json(given.out, {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_a_real_run_becomes_a_row(command, tmp_path, capsys):
 
 def test_columns_keep_their_types_where_all_values_are_missing(tmp_path):
     add(tmp_path / "a", record(effective_sparsity=None))
-    tables.write_parquet(collect.collect(tmp_path).rows, tmp_path / "t.parquet")
+    tables.write_parquet(tmp_path / "t.parquet", collect.collect(tmp_path).rows)
     kinds = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "t.parquet")}
     assert (kinds["effective_sparsity"], kinds["commit"], kinds["exponent"]) == ("double", "string", "double")
     assert (kinds["connected"], kinds["flops"]) == ("bool", "int64")

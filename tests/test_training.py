@@ -21,9 +21,10 @@ from torchmetrics.classification import MulticlassAccuracy
 import prune_init
 from prune_init import load_masks
 from prune_init.command.building import build
+from prune_init.files import write_csv
 from prune_init.pruning.weights import prunable
 from prune_init.record.run_record import Accuracies
-from prune_init.training.history import History, write_csv
+from prune_init.training.history import History
 from prune_init.training.module import PruneThenTrain
 from prune_init.training.tally import Tally
 

@@ -1,9 +1,12 @@
 """Files that appear only when they are complete, and file locks."""
 
+import csv
 import fcntl
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -25,6 +28,21 @@ def write(path: Path, text: str) -> None:
     """Write `text` to `path`; if that fails, `path` is left as it was."""
     with whole(path) as partial:
         partial.write_text(text)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` to `path` as JSON; if that fails, `path` is left as it was."""
+    write(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write one line per row (there must be at least one); None and columns that a row lacks are left empty."""
+    columns = list(max(rows, key=lambda row: len(row)))
+    columns += sorted({name for row in rows for name in row} - set(columns))
+    with whole(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def locked(handle: int) -> bool:

@@ -12,8 +12,9 @@ from prune_init.arguments import Parser
 from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.summary import markdown, save, summaries
 from prune_init.benchmark.table import SAID, Row, flat
-from prune_init.benchmark.tables import epoch_rows, layer_rows, write_csv, write_long, write_parquet
+from prune_init.benchmark.tables import epoch_rows, layer_rows, write_long, write_parquet
 from prune_init.errors import InputError, one_of
+from prune_init.files import write_csv
 from prune_init.record import results
 from prune_init.record.keys import differing, leaves
 from prune_init.subcommands import to_type
@@ -115,11 +116,11 @@ def _write(chosen: argparse.Namespace) -> None:
         raise InputError("table", chosen.table, "no run has it; name another COLUMN, such as effective_sparsity")
     output.mkdir(parents=True, exist_ok=True)
     for write, name in ((write_csv, "results.csv"), (write_parquet, "results.parquet")):
-        write(found.rows, output / name)
+        write(output / name, found.rows)
         print(f"{output / name}: {len(found.rows):,} runs")
     for make, name in ((layer_rows, "layers.parquet"), (epoch_rows, "epochs.parquet")):
         if long := list(make(found.rows, found.runs)):
-            write_long(long, output / name)
+            write_long(output / name, long)
             print(f"{output / name}: {len(long):,} rows")
     if tables:
         save(tables, output)

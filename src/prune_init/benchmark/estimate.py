@@ -7,7 +7,6 @@ images of noise then take its place, and scorers that use data find other masks 
 """
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -24,7 +23,7 @@ from prune_init.arguments import Parser, whole
 from prune_init.benchmark.cells import Cell, cells, sweep
 from prune_init.errors import InputError
 from prune_init.explain import one_line
-from prune_init.files import write
+from prune_init.files import write_json
 
 STEPS = 20
 
@@ -115,7 +114,7 @@ def _estimate(arguments: argparse.Namespace) -> None:
             raise
         sys.exit(line)
     if arguments.json:
-        write(arguments.json, json.dumps(found, indent=1) + "\n")
+        write_json(arguments.json, found)
     console, about = host.console(), found["machine"]
     console.print(table(found["cells"]))
     console.print(

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from prune_init.arguments import Parser
 from prune_init.benchmark.collect import run_folders
 from prune_init.errors import InputError
-from prune_init.files import whole
+from prune_init.files import whole, write_json
 from prune_init.record import results, settings
 from prune_init.record import status as run_status
 from prune_init.record.keys import PLACES_WITHIN
@@ -73,7 +73,7 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
         "commit": commit if result is None else result.commit or commit,
         "config": config,
     }
-    _write(folder / "cell.json", about)
+    write_json(folder / "cell.json", about)
     with whole(folder / "metrics.csv") as partial:
         shutil.copyfile(run / "metrics.csv", partial)
     if result is not None:
@@ -110,11 +110,6 @@ def _machine(folder: Path, identity: str) -> Row:
 
 def _tells(override: str) -> bool:
     return override.lstrip("+~").partition("=")[0] not in PLACES
-
-
-def _write(path: Path, row: Row) -> None:
-    with whole(path) as partial:
-        partial.write_text(json.dumps(row, indent=1) + "\n")
 
 
 def main(given: list[str] | None = None) -> None:

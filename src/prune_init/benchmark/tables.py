@@ -1,6 +1,5 @@
-"""Write tables: runs as CSV and Parquet, their layers and epochs as Parquet."""
+"""Write tables of runs, their layers and their epochs as Parquet."""
 
-import csv
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,16 +14,8 @@ ABOUT = ("folder", "identity", "dataset", "architecture", "scorer", "seed", "exp
 """Columns of the table of runs that the tables of layers and of epochs have as well."""
 
 
-def write_csv(table: list[Row], path: Path) -> None:
-    """Write one line per row (there must be at least one); None is left empty."""
-    with whole(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-
-
-def write_parquet(table: list[Row], path: Path) -> None:
-    """Write the same table with types; the metadata hold the schema's number and the meaning of each column.
+def write_parquet(path: Path, table: list[Row]) -> None:
+    """Write the table of runs with types; the metadata hold the schema's number and the meaning of each column.
 
     Raises:
         InputError: pyarrow is not installed.
@@ -67,7 +58,7 @@ def epoch_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row
             print(f"results={run.folder / 'metrics.csv'}: unreadable ({error!r:.80})", file=sys.stderr)
 
 
-def write_long(table: list[Row], path: Path) -> None:
+def write_long(path: Path, table: list[Row]) -> None:
     """Write rows as Parquet, typed by their values; a row without one of the columns gets a null there."""
     import pyarrow
     from pyarrow import parquet

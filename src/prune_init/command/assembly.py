@@ -23,11 +23,11 @@ from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.result import PruneResult
 from prune_init.record import given_masks
 from prune_init.record.settings import identity
-from prune_init.training.callbacks import PruneFirst
 from prune_init.training.datamodule import DataModule
 from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
 from prune_init.training.module import PruneThenTrain
+from prune_init.training.prune_first import PruneFirst
 from prune_init.training.resume import BeforeTheEnd, Resumable, WholeCheckpoints, last_checkpoint
 
 

@@ -117,7 +117,13 @@ def _callbacks(config: DictConfig) -> None:
         from prune_init.training.callbacks import check
 
         for name, choice in config.callbacks.items():
-            check(f"callbacks.{name}", build(choice), epochs=config.recipe.epochs, dashboard=bool(config.logger))
+            check(
+                f"callbacks.{name}",
+                build(choice),
+                epochs=config.recipe.epochs,
+                dashboard=bool(config.logger),
+                validation=config.validation > 0,
+            )
 
 
 TRIALS: dict[str, tuple[Callable[[DictConfig], None], tuple[str, ...]]] = {
@@ -125,7 +131,7 @@ TRIALS: dict[str, tuple[Callable[[DictConfig], None], tuple[str, ...]]] = {
     "scorer": (_scorer, ()),
     "schedule": (_schedule, ("scorer", "iterations")),
     "ablation": (_ablation, ()),
-    "callbacks": (_callbacks, ("recipe",)),
+    "callbacks": (_callbacks, ("recipe", "validation")),
     "architecture": (_network, ("dataset", "include", "exclude", "masks")),
     "loss": (_loss, ("dataset",)),
 }

@@ -77,11 +77,12 @@ def check_alone(overrides: Iterable[str]) -> None:
         return
     for key, value in given.items():
         if key.partition(".")[0] in CHOOSERS:
-            raise InputError(
-                key,
-                value,
-                f"cannot be combined with masks={given['masks']}, which decide what is pruned; give one of the two",
-            )
+            raise InputError(key, value, alone(given["masks"]))
+
+
+def alone(masks: str) -> str:
+    """Why another setting is refused beside `masks`."""
+    return f"cannot be combined with masks={masks}, which decide what is pruned; give one of the two"
 
 
 def check_fit(path: str, weights: "Mapping[str, nn.Parameter]") -> None:

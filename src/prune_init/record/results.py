@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from prune_init.errors import InputError
-from prune_init.files import whole
+from prune_init.files import write_json
 from prune_init.record.run_record import RunRecord
 
 SCHEMA = 1
@@ -19,8 +19,7 @@ PACKAGES = ("prune_init", "torch", "torchvision", "pytorch-lightning", "hydra-co
 
 def write(folder: Path, record: RunRecord) -> None:
     """Write the folder's result.json; the file appears only when it is complete."""
-    with whole(folder / "result.json") as partial:
-        partial.write_text(json.dumps({"schema": SCHEMA, **record.model_dump()}, indent=1) + "\n")
+    write_json(folder / "result.json", {"schema": SCHEMA, **record.model_dump()})
 
 
 def read(folder: Path, identity: str | None = None) -> RunRecord | None:

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.allowed import ITERATIONS, MODE, SCOPE, SPARSITY, SWITCH, Allowed, number, whole, word
-from prune_init.errors import InputError, one_of
+from prune_init.errors import InputError
 from prune_init.host import compiler, on_processor
 from prune_init.record import given_masks
 
@@ -122,11 +122,7 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
     trainer, recipe, lottery = cfg.trainer, cfg.recipe, cfg.lifecycle.name == "lottery_ticket"
     given = [key for key in ("sparsity", "exponent") if not OmegaConf.is_interpolation(cfg, key)]
     if cfg.masks and given:
-        yield (
-            given[0],
-            cfg[given[0]],
-            f"cannot be combined with masks={cfg.masks}, which decide what is pruned; give one of the two",
-        )
+        yield given[0], cfg[given[0]], given_masks.alone(cfg.masks)
     if len(given) == 2 and not math.isclose(cfg.exponent, -math.log10(1 - cfg.sparsity), abs_tol=1e-6):
         yield "exponent", cfg.exponent, f"disagrees with sparsity={cfg.sparsity}; give one of the two"
 
@@ -161,12 +157,3 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
         yield "trainer.gradient_clip_val", trainer.gradient_clip_val, "is set by recipe.gradient_clip"
     if not trainer.get("limit_train_batches", 1):
         yield "trainer.limit_train_batches", 0, "allowed: above 0; to train nothing use train=false"
-
-    metrics = [f"{stage}/{name}" for stage in ("train", "test", "validation") for name in ("loss", "top1", "top5")]
-    for name, callback in (cfg.callbacks or {}).items():
-        if str(callback.get("_target_")).endswith(".EarlyStopping"):
-            key, monitor = f"callbacks.{name}.monitor", callback.get("monitor")
-            if monitor not in metrics:
-                yield key, monitor, one_of(monitor, metrics)
-            if monitor.startswith("validation/") and not cfg.validation:
-                yield key, monitor, "needs validation=N, images that are held back"

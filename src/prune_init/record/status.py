@@ -15,7 +15,7 @@ from typing import Literal
 
 from prune_init.errors import InputError
 from prune_init.explain import one_line
-from prune_init.files import locked, whole
+from prune_init.files import locked, write_json
 from prune_init.record import results
 from prune_init.record.run_record import Part
 
@@ -133,9 +133,7 @@ def _begin(before: RunStatus | None, identity: str, overrides: Sequence[str]) ->
 
 
 def _write(folder: Path, told: RunStatus, **changes: str | None) -> None:
-    with whole(folder / "status.json") as partial:
-        row = {**told.model_dump(), **changes, "schema": SCHEMA, "updated": _now()}
-        partial.write_text(json.dumps(row, indent=1) + "\n")
+    write_json(folder / "status.json", {**told.model_dump(), **changes, "schema": SCHEMA, "updated": _now()})
 
 
 def _now() -> str:

@@ -8,9 +8,8 @@ from rich.progress import track
 
 from prune_init import host
 from prune_init.benchmark.summary import save, summaries
-from prune_init.benchmark.tables import write_csv
 from prune_init.errors import InputError, one_of
-from prune_init.files import write
+from prune_init.files import write, write_csv
 from prune_init.report.accuracy import WHICH, accuracy
 from prune_init.report.conservation import builder, measured, neurons
 from prune_init.report.cost import cost
@@ -49,7 +48,7 @@ def write_page(folder: Path, baseline: str | None = None) -> Path:
         for drawing in made:
             drawing.save(out)
         drawings += made
-    write_csv(found.rows, out / "results.csv")
+    write_csv(out / "results.csv", found.rows)
     if means:
         save(means, out)
     write(out / "report.html", page(folder, shown, drawings, problems, means))

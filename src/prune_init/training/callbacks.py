@@ -1,4 +1,4 @@
-"""Checks of a user's Lightning callbacks, and the callback that prunes before them."""
+"""Checks of a user's Lightning callbacks."""
 
 import inspect
 
@@ -6,7 +6,8 @@ import pytorch_lightning as pl
 from pytorch_lightning import callbacks as lightning
 from torch.optim.swa_utils import AveragedModel
 
-from prune_init.errors import InputError
+from prune_init.errors import InputError, one_of
+from prune_init.training.module import STAGES
 
 RESERVED = {
     lightning.Checkpoint: "checkpoint",
@@ -15,8 +16,11 @@ RESERVED = {
 }
 """Kinds of callbacks that the run makes itself, and the key that controls each."""
 
+METRICS = [f"{stage}/{name}" for stage in ("train", *STAGES) for name in ("loss", "top1", "top5")]
+"""What is measured in each epoch."""
 
-def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
+
+def check(key: str, callback: object, *, epochs: int, dashboard: bool, validation: bool) -> None:
     """Refuse a callback that would fail, or spoil the run, hours after its start.
 
     Args:
@@ -24,6 +28,7 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
         callback: the object that the configuration describes.
         epochs: number of epochs of the recipe.
         dashboard: whether there is a logger.
+        validation: whether images are held back for validation.
 
     Raises:
         InputError: naming the callback and what is allowed.
@@ -36,6 +41,12 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
             raise InputError(key, name, f"is set by {by}")
     if isinstance(callback, (lightning.LearningRateMonitor, lightning.DeviceStatsMonitor)) and not dashboard:
         raise InputError(key, name, "needs a dashboard: logger=tensorboard or logger=wandb")
+    if isinstance(callback, lightning.EarlyStopping):
+        monitor = callback.monitor
+        if monitor not in METRICS:
+            raise InputError(f"{key}.monitor", monitor, one_of(monitor, METRICS))
+        if monitor.startswith("validation/") and not validation:
+            raise InputError(f"{key}.monitor", monitor, "needs validation=N, images that are held back")
     if isinstance(callback, lightning.WeightAveraging):
         try:  # the callback passes its arguments on only in its setup
             inspect.signature(AveragedModel).bind(None, **callback._kwargs)
@@ -49,11 +60,3 @@ def check(key: str, callback: object, *, epochs: int, dashboard: bool) -> None:
         if first < 2:  # it averages the weights before each epoch
             why = "averages the untrained weights too"
             raise InputError(f"{key}.swa_epoch_start", start, f"{why}; allowed: 2 to recipe.epochs, {epochs}")
-
-
-class PruneFirst(pl.Callback):
-    """Prunes before the user's callbacks see the net: those that average weights copy it in their setup."""
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Call the module's setup, which Lightning would call after that of all callbacks."""
-        pl_module.setup(stage)

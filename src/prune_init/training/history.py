@@ -1,6 +1,5 @@
 """The metrics of each epoch: kept in checkpoints, written as CSV, summarised as last / best / at best validation."""
 
-import csv
 import math
 import time
 import warnings
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from prune_init.files import whole
+from prune_init.files import write_csv
 from prune_init.record.run_record import Accuracies
 from prune_init.training.module import STAGES, PruneThenTrain
 from prune_init.training.resume import ends_here
@@ -126,13 +125,3 @@ def _is_test(metric: str) -> bool:
 def _sorted(row: Row) -> Row:
     first = ("epoch", "lr")
     return {name: row[name] for name in (*first, *sorted(row.keys() - {*first, "seconds"}), "seconds")}
-
-
-def write_csv(path: Path, rows: list[Row]) -> None:
-    """Write the rows atomically; columns that a row lacks stay empty."""
-    columns = list(rows[max(range(len(rows)), key=lambda i: len(rows[i]))])
-    columns += sorted({name for row in rows for name in row} - set(columns))
-    with whole(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(rows)

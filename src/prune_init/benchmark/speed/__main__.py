@@ -7,7 +7,6 @@ table says, if a turn takes more than a minute). A ratio above 1 means that ours
 """
 
 import argparse
-import json
 import logging
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from prune_init.benchmark.speed.cases import DEVICE, Case, cases, growths, pruni
 from prune_init.benchmark.speed.machine import machine
 from prune_init.benchmark.speed.utilisation import rates
 from prune_init.errors import InputError, one_of
-from prune_init.files import write
+from prune_init.files import write_json
 from prune_init.pruning.cost import peak
 
 REPEATS, PATIENCE = 5, 60.0
@@ -160,7 +159,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     found = measured(arguments, host.console(stderr=True))
     host.console().print(table(found, MARKDOWN if arguments.markdown else SIMPLE_HEAD))
     if arguments.json:
-        write(arguments.json, json.dumps(found, indent=1) + "\n")
+        write_json(arguments.json, found)
 
 
 if __name__ == "__main__":
