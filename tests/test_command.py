@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from finished import finished
 from PIL import Image
 
 from prune_init import __version__, load_masks
@@ -27,10 +27,6 @@ def inside(folder: Path) -> set[str]:
 
 def contents(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in inside(folder)}
-
-
-def result(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "result.json").read_text())
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -55,8 +51,7 @@ def test_fewer_weights_than_layers_is_a_warning(command, tmp_path):
     outcome = command(*QUICK, "sparsity=0.99998", "train=false")
     assert (outcome.code, outcome.err) == (0, "")
     assert "warning: sparsity leaves 2 weights for 6 layers" in outcome.out
-    (folder,) = runs(tmp_path)
-    row = result(folder)
+    _, row = finished(tmp_path)
     assert sum(layer["kept"] for layer in row["layers"]) == 2
     assert row["connected"] is False and row["effective_sparsity"] == 1.0
 
@@ -64,11 +59,10 @@ def test_fewer_weights_than_layers_is_a_warning(command, tmp_path):
 def test_a_run_leaves_exactly_its_record(command, tmp_path):
     outcome = command(*QUICK, "sparsity=0.9", "seed=3")
     assert (outcome.code, outcome.err) == (0, "")
-    (folder,) = runs(tmp_path)
+    folder, row = finished(tmp_path)
     assert inside(folder) == FILES | HYDRA
     assert folder.relative_to(tmp_path).as_posix().startswith("runs/fashion_small/mlp/random-x1.00-s3-")
 
-    row = result(folder)
     told = ("status", "scorer", "architecture", "dataset", "seed", "sparsity", "connected")
     assert [row[key] for key in told] == ["complete", "random", "mlp", "fashion_small", 3, 0.9, True]
     assert row["schema"] == 1 and row["exponent"] == pytest.approx(1.0) and 0.9 < row["effective_sparsity"] < 1
@@ -99,7 +93,7 @@ def test_a_run_leaves_exactly_its_record(command, tmp_path):
 
 def test_snip_pays_for_ten_images_of_each_class(command, tmp_path):
     assert command(*QUICK, "scorer=snip", "train=false").code == 0
-    cost = result(runs(tmp_path)[0])["cost"]
+    cost = finished(tmp_path)[1]["cost"]
     assert (cost["passes"], cost["iterations"], cost["examples_per_iteration"]) == (100, 1, 100)
 
 
@@ -165,7 +159,8 @@ def test_a_torn_record_is_named_and_left_alone(command, tmp_path, left):
 def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
     assert command("-m", *QUICK, "scorer=random,magnitude").code == 0
     folders = runs(tmp_path)
-    assert [result(folder)["scorer"] for folder in folders] == ["magnitude", "random"]
+    scorers = [json.loads((folder / "result.json").read_text())["scorer"] for folder in folders]
+    assert scorers == ["magnitude", "random"]
     assert all(inside(folder) == FILES | HYDRA for folder in folders)
     before = contents(tmp_path)
     again = command("-m", *QUICK, "scorer=random,magnitude")
@@ -175,9 +170,9 @@ def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
 
 def test_without_training_the_sparse_weights_are_left(command, tmp_path):
     assert command(*QUICK, "train=false").code == 0
-    (folder,) = runs(tmp_path)
+    folder, row = finished(tmp_path)
     assert inside(folder) == {"result.json", "status.json", "masks.safetensors", "weights.safetensors"} | HYDRA
-    assert set(result(folder)["top1"].values()) == {None}
+    assert set(row["top1"].values()) == {None}
 
 
 def test_tensorboard_gets_curves_and_hyperparameters_with_the_outcome(command, tmp_path):
@@ -185,8 +180,8 @@ def test_tensorboard_gets_curves_and_hyperparameters_with_the_outcome(command, t
     from tensorboard.plugins.hparams import plugin_data_pb2 as hparams
 
     outcome = command(*QUICK, "logger=tensorboard")
-    (folder,) = runs(tmp_path)
-    row, seen = result(folder), folder.relative_to(tmp_path) / "tensorboard"
+    folder, row = finished(tmp_path)
+    seen = folder.relative_to(tmp_path) / "tensorboard"
     assert outcome.code == 0 and f"tensorboard --logdir {seen}\n" in outcome.out
     events = accumulator.EventAccumulator(str(seen)).Reload()
     (accuracy,) = events.Scalars("test/top1")

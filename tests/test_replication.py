@@ -34,8 +34,7 @@ def kept(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_finished_run_is_kept_without_places_and_read_back(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_finished_run_is_kept_without_places_and_read_back(command, tmp_path):
     assert command(*TRAINED, "recipe.epochs=2", f"results={tmp_path}/runs").code == 0
     (folder,) = keeping.collect(Path("runs"), Path("kept"), commit="c" * 40)
     (run,) = Path("runs").rglob("result.json")
@@ -50,8 +49,7 @@ def test_a_finished_run_is_kept_without_places_and_read_back(command, tmp_path, 
     assert cell.hours == pytest.approx(result.seconds.training / 3600) and cell.finished
 
 
-def test_an_unfinished_run_is_kept_as_far_as_it_came_and_then_finished(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_an_unfinished_run_is_kept_as_far_as_it_came_and_then_finished(command, tmp_path):
     assert command(*TRAINED, "recipe.epochs=3").code == 0
     (run,) = (path.parent for path in Path("runs").rglob("result.json"))
     (run / "result.json").rename(tmp_path / "later")

@@ -354,9 +354,8 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow if "64" in k else ()) for k in KINDS])
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(kind, command, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(kind, command, tmp_path):
     """Of two runs of one configuration the second fails in epoch 3, after its row is written, and is started again."""
-    monkeypatch.chdir(tmp_path)
     run = (*SMALL, *KINDS[kind], "checkpoint=true", "weights=true")
     assert command(*run, "results=straight").code == 0
     with pytest.raises(PowerCutError):
@@ -384,8 +383,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(kind, command, tmp_p
         assert found["compaction"]["parameters"]["compact"] < found["compaction"]["parameters"]["dense"]
 
 
-def test_a_checkpoint_holds_the_masks_and_no_code(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_checkpoint_holds_the_masks_and_no_code(command, tmp_path):
     assert command(*SMALL, "checkpoint=true").code == 0
     folder, _ = finished(tmp_path)
     saved, masks = checkpoint(folder), load_masks(folder / "masks.safetensors")
@@ -406,8 +404,7 @@ def sparse_start(results: Path) -> tuple[nn.Module, dict[str, Tensor]]:
     return net, load_masks(folder / "masks.safetensors")
 
 
-def test_train_false_leaves_a_sparse_start(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_train_false_leaves_a_sparse_start(command, tmp_path):
     starts = {}
     for scorer in ("random", "magnitude"):
         assert command("architecture=mlp", f"scorer={scorer}", "train=false", f"results={scorer}").code == 0

@@ -5,7 +5,6 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
@@ -83,8 +82,6 @@ def _with_argument(text: str) -> str:
     words = [a for a in _typed() if not a.startswith("-")]
     typed = [a for a in words if "=" in a]  # the others are options' values
     meant = [a for a in words if f"'{key_of(a)}'" in text or (a in typed and a in text)] or typed
-    if text.startswith("Config group override must be"):  # does not name the group
-        meant = [a for a in typed if files("prune_init.conf").joinpath(key_of(a)).is_dir()]
     return f"{' '.join(meant)}: {text}" if meant else text
 
 

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, Node, OmegaConf, open_dict
 from prune_init.errors import InputError
 from prune_init.explain import key_of
 from prune_init.record import schema, settings
-from prune_init.record.kinds import typed
 
 OURS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.run", "hydra.mode")
 """Overrides for the sweep itself, which are not passed on to its runs."""
@@ -60,6 +59,12 @@ def overrides(config: DictConfig) -> list[str]:
     """The overrides of a sweep: those of its preset, then those of the command line, which take precedence."""
     swept = config.hydra.sweeper.get("params") or {}
     return [*(f"{key}={value}" for key, value in swept.items()), *typed(config, "task")]
+
+
+def typed(config: DictConfig, which: str) -> list[str]:
+    """The overrides of the `task` or of `hydra` itself as they were given: `x=${y}` is not resolved."""
+    given: list[str] = OmegaConf.to_container(config.hydra.overrides[which])  # type: ignore[assignment]
+    return given
 
 
 def all_jobs(loader: ConfigLoader, config: DictConfig) -> list[list[str]]:

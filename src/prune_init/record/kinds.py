@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError, one_of
-from prune_init.explain import dotted, key_of
+from prune_init.explain import dotted, refused
 from prune_init.record import shipped
 from prune_init.record.keys import refers
 from prune_init.record.schema import SCHEMA
@@ -29,11 +29,10 @@ def check(config: DictConfig) -> None:
     lacking = next((key for key, value in dotted(given) if value == "???"), None)
     if lacking is not None:  # OmegaConf's own search stops at interpolations of such a key
         raise InputError(lacking, "???", "has no default; must be given")
-    lists = {key_of(o): o.partition("=")[2] for o in typed(config, "task") if o.partition("=")[2].startswith("[")}
     folders = [source["path"] for source in runtime["config_sources"] if source["schema"] == "file"]
     for group, default in shipped.groups().items():
-        if group in lists and group != "callbacks":  # Hydra would merge all of them into one
-            raise InputError(group, lists[group], "allowed: one choice; a sweep tries several: -m GROUP=A,B")
+        if group not in runtime["choices"] and group != "callbacks":  # a list, which Hydra would merge into one choice
+            raise refused(group, "[...]", "allowed: one choice; a sweep tries several: -m GROUP=A,B")
         if default is not None:
             known = shipped.content(f"{group}/{default}")
             usual[group] = shipped.content(f"{group}/{runtime['choices'].get(group)}", *folders)
@@ -42,12 +41,6 @@ def check(config: DictConfig) -> None:
             elif group != "callbacks":
                 usual[group] = {key: value for key, value in usual[group].items() if key in known}
     _compare("", given, usual, str(given))
-
-
-def typed(config: DictConfig, which: str) -> list[str]:
-    """The overrides of the `task` or of `hydra` itself as they were given: `x=${y}` is not resolved."""
-    given: list[str] = OmegaConf.to_container(config.hydra.overrides[which])  # type: ignore[assignment]
-    return given
 
 
 def _compare(key: str, value: Any, usual: Any, everything: str) -> None:
