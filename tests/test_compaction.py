@@ -258,7 +258,7 @@ def test_our_nets(name, dtype):
         assert_same(model, small, x, masks, mode=True)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "ViT (timm)"])  # it branches on values
 def test_networks_of_other_libraries(name):
     pytest.importorskip("timm")
     torch.manual_seed(0)
@@ -469,8 +469,8 @@ def test_wrong_partners_and_inputs_are_refused_in_one_line():
         expand(small, OURS["conv"]())
     with pytest.raises(prune_init.InputError, match="was not made by"):
         expand(model, model)
-    with pytest.raises(prune_init.InputError, match="example_input"):
-        prune_init.compact(model, torch.empty(1, 2, 8, 8))
+    with pytest.raises(prune_init.InputError, match=r"example_input=\[3, 8, 8\]: .*; its first axis is the batch$"):
+        prune_init.compact(model, torch.empty(3, 8, 8))
     with pytest.raises(prune_init.InputError, match="masks=nobody"):
         prune_init.compact(model, x, masks={"nobody": torch.ones(1, dtype=torch.bool)})
 
