@@ -5,6 +5,7 @@ changed; `shuffle` and `reinitialise` assert what they changed and what they kep
 randomness; `fresh` makes another net of the same architecture. `shuffle` is the ablation "layer ratios only".
 """
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -32,10 +33,10 @@ def shuffle(
     fresh: Callable[[], nn.Module],
 ) -> PruneResult:
     """Move the mask's kept positions to random places within each layer; counts per layer and weight values stay."""
-    dense = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    dense = copy.deepcopy(model.state_dict())
     result = prune(model, data=data)
     shuffled = {name: _permuted(mask, generator) for name, mask in result.masks.items()}
-    _restore(result.weights, dense)
+    model.load_state_dict(dense)
     masking.apply(shuffled, result.weights)
     for name, mask in shuffled.items():
         assert mask.sum() == result.masks[name].sum(), name
@@ -92,9 +93,3 @@ class Inverted(Wrapped):
 def _permuted(mask: Tensor, generator: torch.Generator) -> Tensor:
     order = torch.randperm(mask.numel(), generator=generator, device=generator.device).to(mask.device)
     return mask.flatten()[order].view_as(mask)
-
-
-@torch.no_grad()
-def _restore(weights: dict[str, Tensor], dense: Tensors) -> None:
-    for name, weight in weights.items():
-        weight.copy_(dense[name])

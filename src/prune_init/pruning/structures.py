@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from math import inf, isfinite
 from typing import Any
 
@@ -94,16 +94,13 @@ def together(function: Callable[[list[Tensor]], Tensor], structures: list[Any]) 
 
 
 def _parts(x: Any) -> list[tuple[Any, Any]]:
-    return list(_items(x))
-
-
-def _items(x: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(x, Mapping):
-        yield from x.items()
-    elif isinstance(x, (tuple, list)):
-        yield from enumerate(x)
-    elif dataclasses.is_dataclass(x) and not isinstance(x, type):
-        yield from ((field.name, getattr(x, field.name)) for field in dataclasses.fields(x))
+        return list(x.items())
+    if isinstance(x, (tuple, list)):
+        return list(enumerate(x))
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        return [(field.name, getattr(x, field.name)) for field in dataclasses.fields(x)]
+    return []
 
 
 def _rebuilt(x: Any, parts: list[Any]) -> Any:
