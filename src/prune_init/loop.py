@@ -142,7 +142,7 @@ def _iterate(
     densities: list[float],
     keeps: list[int],
     scope: str,
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[Tensors, Ties]:
     """Run the iterations, updating `net.masks`; return the scores of the last one, and the ties."""
     everything, revives = net.masks, getattr(scorer, "revives", False)
@@ -171,8 +171,7 @@ def _iterate(
         watch.look(iteration, scores, candidates, choice, by_layer=scope == "layer")
         shrinking.remove(choice.pruned, candidates)
         total = total if revives else min(total, keep)
-        if progress is not None:
-            progress(iteration, len(densities))
+        progress(iteration, len(densities))
     scores = shrinking.finish(scores)
     return scores, watch.outcome(net.masks)
 

@@ -7,10 +7,10 @@ Progress = Callable[[int, int], object]
 
 
 @contextmanager
-def reporter(progress: Progress | bool | None, iterations: int) -> Iterator[Progress | None]:
-    """The function to call with (iteration, iterations) after each iteration; None if progress is not reported."""
+def reporter(progress: Progress | bool | None, iterations: int) -> Iterator[Progress]:
+    """The function to call with (iteration, iterations) after each iteration."""
     if progress is not True:
-        yield progress or None
+        yield progress or (lambda *_: None)
         return
     from tqdm.auto import tqdm  # imported only if a bar is shown
 
