@@ -317,7 +317,8 @@ def test_fewer_than_one_weight_left_ends_as_a_collapse(command, tmp_path):
 
 @pytest.mark.slow
 def test_a_small_twin_from_end_to_end(command, tmp_path, monkeypatch, capsys):
-    assert command("experiment=imagenet_vgg19_small", "trainer=cpu", "recipe.epochs=1").code == 0
+    few = ("recipe.epochs=1", "+trainer.limit_train_batches=3", "+trainer.limit_val_batches=1")
+    assert command("experiment=imagenet_vgg19_small", "trainer=cpu", *few).code == 0
     (counts,) = (counts for _, counts in status.progress(tmp_path / "runs").sweeps)
     assert counts == {"done": 6}
     rows = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("result.json")]

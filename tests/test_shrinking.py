@@ -26,7 +26,7 @@ def chain():
 NETS = {
     "mlp": mlp,
     "chain": chain,
-    "resnet": lambda: thin_resnet(20, num_classes=5, input_shape=(3, 8, 8), width=8),
+    "resnet": lambda: thin_resnet(8, num_classes=5, input_shape=(3, 8, 8), width=8),
     "vgg": lambda: vgg(11, num_classes=5, input_shape=(3, 32, 32)),
 }
 
