@@ -139,6 +139,7 @@ logger.project=x
 dataset.num_classes=7
 architecture.widths=[0]
 architecture=torchvision architecture.model=resnet81
+dataset.input_shape=[3,8,8] architecture=torchvision architecture.model=squeezenet1_1
 +architecture.nonsense=3
 +schedule.nonsense=1
 ablation=shuffle +ablation.x=1

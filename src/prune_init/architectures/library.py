@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-import torch
 import torchvision
 from torch import nn
 
@@ -27,8 +26,7 @@ def torchvision_model(
         options: Further arguments of the model, such as `image_size` of vit_b_16 or `aux_logits` of googlenet.
 
     Raises:
-        InputError: No such model, another number of channels, an image the model cannot take, or pretrained
-            weights for another number of classes.
+        InputError: No such model, another number of channels, or pretrained weights for another number of classes.
     """
     names = torchvision.models.list_models(module=torchvision.models)
     if model not in names:
@@ -44,7 +42,7 @@ def torchvision_model(
         )
     except ValueError as error:
         raise InputError("architecture.model", model, first_line(error)) from error
-    return _checked(network, model, shape)
+    return with_input_shape(network, shape)
 
 
 def timm_model(
@@ -60,8 +58,7 @@ def timm_model(
         options: Further arguments of the model, such as `img_size` of a vision transformer.
 
     Raises:
-        InputError: timm is not installed, there is no such model or weight tag, or an image the model
-            cannot take.
+        InputError: timm is not installed, or there is no such model or weight tag.
     """
     try:
         import timm  # imported here, so that everything else works without it
@@ -79,16 +76,4 @@ def timm_model(
         )
     except RuntimeError as error:  # such as an unknown weight tag
         raise InputError("architecture.model", model, first_line(error)) from error
-    return _checked(network, model, shape)
-
-
-def _checked(network: nn.Module, model: str, shape: tuple[int, int, int]) -> nn.Module:
-    """Run one blank image through: only the model itself knows which sizes it can take."""
-    network.eval()  # no random numbers, no change of batch norm statistics
-    try:
-        with torch.no_grad():
-            network(torch.zeros(1, *shape))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        allowed = f"{model} cannot take such images: {first_line(error)}"
-        raise InputError("architecture.input_shape", list(shape), allowed) from error
-    return with_input_shape(network.train(), shape)
+    return with_input_shape(network, shape)

@@ -61,7 +61,7 @@ def _try_network(config: DictConfig) -> None:
         given_masks.check_fit(config.masks, weights)
     try:
         outputs = net(torch.zeros(2, *config.dataset.input_shape))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         shape = "x".join(map(str, config.dataset.input_shape))
         reason = f"cannot take images of {shape} ({first_line(error)}); choose another data set or network"
         raise InputError("architecture", name, reason) from None
