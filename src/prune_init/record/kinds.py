@@ -31,7 +31,8 @@ def check(config: DictConfig) -> None:
         raise InputError(lacking, "???", "has no default; must be given")
     folders = [source["path"] for source in runtime["config_sources"] if source["schema"] == "file"]
     for group, default in shipped.groups().items():
-        if group not in runtime["choices"] and group != "callbacks":  # a list, which Hydra would merge into one choice
+        absent = group not in runtime["choices"] and (group in given or default is None)
+        if absent and group != "callbacks":  # it is a list of choices, which Hydra would merge into one
             raise refused(group, "[...]", "allowed: one choice; a sweep tries several: -m GROUP=A,B")
         if default is not None:
             known = shipped.content(f"{group}/{default}")
