@@ -37,8 +37,8 @@ def write_json(path: Path, content: object) -> None:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write one line per row (there must be at least one); None and columns that a row lacks are left empty."""
-    columns = list(max(rows, key=lambda row: len(row)))
-    columns += sorted({name for row in rows for name in row} - set(columns))
+    longest = max(rows, key=len)
+    columns = [*longest, *sorted({name for row in rows for name in row} - longest.keys())]
     with whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
