@@ -3,7 +3,7 @@
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -53,10 +53,12 @@ def _check(
         schema.check(run)
         folder, identity = folder_of(run), settings.identity(run)
         _check_writable(folder)
-        if results.read(folder, identity) is not None and not run.force:
-            missing.append(None)
-            continue
-        if run is config and (folder / "last.ckpt").exists():  # in a sweep, only the run itself fails
+        alone = run is config  # in a sweep, bad files of one run are an error of that run only
+        with nullcontext() if alone else suppress(InputError):
+            if results.read(folder, identity) is not None and not run.force:
+                missing.append(None)
+                continue
+        if alone and (folder / "last.ckpt").exists():
             from prune_init.training.resume import last_checkpoint
 
             last_checkpoint(folder, identity)
