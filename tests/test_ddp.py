@@ -57,18 +57,24 @@ class Watch(pl.Callback):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compact", [False, True])
-def test_the_masks_of_the_first_process_are_those_of_all(tmp_path, compact):
+def test_the_masks_of_the_first_process_are_those_of_all(tmp_path):
+    """In a sweep, whose second process must run its runs alone rather than start the sweep again."""
     chosen = ("scorer=random", "scorer._target_=test_ddp.OfItsOwn", "+callbacks.watch._target_=test_ddp.Watch")
     small = ("architecture.widths=[4,8]", "sparsity=0.8", "recipe.epochs=2", "trainer=ddp", "trainer.accelerator=cpu")
-    kept = ("checkpoint=true", "weights=true", f"compact={compact}", "+trainer.limit_train_batches=4")
-    run(tmp_path, *small, *kept, *chosen, PYTHONPATH=str(HERE))
-    folder, _ = finished(tmp_path)
-    masks, weights = load_file(folder / "masks.safetensors"), load_file(folder / "weights.safetensors")
-    assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
-    states = torch.load(folder / "last.ckpt", weights_only=True)["random_states"]
-    assert [sorted(state) for state in states] == [["cpu", "kind"]] * 2
-    assert not torch.equal(states[0]["cpu"], states[1]["cpu"])
+    kept = ("checkpoint=true", "weights=true", "+trainer.limit_train_batches=4")
+    run(tmp_path, "-m", "compact=false,true", *small, *kept, *chosen, PYTHONPATH=str(HERE))
+    folders = [path.parent for path in tmp_path.rglob("result.json")]
+    rows = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    assert sorted(row["config"]["compact"] for row in rows) == [False, True]
+    for folder in folders:
+        masks, weights = load_file(folder / "masks.safetensors"), load_file(folder / "weights.safetensors")
+        assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
+        states = torch.load(folder / "last.ckpt", weights_only=True)["random_states"]
+        assert [sorted(state) for state in states] == [["cpu", "kind"]] * 2
+        assert not torch.equal(states[0]["cpu"], states[1]["cpu"])
+        assert json.loads((folder / "status.json").read_text())["attempt"] == 1
+    assert len(list(tmp_path.rglob("multirun.yaml"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"multirun.yaml", "fashion_small", ".sweeps"}
 
 
 def test_checksums_tell_masks_apart():
@@ -102,14 +108,3 @@ def test_two_processes_keep_the_masks_of_one(tmp_path):
     assert [float(second[key]) for key in first] == pytest.approx([*map(float, first.values())], rel=1e-6)
     assert row["cost"]["passes"] == 100
     assert len(list((tmp_path / "2").rglob("*.wandb"))) == 1
-
-
-@pytest.mark.slow
-def test_in_a_sweep_the_second_rank_runs_its_run_alone(tmp_path):
-    run(tmp_path, "-m", *ARGUMENTS, "trainer=ddp", "seed=0,1")
-    rows = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
-    assert sorted(row["seed"] for row in rows) == [0, 1]
-    assert len(list(tmp_path.rglob("multirun.yaml"))) == 1  # the second rank has not started the sweep again
-    assert {path.name for path in tmp_path.iterdir()} == {"multirun.yaml", "fashion_small", ".sweeps"}
-    for path in tmp_path.rglob("status.json"):
-        assert json.loads(path.read_text())["attempt"] == 1

@@ -34,6 +34,7 @@ def test_synflow_agrees_at_exponent_2():
     assert max(abs(row.difference) for row in rows if mean(row.theirs) > 100) < 0.05
 
 
+@pytest.mark.slow
 def test_snip_in_eval_mode_has_the_published_layer_densities_and_in_train_mode_has_not():
     """With noise in place of CIFAR-100, since layer densities depend far more on the mode than on the images."""
     torch.manual_seed(0)
