@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import prune_init
 from prune_init import InputError
+from prune_init.training.losses import cross_entropy
 
 LABELS = torch.randint(0, 4, (40,), generator=torch.Generator().manual_seed(0))
 ROWS = torch.rand(40, 8, generator=torch.Generator().manual_seed(1))
@@ -221,6 +223,41 @@ def test_ignored_labels_do_not_count(label):
         data = list(zip(ROWS.split(cuts), ignored.split(cuts), strict=True))
         found = pruned(mlp(), "snip", data=data, **options)
         assert all(torch.allclose(found.scores[n], s, rtol=1e-10) for n, s in expected.scores.items()), cuts
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        partial(cross_entropy, weights=[1.0, 2.0, 3.0, 9.0]),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0, 9.0], dtype=torch.float64)),
+        nn.NLLLoss(),
+    ],
+    ids=["ours", "torch", "NLL"],
+)
+def test_batches_have_the_weight_of_their_labels(loss):
+    labels = LABELS.clone()
+    labels[:9] = -100
+    labels[9:] = labels[9:].sort().values  # so that batches differ in their classes
+    expected, *others = (
+        pruned(
+            mlp(),
+            "snip",
+            data=list(zip(ROWS.split(size), labels.split(size), strict=True)),
+            loss=loss,
+            dtype=torch.float64,
+        )
+        for size in (40, 15, 9)
+    )
+    for found in others:
+        assert all(torch.allclose(found.scores[n], s, rtol=1e-10) for n, s in expected.scores.items())
+    assert pruned(
+        mlp(), "grasp_submission", data=[(ROWS[:9], labels[:9]), (ROWS, labels)], loss=loss, dtype=torch.float64
+    )
+
+
+def test_a_loss_is_a_mean():
+    with pytest.raises(InputError, match="allowed: the mean over the batch"):
+        pruned(mlp(), "snip", data=[(ROWS, LABELS)], loss=nn.CrossEntropyLoss(reduction="sum"))
 
 
 def test_labels_that_say_nothing_or_do_not_exist_are_refused():

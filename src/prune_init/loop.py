@@ -112,6 +112,7 @@ def prune(
             dtype,
             revives=getattr(scorer, "revives", False),
             sample=Sample(data, loss, shape, example_input, device, dtype or first.dtype),
+            final_density=densities[-1],
             generator=generator if generator is not None else torch.Generator().manual_seed(torch.initial_seed()),
             masks=checks.masks_from(masks, weights, settings["sparsity"], device),
         )

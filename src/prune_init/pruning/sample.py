@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prune_init.errors import InputError, first_line
-from prune_init.pruning.loss import Loss, ignored
+from prune_init.pruning.loss import Loss, ignored, weight_of
 from prune_init.pruning.structures import described, leaves, mapped, shapes, together
 
 Batch = tuple[Any, Any]
@@ -50,7 +50,7 @@ class Sample:
         batches = [self._batch(pair) for pair in self.data]
         if not batches:
             raise InputError("data", "[]", "this scorer needs at least one (input, target) batch")
-        if not any(self._count(batch) for batch in batches):
+        if not any(weight_of(self.loss, x, y) for x, y in batches):
             labels = f"labels that are all {ignored(self.loss)}"
             raise InputError("data", labels, "allowed: at least one label that is not ignored")
         return batches
@@ -66,8 +66,8 @@ class Sample:
 
     def shares(self) -> Iterator[tuple[Batch, float]]:
         """Each batch with its weight in the mean loss over the whole sample; batches of weight 0 are left out."""
-        counts = [self._count(batch) for batch in self.batches]
-        return ((b, count / sum(counts)) for b, count in zip(self.batches, counts, strict=True) if count)
+        weights = [weight_of(self.loss, x, y) for x, y in self.batches]
+        return ((batch, w / sum(weights)) for batch, w in zip(self.batches, weights, strict=True) if w)
 
     def is_ones(self, x: Any) -> bool:
         """Whether `x` is the object that `ones` returned."""
@@ -96,12 +96,6 @@ class Sample:
     def _moved(self, x: Any) -> Any:
         """`x` on the device, floating-point tensors in `dtype`; new objects, since inputs are counted by identity."""
         return mapped(lambda t: t.detach().to(self.device, self.dtype if t.is_floating_point() else t.dtype), x)
-
-    def _count(self, batch: Batch) -> int:
-        """The weight of a batch's mean loss in that of the sample: its number of examples, or of labels not ignored."""
-        x, y = batch
-        label = ignored(self.loss)
-        return size(x) if label is None or y.is_floating_point() else int((y != label).sum())
 
 
 def size(x: Any) -> int:

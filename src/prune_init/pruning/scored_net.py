@@ -29,6 +29,7 @@ class ScoredNet:
         generator: the source of all randomness during scoring.
         dense: the prunable weights before pruning; None unless pruned weights may return.
         density: the fraction of weights that remains after this iteration.
+        final_density: the fraction of weights that remains after the last iteration.
         passes: the counter of forward and backward passes.
         run: calls a model with weights, other tensors and an input, as `plain_run.call` does.
     """
@@ -41,6 +42,7 @@ class ScoredNet:
     generator: torch.Generator
     dense: Tensors | None = None
     density: float = 1.0
+    final_density: float = 1.0
     passes: Passes = field(default_factory=Passes)
     run: Callable[[nn.Module, Tensors, Tensors, Any], Any] = plain_run.call
     _changed: bool = False
@@ -109,7 +111,8 @@ class ScoredNet:
     def losses(self, weights: Tensors) -> Iterator[tuple[Tensor, int]]:
         """For each batch of the pruning sample, its contribution to the mean loss and its number of examples.
 
-        Batches are weighted by size, so that in eval mode the sum does not depend on how the sample is split.
+        Batches are weighted by the labels that count in them, or else by size (`weight_of`), so that in eval mode the
+        sum does not depend on how the sample is split.
         """
         for (x, y), share in self.sample.shares():
             output = self(weights, x)

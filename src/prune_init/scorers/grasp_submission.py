@@ -27,7 +27,7 @@ class GraspSubmission:
     def __call__(self, net: ScoredNet) -> Tensors:
         """-w times the gradient of the sum over batches of |g|^2 / 2; needs `data`."""
         weights = net.masked_weights()
-        products = total(self._half_norm_gradient(net, weights, x, y) for x, y in net.batches)
+        products = total(self._half_norm_gradient(net, weights, x, y) for (x, y), _ in net.sample.shares())
         return {name: -net.weights[name] * product for name, product in products.items()}
 
     def _half_norm_gradient(self, net: ScoredNet, weights: Tensors, x: Any, y: Any) -> Tensors:

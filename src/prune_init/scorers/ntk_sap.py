@@ -25,9 +25,9 @@ class NtkSap:
     weights only each layer's root mean square.
 
     As published: 20 iterations; epsilon is a standard deviation; in both passes norm layers use the statistics of the
-    net with weights w on x, without differentiating through them (with `mode="eval"`, the running statistics). The
-    published sample is 10 inputs per class in batches of up to 256, so 100 for CIFAR-10, in one round by the code's
-    default and five in its example; here it is 5 batches of 100 for any net.
+    net with weights w on x (the variance unbiased, as in running statistics), without differentiating through them;
+    with `mode="eval"`, the running statistics. The published sample is 10 inputs per class in batches of up to 256, so
+    100 for CIFAR-10, in one round by the code's default and five in its example; here it is 5 batches of 100.
 
     Differs from the published code, which calls the net's own initialiser: w is Gaussian with the root mean square of
     each layer's unpruned initial weights. Biases, norm parameters and weights that are not prunable keep their values.

@@ -24,7 +24,7 @@ class RandomErk:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """-(rank + 1/2) / (n d) of each weight, with random ranks, in a layer of n weights at density d."""
-        densities = erk_densities({name: w.shape for name, w in net.weights.items()}, net.density)
+        densities = erk_densities({name: w.shape for name, w in net.weights.items()}, net.final_density)
         return rank_in_layer(random.Random()(net), net.masks, densities)
 
 

@@ -13,7 +13,8 @@ from prune_init.scorers import random
 class RandomUniformPlus:
     """Random weights are kept: the first layer is dense, the last at least 20 % dense, all others share one density.
 
-    If the total is too small for a dense first layer and these 20 %, all layers get the same density. No data.
+    First and last are meant in the order in which the model has its layers as attributes. If the total is too small
+    for a dense first layer and these 20 %, all layers get the same density. No data.
     """
 
     iterations: int = 1
@@ -22,7 +23,7 @@ class RandomUniformPlus:
 
     def __call__(self, net: ScoredNet) -> Tensors:
         """-(rank + 1/2) / (n d) of each weight, with random ranks, in a layer of n weights at density d."""
-        densities = uniform_plus_densities({name: w.numel() for name, w in net.weights.items()}, net.density)
+        densities = uniform_plus_densities({name: w.numel() for name, w in net.weights.items()}, net.final_density)
         return rank_in_layer(random.Random()(net), net.masks, densities)
 
 
