@@ -64,6 +64,11 @@ def test_an_unfinished_run_is_kept_as_far_as_it_came_and_then_finished(command, 
     keeping.collect(Path("runs"), Path("kept"))
     (cell,) = replication.read(Path("kept"))
     assert cell.finished and cell.about["machine"]["processor"] == "another"  # where it ran, not where it was collected
+    about = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps(about | {"started": "2020-01-01T10:20:00+00:00"}))
+    (anew,) = keeping.collect(Path("runs"), Path("kept"))
+    assert anew == folder.with_name(f"{folder.name}-begun-2020-01-01T1020")
+    assert len(replication.read(Path("kept"))) == 2  # the run before it stays
 
 
 def test_the_table_compares_with_the_published_runs(kept):

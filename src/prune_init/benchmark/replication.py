@@ -62,13 +62,15 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
         raise InputError("folder", run / "status.json", "is missing or not ours")
     config, name = _configuration(run, status.identity, to)
     folder = to / name
+    if _kept(folder).get("started", status.started) != status.started:  # an earlier run of this configuration stays
+        folder = to / f"{name}-begun-{status.started[:16].replace(':', '')}"
     folder.mkdir(parents=True, exist_ok=True)
     about = {
         "schema": SCHEMA,
         "identity": status.identity,
         "command": " ".join(["python -m prune_init", *filter(_tells, status.overrides)]),
         "started": status.started,
-        "machine": _machine(folder, status.identity),
+        "machine": _kept(folder).get("machine") or _machine(),
         "versions": results.versions() if result is None else result.versions,
         "commit": commit if result is None else result.commit or commit,
         "config": config,
@@ -94,17 +96,18 @@ def _configuration(run: Path, identity: str, to: Path) -> tuple[Row, str]:
     return config, settings.folder(to, cfg, identity)
 
 
-def _machine(folder: Path, identity: str) -> Row:
-    """The run's machine, as recorded when it was first kept: this may be called again on another machine."""
+def _kept(folder: Path) -> Row:
+    """What was recorded when the run was first kept, perhaps on another machine than this; empty for a new one."""
+    try:
+        before: Row = json.loads((folder / "cell.json").read_text())
+    except OSError:
+        return {}
+    return before
+
+
+def _machine() -> Row:
     from prune_init.benchmark.speed.machine import machine
 
-    try:
-        before = json.loads((folder / "cell.json").read_text())
-    except OSError:
-        before = {}
-    if before.get("identity") == identity:
-        kept: Row = before["machine"]
-        return kept
     return {key: value for key, value in machine().items() if key in ("processor", "cores", "gpu")}
 
 
