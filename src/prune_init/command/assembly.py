@@ -39,25 +39,26 @@ def make_data(cfg: DictConfig, dataset: Dataset) -> DataModule:
 
 def make_module(cfg: DictConfig, data: DataModule, progress: Progress) -> PruneThenTrain:
     """The Lightning module: the network, its loss, and how it is pruned and trained."""
+    generator = torch.Generator().manual_seed(cfg.seed)
     return PruneThenTrain(
         build(cfg.architecture),
-        prune=_pruner(cfg, progress),
+        prune=_pruner(cfg, generator, progress),
         sample=partial(data.sample, cfg.sample.per_class, batch_size=cfg.sample.batch_size, augment=cfg.sample.augment),
         optimizer=instantiate(cfg.recipe.optimizer),
         scheduler=instantiate(cfg.recipe.scheduler),
         loss=build(cfg.loss),
         compact_for=tuple(cfg.dataset.input_shape) if cfg.compact else None,
+        generator=generator,
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
         **chosen(cfg),
     )
 
 
-def _pruner(cfg: DictConfig, progress: Progress) -> "partial[PruneResult]":
+def _pruner(cfg: DictConfig, generator: torch.Generator, progress: Progress) -> "partial[PruneResult]":
     shape = tuple(cfg.dataset.input_shape)
     if cfg.masks:
         return partial(given_masks.prune, path=cfg.masks, input_shape=shape, **chosen(cfg))
-    generator = torch.Generator().manual_seed(cfg.seed)
     pruner = partial(
         prune,
         scorer=build(cfg.scorer),

@@ -40,6 +40,7 @@ class PruneThenTrain(MaskedTraining):
         loss: (output, target) -> mean loss, for training and tests.
         include, exclude: the patterns of weight names that `prune` uses.
         compact_for: (C, H, W) of an image; train the compact net for this input in place of the masked net.
+        generator: the one bound in `prune`; its state is kept in checkpoints, for prunings after a run is resumed.
         channels_last: keep images and weights in channels-last memory format while training.
         compiled: compile the net in place with `torch.compile`; True, or the name of a mode.
     """
@@ -56,6 +57,7 @@ class PruneThenTrain(MaskedTraining):
         include: Patterns = None,
         exclude: Patterns = None,
         compact_for: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
         channels_last: bool = False,
         compiled: bool | str = False,
     ) -> None:
@@ -64,7 +66,7 @@ class PruneThenTrain(MaskedTraining):
         self.pruning: dict[str, Any] = {}  # the result of pruning as plain values; empty before
         self._prune, self._sample, self._loss = prune, sample, loss
         self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
-        self._channels_last, self._compiled = channels_last, compiled
+        self._generator, self._channels_last, self._compiled = generator, channels_last, compiled
         self._ready = False
         self._tallies = {stage: Tally((1, 5)) for stage in ("train", *STAGES)}
 
@@ -167,9 +169,13 @@ class PruneThenTrain(MaskedTraining):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the result of pruning; the masks are saved as buffers."""
+        """Add the result of pruning and what the next one draws from; the masks are saved as buffers."""
         checkpoint["pruning"] = self.pruning
+        if self._generator is not None:
+            checkpoint["generator"] = self._generator.get_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the result of pruning."""
+        """Restore the result of pruning and the random numbers that the next one draws."""
         self.pruning = checkpoint["pruning"]
+        if self._generator is not None and "generator" in checkpoint:
+            self._generator.set_state(checkpoint["generator"].cpu())
