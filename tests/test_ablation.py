@@ -93,6 +93,28 @@ def test_the_effective_sparsity_that_the_search_found_is_what_comes_out(scorer):
     assert abs(result.effective_sparsity - 0.95) <= min(abs(value - 0.95) for value in nearby)
 
 
+@pytest.mark.parametrize("bound", [False, True], ids=["passed", "bound"])
+def test_all_trials_score_the_same_batches_however_they_are_given(bound):
+    def once():
+        random = torch.Generator().manual_seed(len(reads))
+        reads.append(1)
+        yield torch.randn(40, 20, generator=random), torch.arange(40) % 5
+
+    class Shuffled:
+        def __iter__(self):
+            return once()
+
+    found = []
+    for make in (lambda: list(once()), once, Shuffled):
+        reads: list[int] = []
+        options = {"data": make()}
+        prune = pruner(scorer="snip", sparsity=0.95, **(options if bound else {}))
+        found.append(to_effective_sparsity(prune, net(), **({} if bound else options)).masks)
+        assert reads == [1]
+    for masks in found[1:]:
+        assert all(torch.equal(mask, found[0][name]) for name, mask in masks.items())
+
+
 def test_a_target_that_needs_no_correction_is_met_at_once():
     result = to_effective_sparsity(pruner(), net())
     assert result.sparsity == pytest.approx(0.9, abs=1e-3) and result.effective_sparsity == result.sparsity

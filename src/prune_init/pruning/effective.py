@@ -1,9 +1,9 @@
 """Pruning to a target effective sparsity (Vysogorets and Kempe 2023, 'effective correction')."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from prune_init.errors import InputError
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.result import PruneResult
+from prune_init.pruning.sample import Batch
 
 
 def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **options: Any) -> PruneResult:
@@ -24,12 +25,15 @@ def to_effective_sparsity(prune: "partial[PruneResult]", model: nn.Module, **opt
     Args:
         prune: a partial of `prune_init.prune` with at least `sparsity`, the target, and what the scorer needs.
         model: masked in place.
-        options: passed on to `prune`; `data` must be an iterable that can be read repeatedly.
+        options: passed on to `prune`; `data` is read once at most, and all trials score the same batches.
 
     Raises:
         InputError: paths cannot be followed in this model.
     """
     target, pruned = prune.keywords["sparsity"], _repeatable(prune)
+    data = options.get("data", prune.keywords.get("data"))
+    if isinstance(data, Iterable):
+        options["data"] = _ReadOnce(data)
     least, most = _try(pruned, model, target, **options), _try(pruned, model, 0.0, **options)
     search = least.cost + most.cost
     while most.kept - least.kept > 1 and least.effective != target:
@@ -53,6 +57,20 @@ def _repeatable(prune: "partial[PruneResult]") -> Callable[..., PruneResult]:
         return prune(model, **options)
 
     return call
+
+
+class _ReadOnce:
+    """Batches that are read when a trial first asks for them, and kept: an iterator has no more for the next trial."""
+
+    def __init__(self, data: Iterable[Batch]) -> None:
+        self._data = data
+
+    @cached_property
+    def _batches(self) -> list[Batch]:
+        return list(self._data)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
 
 
 class _Trial(NamedTuple):
