@@ -115,6 +115,8 @@ architecture=vgg11 scorer=snip mode=train sample.batch_size=1
 recipe.scheduler=foo
 recipe.optimizer.nesterof=3
 precision=16-mixed recipe.gradient_clip=1 +recipe.optimizer.fused=true
+precision=bf16-mixed recipe.gradient_clip=1 +recipe.optimizer.fused=true
+recipe.scheduler._target_=test_refusals.NoScheduler
 lifecycle=lottery_ticket lifecycle.rewind_epoch=6
 lifecycle=lottery_ticket callbacks=ema
 callbacks=[ema,swaa]
@@ -159,6 +161,16 @@ callbacks.ema.decay=0.5
 -m scorer=grasp,grasp_official scorer.temperature=hot
 -m hydra/launcher=packed_local hydra.launcher.workers=0
 """.strip().splitlines()
+
+
+class NoScheduler:
+    """Has steps as schedules have, but is none of torch's, which Lightning requires."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, **_: Any) -> None:
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        """Do nothing."""
 
 
 def no_weights(**_: Any) -> nn.Module:

@@ -45,6 +45,22 @@ def test_a_run_that_runs_out_of_time_is_tested_where_it_stopped(command, tmp_pat
     assert float(rows[-1]["test/top1"]) == row["top1"]["last"] and f"in epoch {len(rows)}" in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("limit", "allowed"),
+    [
+        (
+            "limit_train_batches=0.01",
+            "leaves none of 10 batches; allowed: a whole number of batches, or a larger share",
+        ),
+        ("limit_val_batches=0.01", "leaves none of 2 batches; allowed: a whole number of batches, or a larger share"),
+        ("val_check_interval=11", "allowed: up to 10, the batches of an epoch"),
+    ],
+)
+def test_limits_that_lightning_refuses_are_refused_before_scoring(command, limit, allowed):
+    outcome = command(*QUICK, f"+trainer.{limit}")
+    assert (outcome.code, outcome.err) == (1, f"trainer.{limit}: {allowed}\n") and "scoring" not in outcome.out
+
+
 def test_without_tests_there_is_no_accuracy(command, tmp_path):
     outcome = command(*QUICK, "+trainer.limit_val_batches=0")
     assert outcome.code == 0 and "top-1    not tested" in outcome.out

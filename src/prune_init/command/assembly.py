@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from prune_init.command import building
 from prune_init.command.building import build, check_devices, chosen
 from prune_init.data.dataset import Dataset
+from prune_init.errors import InputError
 from prune_init.loop import prune
 from prune_init.pruning.bar import Progress
 from prune_init.pruning.effective import to_effective_sparsity
@@ -123,17 +124,16 @@ def check_batches(cfg: DictConfig, data: DataModule, module: PruneThenTrain, tra
     """Refuse batches that the net cannot be scored or trained on, once data and devices are known.
 
     Raises:
-        InputError: naming the batch size.
+        InputError: naming the batch size, or the limit that leaves no batches.
     """
     if not cfg.masks and (cfg.mode or cfg.scorer.get("mode")) == "train" and "examples_per_class" in cfg.scorer:
         images = cfg.sample.per_class * cfg.dataset.num_classes
         check_sample(module.net, cfg.dataset.input_shape, images=images, batch_size=cfg.sample.batch_size)
+    data.trainer = trainer
+    seen = _batches_per_epoch(data, trainer)
     if not cfg.train:
         return
-    data.trainer = trainer
     sampler = data.train_dataloader().sampler
-    limit = trainer.limit_train_batches
-    seen = min(len(sampler), limit) if isinstance(limit, int) else int(len(sampler) * limit)
     if sampler.smallest() == 1 and (seen == len(sampler) or sampler.batch_size == 1):
         check_last_batch(
             module.net,
@@ -142,6 +142,21 @@ def check_batches(cfg: DictConfig, data: DataModule, module: PruneThenTrain, tra
             batch_size=cfg.recipe.batch_size,
             world=trainer.world_size,
         )
+
+
+def _batches_per_epoch(data: DataModule, trainer: pl.Trainer) -> int:
+    """The batches of training, once limits are refused that Lightning would refuse only after pruning."""
+    train, *tests = (len(loader) for loader in (data.train_dataloader(), *data.val_dataloader()))
+    for key, batches in (("limit_train_batches", train), ("limit_val_batches", min(tests))):
+        limit = getattr(trainer, key)
+        if isinstance(limit, float) and limit > 0 and int(limit * batches) == 0:
+            why = f"leaves none of {batches} batches; allowed: a whole number of batches, or a larger share"
+            raise InputError(f"trainer.{key}", limit, why)
+    limit, every = trainer.limit_train_batches, trainer.val_check_interval
+    seen = min(train, limit) if isinstance(limit, int) else int(train * limit)
+    if isinstance(every, int) and every > seen and trainer.limit_val_batches:
+        raise InputError("trainer.val_check_interval", every, f"allowed: up to {seen}, the batches of an epoch")
+    return seen
 
 
 def _plugins() -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from torch.optim.lr_scheduler import LRScheduler
 
 from prune_init.command import building
 from prune_init.command.building import build, chosen
@@ -77,11 +78,13 @@ def _recipe(config: DictConfig) -> None:
     optimizer = build(recipe.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     optimizer.step()
     scales_itself = getattr(optimizer, "_step_supports_amp_scaling", False)  # as Lightning asks after pruning
-    if config.precision == "16-mixed" and recipe.gradient_clip is not None and scales_itself:
-        why = "precision=16-mixed cannot clip gradients (recipe.gradient_clip) with a fused optimizer; allowed: false"
-        raise InputError("recipe.optimizer.fused", "true", why)
+    if config.precision.endswith("-mixed") and recipe.gradient_clip is not None and scales_itself:
+        why = f"precision={config.precision} cannot clip gradients (recipe.gradient_clip) with a fused optimizer"
+        raise InputError("recipe.optimizer.fused", "true", f"{why}; allowed: false")
     if recipe.scheduler is not None:
         scheduler = build(recipe.scheduler)(optimizer)
+        if not isinstance(scheduler, LRScheduler):
+            raise InputError("recipe.scheduler", type(scheduler).__name__, "allowed: subclasses of torch's LRScheduler")
         optimizer.step()
         scheduler.step()
 
