@@ -318,6 +318,7 @@ KINDS = {
     "compact": COMPACT,
     "compact in float64": (*COMPACT, "precision=64-true"),
     "lottery ticket": (*TICKET, "scorer=magnitude"),
+    "limited by steps": ("+trainer.max_steps=18",),  # of 20, so that the last epoch is not complete
     "lottery ticket at random": (*TICKET, "scorer=random"),
 }
 
@@ -375,7 +376,17 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(kind, command, tmp_p
     assert_same(straight, broken, "masks", "weights")
     states = [checkpoint(folder)["state_dict"] for folder in (straight, broken)]
     assert_close(states[1], states[0], rtol=0, atol=0)
-    for key in ("identity", "top1", "top5", "layers", "effective_sparsity", "connected", "sparsity", "config"):
+    for key in (
+        "identity",
+        "top1",
+        "top5",
+        "layers",
+        "effective_sparsity",
+        "connected",
+        "sparsity",
+        "config",
+        "trained",
+    ):
         assert wanted[key] == found[key], key
     for seconds in (wanted["seconds"], found["seconds"]):
         assert seconds["total"] >= seconds["setup"] + seconds["training"], "an epoch counts in whichever attempt"

@@ -87,12 +87,12 @@ class History(pl.Callback):
             write_csv(self._path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, for checkpoints, so that a resumed run has all of them."""
-        return {"rows": self.rows}
+        """The rows, for checkpoints, so that a resumed run has all of them, and whether the last one is of a part."""
+        return {"rows": self.rows, "broken_off": self.broken_off}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the rows of the run that is resumed."""
-        self.rows = list(state_dict["rows"])
+        self.rows, self.broken_off = list(state_dict["rows"]), state_dict.get("broken_off", False)
         self._told = len(self.rows)
         self.seconds_before = sum(row["seconds"] for row in self.rows)
 

@@ -52,6 +52,9 @@ class Resumable(pl.Callback):
     After an interruption, dropout and the like continue with the random numbers that they would have drawn. Each
     process has its own states, for the CPU and for the device on which it trains.
 
+    The finished epoch is not ended again: if training is limited by steps, Lightning takes every checkpoint for one
+    from inside an epoch, so it does not see the limit until training starts.
+
     Args:
         identity: the identity of the run's configuration.
     """
@@ -59,6 +62,7 @@ class Resumable(pl.Callback):
     def __init__(self, identity: str) -> None:
         self._identity = identity
         self._saved: list[dict[str, Any]] | None = None
+        self._max_steps: int | None = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -73,11 +77,15 @@ class Resumable(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the states until training begins, since random numbers may be drawn before."""
+        """Keep the states until training begins, since random numbers may be drawn before, and the limit of steps."""
         self._saved = checkpoint.get("random_states")
+        if checkpoint["global_step"] < trainer.max_steps:
+            self._max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the states; with other devices, or another number of them, the random streams start anew."""
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
         if self._saved is None:
             return
         device, before, now = trainer.strategy.root_device, len(self._saved), trainer.world_size
