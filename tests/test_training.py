@@ -123,6 +123,23 @@ class Restless(torch.optim.SGD):
 RESTLESS = partial(Restless, lr=0.1)
 
 
+class Searching(torch.optim.SGD):
+    """An optimiser that evaluates the batch at other weights too, as L-BFGS does, and then returns to the first."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure()
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        saved = [p.detach().clone() for p in parameters]
+        with torch.no_grad():
+            for p in parameters:
+                p += torch.linspace(-1, 1, p.numel(), dtype=p.dtype).view_as(p)
+        closure()
+        with torch.no_grad():
+            for p, value in zip(parameters, saved, strict=True):
+                p.copy_(value)
+        return loss
+
+
 def masked_in_forward(
     masks: dict[str, Tensor], make_optimizer: Callable[..., Any], *, epochs: int, clip: float | None
 ) -> tuple[list[float], dict[str, Tensor]]:
@@ -184,6 +201,15 @@ def test_a_loop_of_ones_own_trains_as_masks_in_the_forward_pass_do(name):
         losses, state = masked_in_forward(result.masks, OPTIMIZERS[name], epochs=4, clip=None)
         assert found == pytest.approx(losses, rel=1e-10)
         assert_close(net.state_dict(), state)
+
+
+def test_a_batch_counts_once_however_often_it_is_evaluated():
+    found = []
+    for optimizer in (torch.optim.SGD, Searching):
+        module = wrapped(network(), partial(optimizer, lr=0.0))
+        fit(module, epochs=2)
+        found.append({name: float(module.trainer.callback_metrics[f"train/{name}"]) for name in ("loss", "top1")})
+    assert found[0] == found[1] and found[0]["top1"] * 48 == pytest.approx(round(found[0]["top1"] * 48))
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

@@ -67,7 +67,7 @@ class PruneThenTrain(MaskedTraining):
         self._prune, self._sample, self._loss = prune, sample, loss
         self._optimizer, self._scheduler, self._compact_for = optimizer, scheduler, compact_for
         self._generator, self._channels_last, self._compiled = generator, channels_last, compiled
-        self._ready = False
+        self._ready = self._counted = False
         self._tallies = {stage: Tally((1, 5)) for stage in ("train", *STAGES)}
 
     def setup(self, stage: str) -> None:
@@ -124,12 +124,20 @@ class PruneThenTrain(MaskedTraining):
         self.masks.share()
         self.pruning = result.as_dict()
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch once, before the step, though an optimiser such as L-BFGS may evaluate it several times."""
+        self._counted = False
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one training batch."""
-        loss = self._step("train", batch)
+        loss = self._step("train", batch, count=not self._counted)
+        self._counted = True
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log the means of the epoch after its last batch."""
         if self.trainer.is_last_batch:
             self.report("train")
-        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate a batch of the test set (loader 0) or of the validation set (loader 1), if there is one."""
@@ -140,11 +148,12 @@ class PruneThenTrain(MaskedTraining):
         for stage in STAGES[: len(self.trainer.num_val_batches)]:
             self.report(stage)
 
-    def _step(self, stage: str, batch: Batch) -> Tensor:
+    def _step(self, stage: str, batch: Batch, *, count: bool = True) -> Tensor:
         x, y = batch
         logits = self.net(self._formed(x))
         loss = self._loss(logits, y)
-        self._tallies[stage].add(loss.detach(), logits.detach(), y)
+        if count:
+            self._tallies[stage].add(loss.detach(), logits.detach(), y)
         return loss
 
     def report(self, stage: str) -> None:
