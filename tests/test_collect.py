@@ -9,6 +9,7 @@ from records import add, record
 from prune_init.benchmark import collect, tables
 from prune_init.benchmark.summary import grid, summaries
 from prune_init.benchmark.table import COLUMNS
+from prune_init.record import later
 from prune_init.record import status as run_status
 from prune_init.record.keys import differing, leaves
 
@@ -102,6 +103,20 @@ def test_what_runs_differ_in_is_a_column_and_part_of_their_folders_names(command
     (one,) = (tmp_path / "runs").glob("*/*/snip-*lr0.001*")
     one.rename(one.with_name(f"snip-x1.00-s0-{one.name[-8:]}"))
     assert "4 runs, 4 of them finished" in command("-m", *QUICK, *swept).out
+
+
+def test_runs_from_before_keys_were_added_are_averaged_with_newer_ones(tmp_path):
+    new = {**later.KEYS, "recipe": {"drop_last": False}, "schedule": {"counts": "nearest"}}
+    for seed, config in enumerate(({}, new, new)):
+        add(tmp_path / f"{seed}", record("snip", 1.0, seed, 0.5 + seed / 10, config=config))
+    add(tmp_path / "other", record("snip", 1.0, 0, 0.9, config={**new, "tf32": True}))
+    found = collect.collect(tmp_path)
+    (table,) = summaries(found.runs, "top1_last")
+    assert {name: list(line[1.0].values()) for name, line in table.lines.items()} == {
+        "snip (no_tf32)": [50, 60, 70],
+        "snip (tf32)": [90],
+    }
+    assert list(found.rows[0])[-1] == "tf32"  # the only column of a configuration key
 
 
 def test_keys_that_say_the_same_as_another_are_no_columns():

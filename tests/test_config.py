@@ -18,7 +18,7 @@ import prune_init.conf
 from prune_init import InputError
 from prune_init.command import trials
 from prune_init.command.building import build, schedule
-from prune_init.record import schema, settings
+from prune_init.record import later, schema, settings
 
 CONF = Path(prune_init.conf.__file__).parent
 GROUPS = {
@@ -296,7 +296,9 @@ def test_keys_that_were_added_do_not_rename_the_runs_before(composed: Composed):
 
 def test_what_is_added_with_its_default_is_what_the_configuration_has(composed: Composed):
     plain = settings.resolved(composed())
-    assert {key: plain[key] or {} for key in settings.LATER} == {k: v or {} for k, v in settings.LATER.items()}
+    older = later.removed(plain)
+    assert not older.keys() & later.KEYS.keys() and "drop_last" not in older["recipe"]
+    assert later.filled(older) == {**plain, "callbacks": {}}
 
 
 @pytest.mark.parametrize("place", ["dataset.root=/elsewhere", "dataset.download=true"])

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from prune_init.errors import InputError
 from prune_init.files import write_json
+from prune_init.record import later
 from prune_init.record.run_record import RunRecord
 
 SCHEMA = 1
@@ -23,7 +24,7 @@ def write(folder: Path, record: RunRecord) -> None:
 
 
 def read(folder: Path, identity: str | None = None) -> RunRecord | None:
-    """Read the folder's result; None if there is none yet.
+    """Read the folder's result, with the defaults of keys that it is too old to have; None if there is none yet.
 
     Raises:
         InputError: the file is damaged, has another schema, lacks a required field, or (if `identity` is given)
@@ -44,7 +45,7 @@ def read(folder: Path, identity: str | None = None) -> RunRecord | None:
         raise InputError("results", path, f"is not a result of prune_init ({_first(error)})") from None
     if identity is not None and record.identity != identity:
         raise InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
-    return record
+    return record.model_copy(update={"config": later.filled(record.config)})
 
 
 def _first(error: ValidationError) -> str:

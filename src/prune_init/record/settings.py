@@ -14,28 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError
-from prune_init.record import given_masks, shipped
+from prune_init.record import given_masks, later, shipped
 from prune_init.record.keys import PLACES_WITHIN, label, leaves, refers
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
 """Keys that say where and how a run is computed, not what it computes. Like the keys in `PLACES_WITHIN`, they are not
 part of its identity."""
-
-LATER: dict[str, Any] = {
-    "masks": None,
-    "tf32": False,
-    "callbacks": {},
-    "loss": {
-        "name": "cross_entropy",
-        "_target_": "torch.nn.functional.cross_entropy",
-        "_partial_": True,
-        "label_smoothing": 0.0,
-    },
-}
-"""Keys that were added later, with their defaults. A default does not enter the identity: older runs keep theirs."""
-
-LATER_WITHIN = (("recipe", "drop_last", False), ("schedule", "counts", "nearest"))
-"""The same for keys of groups: (group, key, default)."""
 
 TOLD = (
     *("mode", "iterations", "schedule.name", "scope", "ablation.name", "target", "lifecycle.name", "recipe.name"),
@@ -141,12 +125,7 @@ def identity(cfg: DictConfig) -> str:
         plain[group] = {key: value for key, value in plain[group].items() if key not in keys}
     del plain["exponent"]
     plain["sparsity"] = f"{1 - plain['sparsity']:.9g}"
-    for key, default in LATER.items():
-        if (plain.get(key) or default) == default:
-            plain.pop(key, None)
-    for group, key, default in LATER_WITHIN:
-        if plain[group].get(key, default) == default:
-            plain[group].pop(key, None)
+    plain = later.removed(plain)
     if "masks" in plain:
         plain = {key: value for key, value in plain.items() if key not in given_masks.CHOOSERS}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
