@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import pytest
 from records import add, record
@@ -12,6 +13,7 @@ from prune_init.benchmark.table import COLUMNS
 from prune_init.record import later
 from prune_init.record import status as run_status
 from prune_init.record.keys import differing, leaves
+from prune_init.report.grouping import panels
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -117,6 +119,25 @@ def test_runs_from_before_keys_were_added_are_averaged_with_newer_ones(tmp_path)
         "snip (tf32)": [90],
     }
     assert list(found.rows[0])[-1] == "tf32"  # the only column of a configuration key
+
+
+def test_a_seed_counts_once_in_tables_and_figures_and_its_other_runs_are_named(tmp_path, capsys):
+    """0.98 and 1.699 are one compression in 4 digits; the run like the other seeds' counts, whatever its folder."""
+    for seed in (0, 1, 2):
+        add(tmp_path / f"of{seed}", record("snip", -math.log10(0.02), seed, 0.1))
+    for place in ("aa", "zz"):
+        add(tmp_path / place, record("snip", 1.699, 0, 0.7, identity=place))
+    collect.main([str(tmp_path), "--table"])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    for line, place in zip(said, ("aa", "zz"), strict=True):
+        assert line.startswith(f"results={tmp_path / place}: has the seed 0 of {tmp_path / 'of0'} (sparsity 0.98), ")
+    found = collect.collect(tmp_path)
+    (table,) = summaries(found.runs, "top1_last")
+    assert [cell for _, cell in grid(table)] == ["50x", "10.00 ± 0.00"] and len(found.rows) == 5
+    ((series,),) = (panel.series for panel in panels(found.runs))
+    (point,) = series.points
+    assert point.accuracy("last") == pytest.approx((10, 0, 3)) and len(list(series)) == 5
 
 
 def test_keys_that_say_the_same_as_another_are_no_columns():

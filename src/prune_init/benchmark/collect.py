@@ -13,6 +13,7 @@ from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.summary import markdown, save, summaries
 from prune_init.benchmark.table import SAID, Row, flat
 from prune_init.benchmark.tables import epoch_rows, layer_rows, write_long, write_parquet
+from prune_init.benchmark.variants import repeated
 from prune_init.errors import InputError, one_of
 from prune_init.files import write_csv
 from prune_init.record import results
@@ -25,7 +26,7 @@ class Collected(NamedTuple):
 
     rows: list[Row]  # with a column for each configuration key in which the runs differ
     runs: list[FinishedRun]  # the run of each row
-    problems: list[str]  # one line for each result file that cannot be used
+    problems: list[str]  # one line for each result file that cannot be used, or is no part of means
     unfinished: int  # number of runs that have begun and have no result
 
 
@@ -61,6 +62,7 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
         except (KeyError, TypeError, AttributeError) as error:
             what = f"config lacks {error}" if isinstance(error, KeyError) else str(error)
             found.problems.append(f"results={run / 'result.json'}: is not a result of prune_init ({what})")
+    found.problems.extend(map(str, repeated(found.runs)))
     configs = [leaves(run.record.config) for run in found.runs]
     known = {key for one in configs for key in one}
     for key in keys:
@@ -86,7 +88,7 @@ def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Write the tables, and print one line for each file that was left out."""
+    """Write the tables, and print one line for each file that was left out, of the tables or of means."""
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the runs lie, as in results=FOLDER")
     parser.add_argument("--output", type=Path, help="folder of results.csv and results.parquet; default: FOLDER")

@@ -11,7 +11,7 @@ from pathlib import Path
 from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.intervals import interval
 from prune_init.benchmark.table import COLUMNS
-from prune_init.benchmark.variants import variants
+from prune_init.benchmark.variants import networks, variants
 from prune_init.errors import InputError, one_of
 from prune_init.files import write
 
@@ -64,9 +64,7 @@ def summaries(runs: Sequence[FinishedRun], column: str, baseline: str | None = N
     numbers = [name for name, (kind, _, _) in COLUMNS.items() if kind in (int, float)]
     if column not in numbers:
         raise InputError("table", column, one_of(column, numbers))
-    groups: dict[tuple[str, str], list[FinishedRun]] = defaultdict(list)
-    for run in runs:
-        groups[run.record.dataset, run.record.architecture].append(run)
+    groups = networks(runs)
     found = [_summary(key, groups[key], column, baseline) for key in sorted(groups)]
     names = {name for one in found for name in one.lines}
     if baseline is not None and baseline not in names:
@@ -78,9 +76,9 @@ def _summary(key: tuple[str, str], runs: list[FinishedRun], column: str, baselin
     get, scale = COLUMNS[column][1], 100 if _percent(column) else 1
     lines: dict[str, dict[float, dict[int, float]]] = {}
     left_out = 0
-    for scorer, variant, _, at in variants(runs):
+    for scorer, variant, _, groups in variants(runs):
         line = lines.setdefault(f"{scorer} ({variant})" if variant else scorer, defaultdict(dict))
-        for exponent, run in ((exponent, run) for exponent, same in at.items() for run in same):
+        for exponent, run in ((exponent, run) for exponent, group in groups.items() for run in group.runs):
             value = get(run.record)
             if value is None or not math.isfinite(value):
                 left_out += 1

@@ -1,14 +1,22 @@
-"""Group the runs of a scorer into variants: runs are averaged only if they differ in nothing but the seed."""
+"""Group runs for tables and figures: runs are averaged only if they differ in nothing but the seed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prune_init.benchmark.finished_run import FinishedRun
+from prune_init.errors import InputError
 from prune_init.record.keys import differing, label, leaves
 
 AVERAGED = ("seed", "sparsity", "exponent", "lifecycle.sparsity")
 """Configuration keys in which the runs of one variant may differ."""
+
+
+class Group(NamedTuple):
+    """Runs of a variant at one compression."""
+
+    runs: tuple[FinishedRun, ...]  # one of each seed, to be averaged
+    repeats: tuple[FinishedRun, ...]  # further runs of these seeds, which are not
 
 
 class Variant(NamedTuple):
@@ -17,7 +25,15 @@ class Variant(NamedTuple):
     scorer: str
     name: str  # empty if the scorer has no other variant, or nothing to name this one by
     order: int  # position among the scorer's variants
-    runs: dict[float, list[FinishedRun]]
+    groups: dict[float, Group]
+
+
+def networks(runs: Iterable[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:
+    """The runs of each data set and network."""
+    found: dict[tuple[str, str], list[FinishedRun]] = defaultdict(list)
+    for run in runs:
+        found[run.record.dataset, run.record.architecture].append(run)
+    return found
 
 
 def variants(runs: Iterable[FinishedRun]) -> Iterator[Variant]:
@@ -30,7 +46,34 @@ def variants(runs: Iterable[FinishedRun]) -> Iterator[Variant]:
             at: dict[float, list[FinishedRun]] = defaultdict(list)
             for run in same:
                 at[round(run.record.exponent, 4)].append(run)
-            yield Variant(scorer, name, order, {exponent: at[exponent] for exponent in sorted(at)})
+            yield Variant(scorer, name, order, {exponent: _group(at[exponent]) for exponent in sorted(at)})
+
+
+def _group(runs: Sequence[FinishedRun]) -> Group:
+    """Of a seed's runs, whose exponents agree in 4 digits only, the one with the group's usual exponent counts."""
+    usual = Counter(run.record.exponent for run in runs)
+    one: dict[int, FinishedRun] = {}
+    for run in sorted(runs, key=lambda run: -usual[run.record.exponent]):
+        one.setdefault(run.record.seed, run)
+    return Group(
+        tuple(run for run in runs if run is one[run.record.seed]),
+        tuple(run for run in runs if run is not one[run.record.seed]),
+    )
+
+
+def grouped(runs: Iterable[FinishedRun]) -> Iterator[Group]:
+    """Yield the groups of all networks."""
+    return (group for same in networks(runs).values() for one in variants(same) for group in one.groups.values())
+
+
+def repeated(runs: Iterable[FinishedRun]) -> Iterator[InputError]:
+    """Yield an error for each run that is not averaged because another one of its group has the same seed."""
+    for group in grouped(runs):
+        for run in group.repeats:
+            (other,) = (one for one in group.runs if one.record.seed == run.record.seed)
+            this, that = (f"sparsity {one.record.sparsity:.9g}" for one in (run, other))
+            why = f"has the seed {run.record.seed} of {other.folder} ({that})"
+            yield InputError("results", run.folder, f"{why}, which alone counts in means, not this ({this})")
 
 
 def _named(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:

@@ -3,25 +3,21 @@
 Runs are averaged over seeds only. Any other difference of configuration makes another series, named after it.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 from prune_init.benchmark.finished_run import FinishedRun
-from prune_init.benchmark.variants import variants
+from prune_init.benchmark.variants import networks, variants
 from prune_init.report.palette import rank
 from prune_init.report.series import Panel, Point, Series
 
 
 def panels(runs: Iterable[FinishedRun]) -> list[Panel]:
     """The panels of `runs`, those with most runs first."""
-    members: dict[tuple[str, str], list[FinishedRun]] = defaultdict(list)
-    for run in runs:
-        members[run.record.dataset, run.record.architecture].append(run)
-    largest = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
+    largest = sorted(networks(runs).items(), key=lambda item: (-len(item[1]), item[0]))
     return [Panel(*key, _series(inside)) for key, inside in largest]
 
 
 def _series(runs: list[FinishedRun]) -> tuple[Series, ...]:
     found = sorted(variants(runs), key=lambda variant: rank(variant.scorer))
-    points = [tuple(Point(x, tuple(same)) for x, same in variant.runs.items()) for variant in found]
+    points = [tuple(Point(x, *group) for x, group in variant.groups.items()) for variant in found]
     return tuple(Series(*variant[:3], inside) for variant, inside in zip(found, points, strict=True))

@@ -1,13 +1,13 @@
 """Load a folder of runs: those that can be shown, and a note on each that cannot."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from prune_init.benchmark.collect import Collected, collect
 from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.intervals import LEAST
+from prune_init.benchmark.variants import grouped
 from prune_init.errors import InputError
 from prune_init.subcommands import to_type
 
@@ -37,6 +37,5 @@ def _remarks(runs: list[FinishedRun], folder: Path) -> Iterable[str]:
         for key, value in run.record.top1:
             if isinstance(value, float) and not math.isfinite(value):
                 yield f"{run.folder.relative_to(folder)}: accuracy {key} is {value}: in the table, not in the figures"
-    seeds = Counter((r.dataset, r.architecture, r.scorer, r.exponent) for r in (run.record for run in runs))
-    if max(seeds.values()) < LEAST:
+    if max(len(group.runs) for group in grouped(runs)) < LEAST:
         yield f"fewer than {LEAST} seeds: no intervals are drawn"

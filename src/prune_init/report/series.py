@@ -1,4 +1,4 @@
-"""The data of figures: a panel has series, a series has points, a point has the runs of all seeds."""
+"""The data of figures: a panel has series, a series has points, a point has a run of each seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ class Point:
 
     exponent: float
     runs: tuple[FinishedRun, ...]
+    repeats: tuple[FinishedRun, ...] = ()
+    """Further runs of the same seeds, which no figure draws; see `prune_init.benchmark.variants.Group`."""
 
     @property
     def collapsed(self) -> int:
@@ -72,7 +74,7 @@ class Series:
         return levels if isinstance(levels, int) else None
 
     def __iter__(self) -> Iterator[FinishedRun]:
-        return (run for point in self.points for run in point.runs)
+        return (run for point in self.points for run in (*point.runs, *point.repeats))
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Panel:
 
     @property
     def runs(self) -> list[FinishedRun]:
-        """All runs, in the order of the series."""
+        """All runs, repeats too, in the order of the series."""
         return [run for series in self.series for run in series]
 
     @property
