@@ -154,6 +154,37 @@ def test_points_beside_a_published_curve_lie_at_their_compression():
     assert "Dashed" not in accuracy(panel, "last").caption  # no curve was published for that network
 
 
+def test_points_and_curves_are_means_over_the_same_runs_and_say_of_how_many(tmp_path):
+    """Two of three seeds have collapsed, and one of another scorer has stopped after its first epoch."""
+    gone = {"connected": False, "effective_sparsity": 1.0}
+    for seed, more in enumerate((gone, gone, {"effective_sparsity": 0.99})):
+        add(tmp_path / f"snip{seed}", record("snip", 1.0, seed, 0.1 + 0.35 * seed, **more))
+        add(tmp_path / f"synflow{seed}", record("synflow", 1.0, seed, (0.5, 0.6, math.nan)[seed]))
+    for name in ("synflow0", "synflow1"):
+        (tmp_path / name / "metrics.csv").write_text("epoch,test/top1\n1,0.1\n2,0.2\n")
+    (tmp_path / "synflow2" / "metrics.csv").write_text("epoch,test/top1\n1,0.7\n")
+    (tmp_path / "snip0" / "metrics.csv").unlink()
+    (panel,) = panels(load(tmp_path).runs)
+
+    def drawn(axes):
+        lines = {line.get_gid().removeprefix("points="): line for line in axes.lines if "points" in str(line.get_gid())}
+        return {key: [*map(float, line.get_xdata()), *map(float, line.get_ydata())] for key, line in lines.items()}
+
+    effective, nominal = (accuracy(panel, effective=which) for which in (True, False))
+    assert drawn(effective.figure.axes[0])["snip"][0] == pytest.approx(2 + 0.05)  # shifted beside the other series
+    assert drawn(effective.figure.axes[0])["snip"][1] == pytest.approx(80)
+    assert drawn(nominal.figure.axes[0])["snip"][1] == pytest.approx(45)
+    assert effective.tips["snip"][0].splitlines()[1] == "80.0 %, 1 of 3 seeds"
+    assert "100x counted over weights on a path in 1 of 3 runs" in nominal.tips["snip"][0]
+    assert nominal.tips["synflow"][0].splitlines()[1] == "55.0 %, 2 of 3 seeds"
+    assert "2 points without those of their seeds that lack this accuracy and an effective" in effective.caption
+    assert "1 point without those of their seeds that lack this accuracy." in nominal.caption
+    training = curves_of(panel, [])
+    assert training is not None
+    assert [list(map(float, line.get_ydata())) for line in training.figure.axes[0].lines] == [[30], [50, 70]]
+    assert "it ends where the first one stopped" in training.caption and "SNIP at 10x: 2 of 3 seeds" in training.caption
+
+
 def test_collapse_is_framed_once_where_it_lasts():
     connected = {0.5: False, 1.0: True, 2.0: False, 3.0: False}
     panel = panel_of(record("snip", exponent, connected=found) for exponent, found in connected.items())

@@ -4,13 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from prune_init.benchmark.intervals import LEAST as SEEDS
-from prune_init.benchmark.intervals import Interval
+from prune_init.benchmark.intervals import Interval, interval
 from prune_init.report import published
 from prune_init.report.drawing import Drawing, canvas, compression_axis, legend, mark, ratio, sparsity
 from prune_init.report.palette import FAINT, INK
@@ -25,6 +25,24 @@ BAND, WIDE = 0.16, 5.0
 """Opacity of a band, and the half-width (in per cent) from which on it is lighter, so as not to hide other curves."""
 LEAST = 10.0
 """The least span of an accuracy axis in per cent: a smaller one would exaggerate small differences."""
+
+
+class Placed(NamedTuple):
+    """A point where it is drawn: `x` and the accuracies are those of the same runs."""
+
+    x: float
+    point: Point
+    accuracies: list[float]
+
+    @property
+    def value(self) -> Interval:
+        """Mean and interval."""
+        return interval(self.accuracies)
+
+    @property
+    def of_fewer(self) -> bool:
+        """Whether some of the point's runs are left out."""
+        return len(self.accuracies) < len(self.point.runs)
 
 
 def accuracy(panel: Panel, which: str = "last", *, effective: bool = False, narrow: bool = False) -> Drawing:
@@ -77,40 +95,43 @@ def draw(
     apart = 0.1 if len(panel.exponents) == 1 and not theirs else 0.0
     exponents: list[float] = []
     means: list[float] = []
-    few = dropped = count = 0
+    few = fewer = dropped = count = 0
     for place, series in enumerate(panel.series):
         shift = apart * (place - (len(panel.series) - 1) / 2)
-        marks = [(point, value) for point in series.points if (value := point.accuracy(which))]
-        where = ((point.effective_exponent if effective else point.exponent, point, value) for point, value in marks)
-        placed = [(x, point, value) for x, point, value in where if x is not None]
-        _curve(axes, series, [(x + shift, point, value) for x, point, value in placed], which)
+        parts = ((point, point.part(which, effective=effective)) for point in series.points)
+        placed = [Placed(part.exponent, point, part.accuracies(which)) for point, part in parts if part]
+        _curve(axes, series, [one._replace(x=one.x + shift) for one in placed])
         dashed = _dashed(axes, series, theirs.get(series.key, []))
         if tips is not None:
-            tips[series.key] = [_tip(series, point, value) for _, point, value in placed]
-        exponents += [x for x, _, _ in placed] + [x for x, _ in dashed]
-        means += [value.mean for _, _, value in placed] + [value.mean for _, value in dashed]
-        few += sum(value.half is None for _, _, value in placed)
-        dropped += len(marks) - len(placed)
+            tips[series.key] = [_tip(series, one, which) for one in placed]
+        exponents += [one.x for one in placed] + [x for x, _ in dashed]
+        means += [one.value.mean for one in placed] + [value.mean for _, value in dashed]
+        few += sum(one.value.half is None for one in placed)
+        fewer += sum(one.of_fewer for one in placed)
+        dropped += sum(bool(point.accuracies(which)) for point in series.points) - len(placed)
         count += len(placed)
     compression_axis(axes, exponents, label="effective compression ratio" if effective else "compression ratio")
     axes.set_ylim(*_limits(means))
     axes.set_ylabel("test top-1, %")
-    notes = [f"Test top-1 {WHICH[which]}; mean over seeds.", *_notes(panel, few, count, dropped)]
+    notes = [
+        f"Test top-1 {WHICH[which]}; mean over seeds.",
+        *_notes(panel, few, count, dropped, fewer, effective=effective),
+    ]
     return [*notes, "Dashed: mean of three published runs."] if theirs else notes
 
 
-def _curve(axes: Axes, series: Series, placed: list[tuple[float, Point, Interval]], which: str) -> None:
+def _curve(axes: Axes, series: Series, placed: list[Placed]) -> None:
     if not placed:
         return
-    for stretch in stretches([(x, value) for x, _, value in placed]):
+    for stretch in stretches([(one.x, one.value) for one in placed]):
         _interval(axes, series, stretch)
-    seeds = [(x, one) for x, point, _ in placed if len(point.runs) > 1 for one in point.accuracies(which)]
+    seeds = [(one.x, y) for one in placed if len(one.point.runs) > 1 for y in one.accuracies]
     if seeds:
         dots: dict[str, Any] = {"color": series.look.color, "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.6}
         mark(axes.plot(*zip(*seeds, strict=True), "o", **dots, zorder=2.5)[0], series)
-    x, means = [x for x, _, _ in placed], [value.mean for _, _, value in placed]
+    x, means = [one.x for one in placed], [one.value.mean for one in placed]
     mark(axes.plot(x, means, **series.style, zorder=3, clip_on=False)[0], series, points=True)
-    gone = [(x, value.mean) for x, point, value in placed if point.collapsed]
+    gone = [(one.x, one.value.mean) for one in placed if one.point.collapsed]
     if gone:
         mark(axes.plot(*zip(*gone, strict=True), "x", color=INK, markersize=9, zorder=4, clip_on=False)[0], series)
 
@@ -157,18 +178,21 @@ def _published(panel: Panel, which: str) -> dict[str, published.Curve]:
     return {key: curve for key, curve in found.items() if curve}
 
 
-def _tip(series: Series, point: Point, value: Interval) -> str:
+def _tip(series: Series, placed: Placed, which: str) -> str:
+    point, value, count = placed.point, placed.value, len(placed.point.runs)
     spread = "" if value.half is None else f" ± {value.half:.1f}"
-    lines = [series.look.label, f"{value.mean:.1f}{spread} %, {value.n} seed{'s' * (value.n > 1)}"]
+    seeds = f"{value.n} of {count} seeds" if placed.of_fewer else f"{count} seed{'s' * (count > 1)}"
+    lines = [series.look.label, f"{value.mean:.1f}{spread} %, {seeds}"]
     lines.append(f"{ratio(point.exponent)} compression, {sparsity(point.exponent)} removed")
-    if point.effective_exponent is not None:
-        lines.append(f"{ratio(point.effective_exponent)} counted over weights on a path")
+    if (part := point.part(which, effective=True)) is not None:
+        some = f" in {len(part.runs)} of {count} runs" if len(part.runs) < count else ""
+        lines.append(f"{ratio(part.exponent)} counted over weights on a path{some}")
     if point.collapsed:
         lines.append(f"no path left in {point.collapsed} of {len(point.runs)} runs")
     return "\n".join(lines)
 
 
-def _notes(panel: Panel, few: int, points: int, dropped: int) -> list[str]:
+def _notes(panel: Panel, few: int, points: int, dropped: int, fewer: int, *, effective: bool) -> list[str]:
     notes = []
     if any(len(point.runs) > 1 for series in panel.series for point in series.points):
         notes.append("Small dots: single seeds.")
@@ -181,6 +205,9 @@ def _notes(panel: Panel, few: int, points: int, dropped: int) -> list[str]:
             notes.append(f"None where there are fewer than {SEEDS} seeds ({few} {'point' if few == 1 else 'points'}).")
     if panel.collapsed:
         notes.append("A cross marks collapse: in at least one run no path leads from input to output.")
+    if fewer:
+        has = "this accuracy and an effective compression" if effective else "this accuracy"
+        notes.append(f"{fewer} {'point' if fewer == 1 else 'points'} without those of their seeds that lack {has}.")
     if dropped:
         notes.append(f"{dropped} points without any path have no effective compression and are left out.")
     return notes

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from prune_init.benchmark.finished_run import FinishedRun
@@ -33,11 +34,17 @@ class Point:
         """The accuracy of each run that has one, in per cent."""
         return [value for run in self.runs if (value := run.accuracy(which)) is not None]
 
-    @property
-    def effective_exponent(self) -> float | None:
-        """log10 of effective compression, the mean over the runs that have one."""
-        values = [value for run in self.runs if (value := run.record.effective_exponent) is not None]
-        return sum(values) / len(values) if values else None
+    def part(self, which: str, *, effective: bool) -> "Point | None":
+        """The runs with this accuracy and, if `effective`, with an effective compression, at its mean; None if none."""
+        found = [
+            (run, x)
+            for run in self.runs
+            if run.accuracy(which) is not None
+            and (x := run.record.effective_exponent if effective else self.exponent) is not None
+        ]
+        if not found:
+            return None
+        return Point(fmean(x for _, x in found) if effective else self.exponent, tuple(run for run, _ in found))
 
 
 @dataclass(frozen=True)
