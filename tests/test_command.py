@@ -102,9 +102,12 @@ def test_a_finished_run_is_not_repeated(command, tmp_path):
     (folder,) = runs(tmp_path)
     before, times = contents(tmp_path), {name: (folder / name).stat().st_mtime_ns for name in FILES}
     outcome = command(*QUICK)
-    assert outcome.code == 0 and "finished already" in outcome.out
+    assert outcome.code == 0 and "finished already" in outcome.out and "warning" not in outcome.out
     assert contents(tmp_path) == before
     assert {name: (folder / name).stat().st_mtime_ns for name in FILES} == times
+    asked = command(*QUICK, "export=pt2", "weights=true").out
+    for key, name in (("export=pt2", "net.pt2"), ("weights=true", "weights.safetensors")):
+        assert f"warning: {key}: 1 finished run has no {name}; force=true, or another results=FOLDER, runs" in asked
 
 
 def test_force_repeats_a_run_with_the_same_numbers(command, tmp_path):
@@ -166,6 +169,8 @@ def test_a_sweep_gives_each_job_its_folder(command, tmp_path):
     again = command("-m", *QUICK, "scorer=random,magnitude")
     assert again.code == 0 and again.out.endswith("2 runs, 2 of them finished\n")
     assert contents(tmp_path) == before
+    asked = command("-m", *QUICK, "scorer=random,magnitude", "export=pt2")
+    assert "warning: export=pt2: 2 finished runs have no net.pt2; force=true" in asked.out
 
 
 def test_without_training_the_sparse_weights_are_left(command, tmp_path):

@@ -37,6 +37,7 @@ class OnePassSweeper(BasicSweeper):
 
         from prune_init import host
         from prune_init.launching import plan, plan_file
+        from prune_init.record import results
         from prune_init.record.status import state
 
         assert self.config is not None and self.hydra_context is not None
@@ -44,8 +45,13 @@ class OnePassSweeper(BasicSweeper):
         loader, shown = self.hydra_context.config_loader, partial(track, description="planning", console=console)
         jobs = plan.all_jobs(loader, self.config)
         planned = plan.plan(loader, self.config, jobs, progress=shown)
-        left = [list(run.overrides) for run in planned if state(run.folder, run.identity) != "done"]
+        done = {run.folder for run in planned if state(run.folder, run.identity) == "done"}
+        left = [list(run.overrides) for run in planned if run.folder not in done]
         chosen = self.config.hydra.runtime.choices.get("experiment")
         plan_file.write(folder, planned, chosen or " ".join(self.config.hydra.overrides.task))
         console.print(f"{len(jobs):,} runs, {len(jobs) - len(left):,} of them finished")
-        return jobs if self.config.force else left
+        if self.config.force:
+            return jobs
+        for line in results.lacking(done, self.config):
+            console.print(f"[yellow]warning:[/] {line}", soft_wrap=True)
+        return left

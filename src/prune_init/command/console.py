@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from prune_init import host
 from prune_init.pruning import layer_table
+from prune_init.record import results
 from prune_init.record.run_record import Accuracies, CompactSavings, ExportedNet, RunRecord, TiedScores
 
 
@@ -53,10 +54,12 @@ class Console:
         """Say that the network is being exported, which takes seconds."""
         self.rich.print(f"exporting the trained network to net.{kind}")
 
-    def already_done(self, record: RunRecord, folder: Path) -> None:
-        """Say that the run is finished already, and show its outcome."""
+    def already_done(self, record: RunRecord, folder: Path, cfg: DictConfig) -> None:
+        """Say that the run is finished already, and show its outcome and which files that `cfg` asks for it lacks."""
         self.rich.print("This run is finished already (force=true runs it again).\n")
         self.outcome(record, folder)
+        for line in results.lacking([folder], cfg):
+            self.rich.print(f"[yellow]warning:[/] {line}", soft_wrap=True)
 
     def outcome(self, record: RunRecord, folder: Path, dashboards: Sequence[str | None] = ()) -> None:
         """Show layers, cost, accuracies, seconds, and where to find the files and dashboards."""

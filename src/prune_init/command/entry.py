@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> float | None:
     if record is None or cfg.force:
         record = _recorded_run(cfg, folder)
     else:
-        Console().already_done(record, folder)
+        Console().already_done(record, folder, cfg)
     return record.top1.last
 
 

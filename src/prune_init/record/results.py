@@ -4,9 +4,11 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from omegaconf import DictConfig
 from pydantic import ValidationError
 
 from prune_init.errors import InputError
@@ -46,6 +48,16 @@ def read(folder: Path, identity: str | None = None) -> RunRecord | None:
     if identity is not None and record.identity != identity:
         raise InputError("hydra.run.dir", folder, "holds a run of another configuration; choose another")
     return record.model_copy(update={"config": later.filled(record.config)})
+
+
+def lacking(folders: Collection[Path], cfg: DictConfig) -> Iterator[InputError]:
+    """Yield a line for each kind of file that `cfg` asks for and that runs finished in `folders` have not left."""
+    for key, name in (("export", f"net.{cfg.export}"), ("weights", "weights.safetensors")):
+        without = [folder for folder in folders if cfg[key] and not (folder / name).exists()]
+        if without:
+            have = "1 finished run has" if len(without) == 1 else f"{len(without):,} finished runs have"
+            why = f"{have} no {name}; force=true, or another results=FOLDER, runs it again"
+            yield InputError(key, str(cfg[key]).lower(), why)
 
 
 def _first(error: ValidationError) -> str:
