@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 from sweeping import FAULTS, PRUNED, TRAINED, Sweep, attempts, rows, torn, wait_until
 
 from prune_init.errors import InputError
+from prune_init.explain import one_line
 from prune_init.launching.lock import locked
+from prune_init.launching.plan import Planned
+from prune_init.launching.report import RunFailedError, returns
 from prune_init.launching.workers import share
 
 HOLD = """
@@ -105,6 +108,16 @@ def test_without_submitit_a_line_says_what_to_install(tmp_path, launcher):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"hydra/launcher={launcher}: needs: pip install 'prune_init[slurm]'\n"
+
+
+@pytest.mark.parametrize("seeds", ["seed=0,1", "experiment=with_seeds"])
+def test_the_last_line_of_a_failed_sweep_names_the_run_and_the_key_once(tmp_path, monkeypatch, seeds):
+    monkeypatch.setattr(sys, "argv", ["prune-init", "-m", "scorer=snip", seeds, "sample.per_class=501"])
+    run = Planned(tmp_path, "f" * 64, name="seed=0")
+    (job,) = returns([run], {run: "sample.per_class=501: class 0 has only 500"})
+    with pytest.raises(RunFailedError) as error:
+        _ = job.return_value
+    assert one_line(error.value) == "seed=0: sample.per_class=501: class 0 has only 500"
 
 
 @pytest.mark.slow

@@ -78,9 +78,14 @@ def dotted(tree: Any, below: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _with_argument(text: str) -> str:
-    """A message of Hydra, preceded by the overrides that it is about, or by all overrides if it does not say which."""
+    """A message of Hydra, preceded by the overrides that it is about, or by all overrides if it does not say which.
+
+    That of a sweep's failed run names the run, or the override, already.
+    """
     words = [a for a in _typed() if not a.startswith("-")]
     typed = [a for a in words if "=" in a]  # the others are options' values
+    if key_of(text) in map(key_of, typed) or any(f"{a}: " in text for a in typed):
+        return text
     meant = [a for a in words if f"'{key_of(a)}'" in text or (a in typed and a in text)] or typed
     return f"{' '.join(meant)}: {text}" if meant else text
 
