@@ -71,6 +71,13 @@ def test_an_unfinished_run_is_kept_as_far_as_it_came_and_then_finished(command, 
     assert len(replication.read(Path("kept"))) == 2  # the run before it stays
 
 
+def test_a_mean_of_runs_with_one_seed_says_so(kept):
+    cells = replication.read(kept)
+    assert "| mean of 2 |" in replication.table(cells)
+    cells[1].config["seed"] = 0
+    assert "| mean of 2 runs, 1 seed |" in replication.table(cells)
+
+
 def test_the_table_compares_with_the_published_runs(kept):
     cells = replication.read(kept)
     theirs = published.runs(*cells[0].key)

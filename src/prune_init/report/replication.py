@@ -44,7 +44,9 @@ def table(cells: Iterable[KeptRun]) -> str:
         done = [cell for cell in same if cell.finished]
         if len(done) > 1:
             best, last, hours = (mean(x) for x in zip(*((max(c.top1), c.top1[-1], c.hours) for c in done), strict=True))
-            lines.append(_line(done[0], f"mean of {len(done)}", "", best, last, hours, True))
+            seeds = len({cell.config["seed"] for cell in done})
+            told = f"mean of {len(done)}" + (f" runs, {seeds} seed{'s' * (seeds > 1)}" if seeds < len(done) else "")
+            lines.append(_line(done[0], told, "", best, last, hours, True))
     return "\n".join(lines) + "\n"
 
 
