@@ -1,6 +1,7 @@
 """Realistic nets and situations at the smallest size, each compared with the correct value."""
 
 import contextlib
+import copy
 import dataclasses
 import warnings
 from functools import partial
@@ -223,6 +224,10 @@ def test_ignored_labels_do_not_count(label):
         data = list(zip(ROWS.split(cuts), ignored.split(cuts), strict=True))
         found = pruned(mlp(), "snip", data=data, **options)
         assert all(torch.allclose(found.scores[n], s, rtol=1e-10) for n, s in expected.scores.items()), cuts
+    found, expected = (
+        pruned(mlp(), "prospr", data=[data], **options) for data in ((ROWS, ignored), (ROWS[counted], LABELS[counted]))
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -253,6 +258,16 @@ def test_batches_have_the_weight_of_their_labels(loss):
     assert pruned(
         mlp(), "grasp_submission", data=[(ROWS[:9], labels[:9]), (ROWS, labels)], loss=loss, dtype=torch.float64
     )
+
+
+def test_a_net_that_is_pruned_already():
+    net = mlp()
+    first = pruned(net, "magnitude", 0.5)
+    with pytest.warns(UserWarning, match="192 weights are 0 already and count as not pruned; .* give masks="):
+        assert pruned(copy.deepcopy(net), "random", 0.6).sparsity == pytest.approx(0.6, abs=2e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pruned(net, "magnitude", 0.7, masks=first.masks).kept == round(0.3 * 384)
 
 
 def test_a_loss_is_a_mean():

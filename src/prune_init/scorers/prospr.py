@@ -7,6 +7,7 @@ import torch
 from prune_init.allowed import whole
 from prune_init.errors import InputError
 from prune_init.pruning.chance import drawn_seed, reseed
+from prune_init.pruning.loss import ignored
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.sample import joined, picked, size
 from prune_init.pruning.scored_net import ScoredNet
@@ -69,6 +70,9 @@ def _live(net: ScoredNet, tensors: Tensors) -> Tensors:
 def _parts(net: ScoredNet, count: int) -> list[ScoredNet]:
     """`count` copies of the net, each with a different part of the pruning sample in batches no larger than before."""
     x, y = joined(net.batches)
+    label = ignored(net.loss)
+    if label is not None and y.ndim == 1:  # otherwise a part may be left without any label that counts
+        x, y = picked(x, y != label), picked(y, y != label)
     if size(x) < count:
         raise InputError(
             "data", f"{size(x)} examples", f"ProsPr needs one for each of its {count - 1} steps and one more"
