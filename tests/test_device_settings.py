@@ -145,7 +145,7 @@ def test_peak_statistics_of_a_gpu_stay():
 
 def test_random_states_go_on_where_they_were_and_else_a_line_says_so():
     trainer, states = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), Resumable("this run")
-    module, checkpoint = pl.LightningModule(), {}
+    module, checkpoint = pl.LightningModule(), {"global_step": 0}
     states.on_save_checkpoint(trainer, module, checkpoint)
     wanted = torch.rand(3)
     states.on_load_checkpoint(trainer, module, checkpoint)
@@ -153,7 +153,7 @@ def test_random_states_go_on_where_they_were_and_else_a_line_says_so():
     assert torch.equal(torch.rand(3), wanted)
     (mine,) = checkpoint["random_states"]
     for others, line in (([mine, mine], "2 x cpu; on 1 x cpu"), ([mine | {"kind": "cuda"}], "1 x cuda; on 1 x cpu")):
-        states.on_load_checkpoint(trainer, module, {"random_states": others})
+        states.on_load_checkpoint(trainer, module, {"global_step": 0, "random_states": others})
         before = torch.get_rng_state()
         with pytest.warns(UserWarning, match=f"last.ckpt was written on {line} random numbers"):
             states.on_train_start(trainer, module)
