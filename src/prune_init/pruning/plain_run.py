@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +75,14 @@ def _without_checkpoints() -> Iterator[None]:
         "_checkpoint_without_reentrant_generator": nothing_around,
         "_checkpoint_without_reentrant_generator_impl": nothing_around,
     }
-    with patch.multiple(checkpoint, **{name: new for name, new in substitutes.items() if hasattr(checkpoint, name)}):
+    own = {name: getattr(checkpoint, name) for name in substitutes if hasattr(checkpoint, name)}
+    try:
+        for name in own:
+            setattr(checkpoint, name, substitutes[name])
         yield
+    finally:
+        for name, value in own.items():
+            setattr(checkpoint, name, value)
 
 
 def gradients(model: nn.Module, scalar: Tensor, weights: Tensors, *, twice: bool) -> Tensors:
