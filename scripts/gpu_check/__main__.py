@@ -41,7 +41,7 @@ STAGES = {
     "big_masks": Stage("masks", 50),
     "paths": Stage("masks", 30),
     "compact": Stage("steps", 60),
-    "compile": Stage("compiled", 100),
+    "compile": Stage("compiled", 130),
     "together": Stage("together", 60),
     "real": Stage("real", 70),
     "hours": Stage("hours", 120),

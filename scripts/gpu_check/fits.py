@@ -58,12 +58,13 @@ def fit(
     precision: Any = "32-true",
     device: str = "auto",
     scorer: str = "synflow",
+    sparsity: float = 0.98,
     deterministic: bool = False,
     resume: Path | None = None,
     callbacks: Sequence[pl.Callback] = (),
     **options: Any,
 ) -> Fit:
-    """Prune 98 % of a net and train it on `count` images, or resume from the checkpoint in the folder `resume`."""
+    """Prune a net and train it on `count` images, or resume from the checkpoint in the folder `resume`."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     folder = resume or Path(tempfile.mkdtemp())
     iterations = 20 if scorer == "synflow" else 1
@@ -71,7 +72,12 @@ def fit(
     module = PruneThenTrain(
         net(name),
         prune=partial(
-            prune_init.prune, scorer=scorer, sparsity=0.98, iterations=iterations, input_shape=SHAPE, generator=random
+            prune_init.prune,
+            scorer=scorer,
+            sparsity=sparsity,
+            iterations=iterations,
+            input_shape=SHAPE,
+            generator=random,
         ),
         sample=lambda device: [(x.to(device), y.to(device)) for x, y in sample()],
         optimizer=partial(torch.optim.SGD, fused=True, **SGD | {"lr": 0.05}),
