@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,16 @@ def checked(folder: Path, *stages: str) -> tuple[int, list[dict[str, Any]]]:
 def test_what_is_found_is_written(tmp_path: Path) -> None:
     status, rows = checked(tmp_path, "env", "masks")
     assert status == 0
-    assert [row["stage"] for row in rows] == ["env", "env", "done", *["masks"] * 4, "done"]
-    assert rows[0]["torch"] and rows[1]["weights"] > 0
-    for row in rows[3:7]:
+    assert [row["stage"] for row in rows] == [*["masks"] * 4, "done", "env", "env", "done"]
+    assert rows[5]["torch"] and rows[6]["weights"] > 0
+    for row in rows[:4]:
         assert row["net"] == "resnet8"
         assert (row["differ"], row["differ_twice"], row["differ_own_dtype"], row["passes"]) == (0, 0, 0, True)
-    assert [row["scorer"] for row in rows[3:7]] == ["grasp_official", "ntk_sap", "random_erk", "synflow"]
-    assert len({row["kept"] for row in rows[3:7]}) == 1
-    assert [(row["of"], row["ended"], row["passes"]) for row in (rows[2], rows[7])] == [
-        ("env", "whole", True),
+    assert [row["scorer"] for row in rows[:4]] == ["grasp_official", "ntk_sap", "random_erk", "synflow"]
+    assert len({row["kept"] for row in rows[:4]}) == 1
+    assert [(row["of"], row["ended"], row["passes"]) for row in (rows[4], rows[7])] == [
         ("masks", "whole", True),
+        ("env", "whole", True),
     ]
     table = (tmp_path / "table.md").read_text()
     assert "| masks | 4 | 0 |" in table and "| resnet8 | synflow |" in table
@@ -46,6 +48,13 @@ def test_a_stage_that_cannot_be_begun_fails(tmp_path: Path) -> None:
     (row,) = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
     assert done.returncode == 1 and (row["of"], row["passes"]) == ("rates", False)
     assert "0 checks passed, 1 failed" in done.stdout
+
+
+def test_the_machine_with_the_gpu_has_all_that_is_needed() -> None:
+    words = (SCRIPTS / "gpu_check" / "prepare.sh").read_text().lower().replace("lightning", "pytorch-lightning")
+    project = tomllib.loads((SCRIPTS.parent / "pyproject.toml").read_text())["project"]
+    needed = {re.split("[^a-z0-9-]", requirement)[0] for requirement in project["dependencies"]} - {"wandb"}
+    assert {name for name in needed if not re.search(rf"\b{name}\b", words)} == set()
 
 
 def test_a_tensor_of_rounding_alone_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Run the check: each stage in its own process with its own time limit, all stages within one limit.
+"""Run the check: each stage in its own process with its own time limit, all of them within one limit.
 
     python -m gpu_check --out FOLDER                  # all but `hours`; with `masks train` after it, these stages alone
     python -m gpu_check --out FOLDER --quick --limit 3000    # tiny sizes: whether the check itself runs, on a CPU
@@ -24,29 +24,33 @@ from gpu_check.table import markdown
 
 
 class Stage(NamedTuple):
-    """The module that has a function of the stage's name, and the seconds that it may take."""
+    """The module with a function of the stage's name, the seconds that it may take, and whether it measures time."""
 
     module: str
     seconds: int
+    timed: bool = True
 
 
 STAGES = {
+    "masks": Stage("masks", 100, timed=False),
+    "train": Stage("training", 100, timed=False),
+    "big_masks": Stage("masks", 100, timed=False),
+    "paths": Stage("masks", 100, timed=False),
+    "real": Stage("real", 100, timed=False),
     "env": Stage("card", 25),
     "rates": Stage("card", 25),
-    "synflow": Stage("synflow", 75),
-    "masks": Stage("masks", 70),
-    "train": Stage("training", 70),
+    "synflow": Stage("synflow", 90),
     "step": Stage("steps", 60),
     "lightning": Stage("epochs", 75),
-    "big_masks": Stage("masks", 50),
-    "paths": Stage("masks", 30),
     "compact": Stage("steps", 60),
-    "compile": Stage("compiled", 130),
     "together": Stage("together", 60),
-    "real": Stage("real", 70),
+    "compile": Stage("compiled", 150),
     "hours": Stage("hours", 120),
 }
-"""The stages in their order. A stage is stopped at its limit; what it has found is kept, and the others go on."""
+"""The stages. First those that measure no time, all at once; then the others one by one, in this order.
+
+A stage is stopped at its limit; what it has found is kept, and the others go on.
+"""
 ASKED = ("hours",)
 """Stages that run only when they are named, because they would take too long beside the others."""
 REFERENCE = "reference"
@@ -105,15 +109,23 @@ def run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> bool:
 
 
 def _run(stages: list[str], folder: Path, limit: float, *, quick: bool) -> None:
-    begin, report = time.monotonic(), Report(folder, "done")
-    for name in stages:
-        start = time.monotonic()
-        left = limit - (start - begin)
-        if left < LEAST:
-            report.say(of=name, ended=f"not begun: {left:.0f} s left", seconds=0.0, passes=False)
-            continue
+    end = time.monotonic() + limit
+    at_once = [name for name in stages if not STAGES[name].timed]
+    for names in (at_once, *([name] for name in stages if STAGES[name].timed)):
+        _run_at_once(names, folder, end, quick=quick)
+
+
+def _run_at_once(names: list[str], folder: Path, end: float, *, quick: bool) -> None:
+    """Run stages side by side, and report how each of them ended."""
+    report, start = Report(folder, "done"), time.monotonic()
+    if end - start < LEAST:
+        for name in names:
+            report.say(of=name, ended=f"not begun: {end - start:.0f} s left", seconds=0.0, passes=False)
+        return
+    running = {name: _start(name, folder, quick=quick) for name in names}
+    for name, stage in running.items():
         own = STAGES[name].seconds * (10 if quick else 1)  # `quick` is for CPUs
-        ended = _ended(_start(name, folder, quick=quick), min(own, left))
+        ended = _ended(stage, max(0.0, min(start + own, end) - time.monotonic()))
         report.say(of=name, ended=ended, seconds=time.monotonic() - start, passes=ended == "whole")
 
 
@@ -132,7 +144,7 @@ def _ended(stage: "subprocess.Popen[bytes]", seconds: float) -> str:
     try:
         status = stage.wait(seconds)
     except subprocess.TimeoutExpired:
-        return f"stopped after {seconds:.0f} s"
+        return "stopped at its limit"
     finally:
         _kill(stage)
     return f"exit status {status}" if status else "whole"

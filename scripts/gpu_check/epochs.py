@@ -19,7 +19,7 @@ from prune_init.data.sampler import Sampler
 
 MOST = 1.05
 """The time of the Trainer on a GPU may be at most this many times that of the bare loop."""
-EPOCHS = 4
+EPOCHS = 3
 """Number of epochs, of which the first is not counted."""
 PRECISIONS = {"bf16-mixed": True, "32-true": False}
 """For each precision, by Lightning's name: whether the bare loop uses autocast to bf16."""
@@ -47,7 +47,7 @@ def lightning(report: Report, *, quick: bool) -> None:
     """Compare the fastest of several epochs on each side, so that other load on the machine affects neither."""
     highest, steps = bf16(quick=quick), 2 if quick else 100
     torch.backends.cudnn.benchmark = True  # as in the Trainer of a run
-    for name, batch in nets_and_batches(quick=quick):
+    for name, batch in nets_and_batches("vgg16", quick=quick):
         work, shares = step_flops(net(name).to(DEVICE)) * batch, {}
         for precision in PRECISIONS if batch <= 128 else ["bf16-mixed"]:
             case: dict[str, Any] = {"net": name, "batch": batch, "precision": precision}

@@ -12,8 +12,10 @@ Row = dict[str, Any]
 
 def markdown(found: list[Row]) -> str:
     """The number of checks passed by stage, then all rows, with a table for consecutive rows with the same keys."""
-    parts = [_table([_verdicts(stage, found) for stage in dict.fromkeys(row["stage"] for row in found)])]
-    for (stage, _), group in groupby(found, key=_kind):
+    stages = list(dict.fromkeys(row["stage"] for row in found))
+    parts = [_table([_verdicts(stage, found) for stage in stages])]
+    in_order = sorted(found, key=lambda row: stages.index(row["stage"]))  # stages that ran at once are mixed
+    for (stage, _), group in groupby(in_order, key=_kind):
         parts.append(f"**{stage}**\n\n" + _table([{k: v for k, v in row.items() if k != "stage"} for row in group]))
     return "\n\n".join(parts) + "\n"
 
