@@ -62,15 +62,17 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
         raise InputError("folder", run / "status.json", "is missing or not ours")
     config, name = _configuration(run, status.identity, to)
     folder = to / name
-    if _kept(folder).get("started", status.started) != status.started:  # an earlier run of this configuration stays
+    before = _kept(folder)
+    if before.get("started", status.started) != status.started:  # an earlier run of this configuration stays
         folder = to / f"{name}-begun-{status.started[:16].replace(':', '')}"
+        before = _kept(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = {
         "schema": SCHEMA,
         "identity": status.identity,
         "command": " ".join(["python -m prune_init", *filter(_tells, status.overrides)]),
         "started": status.started,
-        "machine": _kept(folder).get("machine") or _machine(),
+        "machine": before.get("machine") or _machine(),
         "versions": results.versions() if result is None else result.versions,
         "commit": commit if result is None else result.commit or commit,
         "config": config,

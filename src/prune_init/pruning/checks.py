@@ -25,7 +25,7 @@ def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: f
     if sparsity and left < round((1 - sparsity) * size):
         why = f"the masks already leave only {left:,} of {size:,} weights, fewer than this sparsity keeps"
         raise InputError("sparsity", sparsity, why)
-    _warn_of_zeros(weights, start)
+    _warn_of_zeros(weights, start, device)
     return start
 
 
@@ -167,14 +167,17 @@ def check_numbers(weights: Mapping[str, Tensor]) -> None:
             raise InputError("model", name, f"is {weight.dtype} on {weight.device}; allowed: real numbers in memory")
 
 
-def _warn_of_zeros(weights: Mapping[str, Tensor], masks: Tensors) -> None:
+def _warn_of_zeros(weights: Mapping[str, Tensor], masks: Tensors, device: torch.device) -> None:
     """Warn if the net seems to be pruned already: zeros count as weights unless the masks prune them."""
-    partly = [int(((w == 0) & masks[name].to(w.device)).sum()) for name, w in weights.items() if w.any()]
-    if sum(partly) > 0.01 * sum(w.numel() for w in weights.values()):
+    partly = [
+        ((w == 0) & masks[name].to(w.device)).sum().to(device) * w.any().to(device) for name, w in weights.items()
+    ]
+    zeros = int(torch.stack(partly).sum())
+    if zeros > 0.01 * sum(w.numel() for w in weights.values()):
         why = (
             "are 0 already and count as not pruned; if they were pruned before, give masks= with False for each of them"
         )
-        warnings.warn(f"{sum(partly):,} weights {why}", stacklevel=4)
+        warnings.warn(f"{zeros:,} weights {why}", stacklevel=4)
 
 
 def warn_if_starved(keep: int, layers: int) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_init.errors import InputError, ModelError, first_line
-from prune_init.pruning.structures import described, leaves, mapped, outputs
+from prune_init.pruning.structures import described, leaves, mapped, outputs, size
 
 Loss = Callable[[Any, Any], Tensor]
 """Maps the net's output and the target to the mean loss of the batch."""
@@ -51,7 +51,7 @@ def weight_of(loss: Loss, x: Any, y: Any) -> float:
     """
     given = _arguments(loss)
     if given is None or y.is_floating_point():
-        return len(leaves(x)[0])
+        return size(x)
     counted = y[y != ignored(loss)]
     weights = given.get("weight", given.get("weights"))
     if weights is None:

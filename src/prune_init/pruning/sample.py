@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prune_init.errors import InputError, first_line
 from prune_init.pruning.loss import Loss, ignored, weight_of
-from prune_init.pruning.structures import described, leaves, mapped, shapes, together
+from prune_init.pruning.structures import described, leaves, mapped, shapes, size, together
 
 Batch = tuple[Any, Any]
 """Input and target: tensors, or (nested) tuples, lists and dicts of tensors."""
@@ -96,11 +96,6 @@ class Sample:
     def _moved(self, x: Any) -> Any:
         """`x` on the device, floating-point tensors in `dtype`; new objects, since inputs are counted by identity."""
         return mapped(lambda t: t.detach().to(self.device, self.dtype if t.is_floating_point() else t.dtype), x)
-
-
-def size(x: Any) -> int:
-    """The number of examples in a batch of inputs."""
-    return len(leaves(x)[0])
 
 
 def check_inputs(key: str, x: Any) -> None:

@@ -13,7 +13,8 @@ from prune_init.pruning.cost import Passes
 from prune_init.pruning.loss import Loss, loss_of, summed
 from prune_init.pruning.masks import Tensors, copies, total
 from prune_init.pruning.read_only import weights_only_read
-from prune_init.pruning.sample import Batch, Sample, size
+from prune_init.pruning.sample import Batch, Sample
+from prune_init.pruning.structures import size
 
 
 @dataclass

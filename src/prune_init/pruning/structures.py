@@ -37,6 +37,11 @@ def leaves(x: Any) -> list[Tensor]:
     return [x] if isinstance(x, Tensor) else [leaf for _, part in _parts(x) for leaf in leaves(part)]
 
 
+def size(x: Any) -> int:
+    """The number of examples in a batch of inputs."""
+    return len(leaves(x)[0])
+
+
 def outputs(x: Any) -> list[Tensor]:
     """The floating-point tensors in what a net returned."""
     return [leaf for leaf in leaves(x) if leaf.is_floating_point()]
@@ -70,8 +75,8 @@ def difference(expected: Any, found: Any) -> float:
     for one, other in zip(some, others, strict=True):
         differ = (one != other) & ~(one.isnan() & other.isnan())
         if differ.any():
-            size = one.abs().where(one.isfinite(), 0).max()
-            gap = float((one - other)[differ].abs().max() / size)
+            largest = one.abs().where(one.isfinite(), 0).max()
+            gap = float((one - other)[differ].abs().max() / largest)
             gaps.append(gap if isfinite(gap) else inf)
     return max(gaps)
 

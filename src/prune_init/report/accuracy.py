@@ -4,17 +4,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from prune_init.benchmark.intervals import LEAST as SEEDS
-from prune_init.benchmark.intervals import Interval, interval
+from prune_init.benchmark.intervals import Interval
 from prune_init.report import published
-from prune_init.report.drawing import Drawing, canvas, compression_axis, legend, mark, ratio, sparsity
+from prune_init.report.accuracy_words import Placed, notes_of, tip
+from prune_init.report.drawing import Drawing, canvas, compression_axis, legend, mark
 from prune_init.report.palette import FAINT, INK
-from prune_init.report.series import Panel, Point, Series
+from prune_init.report.series import Panel, Series
 
 WHICH = {
     "last": "after the last epoch",
@@ -25,24 +25,6 @@ BAND, WIDE = 0.16, 5.0
 """Opacity of a band, and the half-width (in per cent) from which on it is lighter, so as not to hide other curves."""
 LEAST = 10.0
 """The least span of an accuracy axis in per cent: a smaller one would exaggerate small differences."""
-
-
-class Placed(NamedTuple):
-    """A point where it is drawn: `x` and the accuracies are those of the same runs."""
-
-    x: float
-    point: Point
-    accuracies: list[float]
-
-    @property
-    def value(self) -> Interval:
-        """Mean and interval."""
-        return interval(self.accuracies)
-
-    @property
-    def of_fewer(self) -> bool:
-        """Whether some of the point's runs are left out."""
-        return len(self.accuracies) < len(self.point.runs)
 
 
 def accuracy(panel: Panel, which: str = "last", *, effective: bool = False, narrow: bool = False) -> Drawing:
@@ -103,7 +85,7 @@ def draw(
         _curve(axes, series, [one._replace(x=one.x + shift) for one in placed])
         dashed = _dashed(axes, series, theirs.get(series.key, []))
         if tips is not None:
-            tips[series.key] = [_tip(series, one, which) for one in placed]
+            tips[series.key] = [tip(series, one, which) for one in placed]
         exponents += [one.x for one in placed] + [x for x, _ in dashed]
         means += [one.value.mean for one in placed] + [value.mean for _, value in dashed]
         few += sum(one.value.half is None for one in placed)
@@ -115,7 +97,7 @@ def draw(
     axes.set_ylabel("test top-1, %")
     notes = [
         f"Test top-1 {WHICH[which]}; mean over seeds.",
-        *_notes(panel, few, count, dropped, fewer, effective=effective),
+        *notes_of(panel, few, count, dropped, fewer, effective=effective),
     ]
     return [*notes, "Dashed: mean of three published runs."] if theirs else notes
 
@@ -176,41 +158,6 @@ def _published(panel: Panel, which: str) -> dict[str, published.Curve]:
     first = [series for series in panel.series if series.order == 0]
     found = {s.key: published.accuracy(panel.dataset, panel.architecture, s.scorer, which) for s in first}
     return {key: curve for key, curve in found.items() if curve}
-
-
-def _tip(series: Series, placed: Placed, which: str) -> str:
-    point, value, count = placed.point, placed.value, len(placed.point.runs)
-    spread = "" if value.half is None else f" ± {value.half:.1f}"
-    seeds = f"{value.n} of {count} seeds" if placed.of_fewer else f"{count} seed{'s' * (count > 1)}"
-    lines = [series.look.label, f"{value.mean:.1f}{spread} %, {seeds}"]
-    lines.append(f"{ratio(point.exponent)} compression, {sparsity(point.exponent)} removed")
-    if (part := point.part(which, effective=True)) is not None:
-        some = f" in {len(part.runs)} of {count} runs" if len(part.runs) < count else ""
-        lines.append(f"{ratio(part.exponent)} counted over weights on a path{some}")
-    if point.collapsed:
-        lines.append(f"no path left in {point.collapsed} of {len(point.runs)} runs")
-    return "\n".join(lines)
-
-
-def _notes(panel: Panel, few: int, points: int, dropped: int, fewer: int, *, effective: bool) -> list[str]:
-    notes = []
-    if any(len(point.runs) > 1 for series in panel.series for point in series.points):
-        notes.append("Small dots: single seeds.")
-    if points and few >= points:
-        notes.append(f"Fewer than {SEEDS} seeds: no interval is drawn.")
-    elif points:
-        bands, lighter = ("Bands", ", the wider the lighter") if len(panel.exponents) > 1 else ("Bars", "")
-        notes.append(f"{bands}: 95 % t-interval of the mean over seeds{lighter}.")
-        if few:
-            notes.append(f"None where there are fewer than {SEEDS} seeds ({few} {'point' if few == 1 else 'points'}).")
-    if panel.collapsed:
-        notes.append("A cross marks collapse: in at least one run no path leads from input to output.")
-    if fewer:
-        has = "this accuracy and an effective compression" if effective else "this accuracy"
-        notes.append(f"{fewer} {'point' if fewer == 1 else 'points'} without those of their seeds that lack {has}.")
-    if dropped:
-        notes.append(f"{dropped} points without any path have no effective compression and are left out.")
-    return notes
 
 
 def _extras(panel: Panel, which: str, *, effective: bool = False) -> list[Line2D]:

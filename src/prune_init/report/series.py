@@ -114,8 +114,8 @@ class Panel:
 
     @property
     def collapsed(self) -> bool:
-        """Whether any run has collapsed."""
-        return any(run.record.collapsed for run in self.runs)
+        """Whether any run that figures draw has collapsed."""
+        return any(point.collapsed for series in self.series for point in series.points)
 
     def trained(self, which: str = "last") -> bool:
         """Whether any run has the accuracy `which`."""

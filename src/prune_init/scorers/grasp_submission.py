@@ -7,8 +7,8 @@ import torch
 
 from prune_init.pruning.loss import loss_of
 from prune_init.pruning.masks import Tensors, total
-from prune_init.pruning.sample import size
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.structures import size
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from prune_init.errors import InputError
 from prune_init.pruning.chance import drawn_seed, reseed
 from prune_init.pruning.loss import ignored
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.sample import joined, picked, size
+from prune_init.pruning.sample import joined, picked
 from prune_init.pruning.scored_net import ScoredNet
-from prune_init.pruning.structures import leaves
+from prune_init.pruning.structures import leaves, size
 
 
 @dataclass(frozen=True)

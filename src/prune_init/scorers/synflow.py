@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.sample import size
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.structures import size
 
 
 @dataclass(frozen=True)

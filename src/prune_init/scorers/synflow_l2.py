@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from prune_init.errors import InputError
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.sample import size
 from prune_init.pruning.scored_net import ScoredNet
+from prune_init.pruning.structures import size
 from prune_init.scorers import synflow
 
 
