@@ -16,7 +16,10 @@ def _sum(kinds: Kinds, func: Any, input: Any, other: Any, **named: Any) -> Tenso
     if is_zero(named.get("alpha", 1)):
         kept, removed = in_order(func, input, other)
         input, other = in_order(func, kept, without(kinds, removed))
-    return elementwise(kinds, func, input, other, **named)
+    found = elementwise(kinds, func, input, other, **named)
+    if isinstance(input, Tensor) and isinstance(other, Tensor):
+        kinds.computes(found, lambda: kinds.nonzero(input) + kinds.nonzero(other))
+    return found
 
 
 def _lerp(kinds: Kinds, func: Any, input: Tensor, end: Tensor, weight: Any) -> Tensor:
@@ -49,7 +52,9 @@ def _quotient(kinds: Kinds, func: Any, input: Any, other: Any, **_: Any) -> Tens
     dividend, divisor = in_order(func, input, other)
     if not isinstance(divisor, Tensor):
         divisor = 1.0
-    elif kinds.of(divisor) is not Kind.PATH:
+    elif kinds.of(divisor) is Kind.PATH:
+        divisor = kinds.mark(divisor.clone(), Kind.PATH)  # of which `nonzero` knows nothing
+    else:
         factor, kind = kinds.factor(divisor), kinds.strongest(divisor)
         statistic = kind is Kind.WEIGHT and not _sources(factor).isdisjoint(_sources(dividend))
         divisor = kinds.mark(never_zero(factor.detach() if statistic else factor), kind)

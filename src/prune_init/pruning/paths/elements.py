@@ -32,7 +32,15 @@ def elementwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs
 def _pointwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     if not kinds.carries(args[0]) or kinds.carries((args[1:], kwargs)):
         raise UnsupportedOperationError(f"{plain(name_of(function))} of several tensors on a path has no rule")
-    return args[0].clone() if kinds.of(args[0]) is Kind.PATH else elementwise(kinds, function, *args, **kwargs)
+    if kinds.of(args[0]) is not Kind.PATH:
+        return elementwise(kinds, function, *args, **kwargs)
+    input = args[0]
+
+    def nonzero() -> Tensor:
+        at_zero = function(torch.zeros_like(input), *args[1:], **kwargs)
+        return kinds.nonzero(input) + kinds.factor(at_zero)
+
+    return kinds.computes(input.clone(), nonzero)
 
 
 def _dropout(

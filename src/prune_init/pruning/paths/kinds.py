@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from prune_init.pruning.structures import leaves
 
@@ -22,7 +23,7 @@ class Kind(IntEnum):
         made in forward.
     RANDOM: random numbers or values computed from them, such as the mask of a layer that is skipped at random.
     CHOICE: its true values, which depend on integers or booleans of the input: token ids, masks of padding. Paths
-        begin only where they choose the rows of an embedding, or are multiplied by weights.
+        begin where they choose the rows of an embedding, are multiplied by weights, or join values on a path.
     WEIGHT: computed from prunable weights but not from the input: 1 where the value may differ from 0, else 0.
     PATH: 1 where some path from the input arrives, else 0.
     """
@@ -65,6 +66,7 @@ class Kinds:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[StorageWeakRef, Kind]] = {}  # a weak reference keeps the address from being reused
+        self._values = WeakTensorKeyDictionary()  # for a tensor on a path: its version, and how to compute `nonzero`
 
     def mark(self, result: Any, kind: Kind) -> Any:
         """Set the kind of all tensors in `result`, and return it."""
@@ -105,4 +107,20 @@ class Kinds:
     def term(self, value: Any, total: Kind) -> Tensor:
         """`value` as a term: a sum of kind PATH counts only paths, one of kind WEIGHT all that may differ from 0."""
         factor = self.factor(value)
-        return factor if total is Kind.WEIGHT or self.of(value) is Kind.PATH else torch.zeros_like(factor)
+        counts = total is Kind.WEIGHT or self.of(value) in (Kind.CHOICE, Kind.PATH)
+        return factor if counts else torch.zeros_like(factor)
+
+    def nonzero(self, value: Any) -> Tensor:
+        """1 where `value` may differ from 0, on a path or as a constant; on a path, 1 where that is not known."""
+        if self.of(value) is not Kind.PATH:
+            return self.factor(value).detach()
+        version, compute = self._values.get(value, (None, None))
+        if compute is None or version != value._version:  # written to since
+            return torch.ones_like(value, dtype=torch.float32, requires_grad=False)
+        found: Tensor = reached(compute().detach())
+        return found
+
+    def computes(self, result: Tensor, nonzero: Callable[[], Tensor]) -> Tensor:
+        """Note how `nonzero` of a result on a path is computed, if it is asked for; return the result."""
+        self._values[result] = result._version, nonzero
+        return result

@@ -11,6 +11,7 @@ where it is not 0; as a term, it begins none. See `Kind`.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -127,7 +128,7 @@ class PathMode(TorchFunctionMode):
         if targets:
             return write(self.kinds, targets[0], result, kind)
         if not keeps:  # rules work in float32, whatever the net works in
-            result = mapped(lambda x: x.to(dtype), result)
+            result = mapped(lambda x: self._cast(x, dtype), self.kinds.mark(result, kind))
         return self.kinds.mark(result, kind)
 
     def _result(self, func: Callable[..., Any], name: str, effect: Any, args: Any, kwargs: Any) -> Any:
@@ -146,7 +147,18 @@ class PathMode(TorchFunctionMode):
         if not self.kinds.carries((args, kwargs)):  # the input chooses the indices, as in an embedding: Kind.CHOICE
             return torch.ones_like(result)
         integers = effect is Paths.CAST and isinstance(result, Tensor) and not result.is_floating_point()
-        return args[0] if integers else result  # a pattern stays in floating point, so that it keeps its gradient
+        if integers:
+            return args[0]  # a pattern stays in floating point, so that it keeps its gradient
+        if name != "as_strided":  # reads memory, whose order may be another
+            for place, part in enumerate(leaves(result)):
+                self.kinds.computes(part, partial(self._nonzero_moved, func, place, args, kwargs))
+        return result
+
+    def _nonzero_moved(self, func: Callable[..., Any], place: int, args: Any, kwargs: Any) -> Tensor:
+        return leaves(func(self.kinds.nonzero(args[0]), *args[1:], **kwargs))[place]
+
+    def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x if x.dtype == dtype else self.kinds.computes(x.to(dtype), lambda: self.kinds.nonzero(x))
 
 
 @contextmanager

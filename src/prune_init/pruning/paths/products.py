@@ -1,7 +1,7 @@
 """Path rules for products: a path through one factor continues where all other factors may differ from 0.
 
-Another factor that depends on the input counts as different from 0 everywhere: where no path reaches it, it may still
-have a constant value, such as a gate's bias or a uniform softmax.
+Another factor that depends on the input may do so where no path reaches it: it can have a constant value there, such as
+a gate's bias or a uniform softmax. `Kinds.nonzero` knows where it is 0.
 """
 
 from collections.abc import Callable
@@ -30,11 +30,14 @@ def product(kinds: Kinds, function: Callable[..., Tensor], factors: list[Any], b
     patterns = [pattern.to(device) if pattern.ndim == 0 else pattern for pattern in patterns]
     terms = []
     for i in on_path or [-1]:
-        others = (torch.ones_like(x) if j in on_path and j != i else x for j, x in enumerate(patterns))
+        others = (kinds.nonzero(factors[j]) if j in on_path and j != i else x for j, x in enumerate(patterns))
         terms.append(function(*others))
     if bias is not None and (total is Kind.WEIGHT or kinds.of(bias) is Kind.PATH):
         terms.append(kinds.factor(bias))
-    return reached(sum(terms[1:], terms[0]))
+    found = reached(sum(terms[1:], terms[0]))
+    if bias is None and total is Kind.PATH:
+        kinds.computes(found, lambda: function(*(kinds.nonzero(x).to(found.device) for x in factors)))
+    return found
 
 
 def in_order(func: Callable[..., Any], first: Any, second: Any) -> tuple[Any, Any]:
@@ -130,7 +133,7 @@ def _attention(
         scores = product(kinds, torch.matmul, [query, key.transpose(-2, -1)])
         if kinds.carries([query, key], Kind.PATH):
             several = seen * (seen.sum(-1, keepdim=True) > 1)  # a softmax over one key is 1
-            terms.append((scores * several) @ (torch.ones_like(value).float() if moving else kinds.factor(value)))
+            terms.append((scores * several) @ kinds.nonzero(value))
         else:
             seen = never_zero(scores) * seen  # as a softmax is
     if moving or not terms:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prune_init.pruning.behaviour import Paths
+from prune_init.pruning.operations import name_of, plain
 from prune_init.pruning.paths.arithmetic import is_zero, without
-from prune_init.pruning.paths.elements import elementwise
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, never_zero, reached
 from prune_init.pruning.paths.products import Rule
 
@@ -25,18 +25,28 @@ def _pad(kinds: Kinds, func: Any, input: Tensor, pad: Any, mode: str = "constant
     return F.pad(input, pad, mode, fill if mode == "constant" else None)
 
 
-def _where(kinds: Kinds, func: Any, condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
-    if input is None or kinds.of(condition) is Kind.WEIGHT:
+def _where(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    names = ("input", "condition", "other") if func is Tensor.where else ("condition", "input", "other")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    if len(given) < 3:
         raise UnsupportedOperationError("this form of where has no rule for paths")
+    return _chosen(kinds, given["condition"], given["input"], given["other"])
+
+
+def _chosen(kinds: Kinds, condition: Tensor, input: Any, other: Any) -> Tensor:
+    """`input` where the condition holds, else `other`; either, if the condition is not a constant."""
+    if kinds.of(condition) is Kind.WEIGHT:
+        raise UnsupportedOperationError("where under a condition that depends on weights has no rule for paths")
     total = kinds.strongest([condition, input, other])
-    if kinds.carries(condition, Kind.RANDOM):
-        return elementwise(kinds, torch.where, condition, input, other)
     one, two = (kinds.term(x, total).to(condition.device) for x in (input, other))
-    return torch.where(condition, one, two)
+    if not kinds.carries(condition, Kind.RANDOM):
+        return torch.where(condition, one, two)
+    both = one + two + torch.zeros(condition.shape, device=condition.device)
+    return reached(both + kinds.factor(condition) if kinds.of(condition) is Kind.PATH else both)
 
 
 def _masked_fill(kinds: Kinds, func: Any, input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    return _where(kinds, func, mask, value, input)
+    return _chosen(kinds, mask, value, input)
 
 
 def _embedding(kinds: Kinds, func: Any, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -45,6 +55,17 @@ def _embedding(kinds: Kinds, func: Any, input: Tensor, weight: Tensor, *_: Any, 
         return F.embedding(input, kinds.factor(weight))
     rows = reached(kinds.factor(weight).sum(0))
     return reached(kinds.factor(input).unsqueeze(-1) * rows)
+
+
+def _gather(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, **_: Any) -> Tensor:
+    return torch.gather(input, dim, _fixed(kinds, func, index))
+
+
+def _fixed(kinds: Kinds, func: Any, index: Tensor) -> Tensor:
+    """The index, unless it depends on values on a path or on weights, such as that of a largest value."""
+    if kinds.carries(index):
+        raise UnsupportedOperationError(f"{plain(name_of(func))} at indices that depend on the input has no rule")
+    return index
 
 
 def _one_hot(kinds: Kinds, func: Any, tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -58,17 +79,20 @@ def _index_add(
 ) -> Tensor:
     total = kinds.strongest([input, source])
     added = kinds.term(without(kinds, source) if is_zero(alpha) else source, total)
-    return reached(torch.index_add(kinds.term(input, total), dim, index, added))
+    return reached(torch.index_add(kinds.term(input, total), dim, _fixed(kinds, func, index), added))
 
 
 def _scatter_add(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     total = kinds.strongest([input, src])
-    return reached(torch.scatter_add(kinds.term(input, total), dim, index, kinds.term(src, total)))
+    return reached(torch.scatter_add(kinds.term(input, total), dim, _fixed(kinds, func, index), kinds.term(src, total)))
 
 
 def _glu(kinds: Kinds, func: Any, input: Tensor, dim: int = -1) -> Tensor:
     first, gate = input.float().chunk(2, dim)
-    return reached(first + gate) if kinds.of(input) is Kind.PATH else first * never_zero(gate)  # as a sigmoid is
+    if kinds.of(input) is not Kind.PATH:
+        return first * never_zero(gate)  # as a sigmoid is
+    value = kinds.nonzero(input).chunk(2, dim)[0]
+    return kinds.computes(reached(first + value * gate), lambda: value)
 
 
 def _weighted_sum(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -100,7 +124,7 @@ RULES: dict[Paths, Rule] = {
     Paths.ONE_HOT: _one_hot,
     Paths.INDEX_ADD: _index_add,
     Paths.SCATTER_ADD: _scatter_add,
-    Paths.GATHER: lambda kinds, func, input, dim, index, **_: torch.gather(input, dim, index),
+    Paths.GATHER: _gather,
     Paths.GLU: _glu,
     Paths.FOLD: lambda kinds, func, *args: reached(func(*args)),
     Paths.COPY: _copy,
