@@ -86,10 +86,9 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
             compact net, which is run beside the masked one, has other outputs.
     """
     model = inside(model)
-    weights = prunable(model)
     if masks is None:
-        masks = {name: weight.detach() != 0 for name, weight in weights.items()}
-    given = named_masks(masks, weights)
+        masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
+    given = named_masks(masks, dict(model.named_parameters()), "parameter")
     net = ChannelGraph(model, example_input)
     rules, unknown = recognised(net)
     left_alone = _unknown(net, unknown)

@@ -13,7 +13,7 @@ from prune_init.pruning.checks import check_batch, check_numbers, named_masks
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.paths.effective_weights import effective_weights
 from prune_init.pruning.structures import leaves as leaves_of
-from prune_init.pruning.weights import inside, prunable
+from prune_init.pruning.weights import inside, prunable, prunable_by_default
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None 
     tensors = leaves_of(example_input)
     for tensor in tensors or [example_input]:
         check_batch("example_input", tensor)
-    check_numbers(prunable(model))
+    check_numbers(prunable_by_default(model))
     if masks is None:
         masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
     else:

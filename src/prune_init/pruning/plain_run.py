@@ -53,10 +53,30 @@ def plainly(model: nn.Module) -> Iterator[None]:
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(sdpa_kernel(SDPBackend.MATH))
         # Models on a device without float64 are scored on the CPU.
-        for kind in {"cpu", *(parameter.device.type for parameter in model.parameters())}:
-            settings.enter_context(torch.autocast(kind, enabled=False))
+        settings.enter_context(_without_autocast({"cpu", *(p.device.type for p in model.parameters())}))
         settings.enter_context(_exact(cudnn=not recurrent))
         yield
+
+
+@contextmanager
+def _without_autocast(kinds: set[str]) -> Iterator[None]:
+    """Switch off autocast on these kinds of devices, around the model and inside its forward."""
+    own = torch.autocast.__enter__
+
+    def enter(self: torch.autocast) -> Any:
+        found = own(self)
+        for kind in kinds:
+            torch.set_autocast_enabled(kind, False)  # what leaving the context restores
+        return found
+
+    torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+    try:
+        with ExitStack() as stack:
+            for kind in kinds:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            yield
+    finally:
+        torch.autocast.__enter__ = own  # type: ignore[method-assign]
 
 
 @contextmanager

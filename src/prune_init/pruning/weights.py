@@ -52,7 +52,7 @@ def _unwrapped(name: str) -> str:
 
 def has_computed_weight(module: nn.Module) -> bool:
     """Whether a layer's weight is not a parameter but computed from others (weight norm, parametrisation, ...)."""
-    return not _matrices(module) <= module._parameters.keys()
+    return not _matrices(module) <= set(module._parameters.keys())  # a list in a scripted module
 
 
 def _matrices(module: nn.Module) -> set[str]:
@@ -97,6 +97,11 @@ def prunable(model: nn.Module, *, include: Patterns = None, exclude: Patterns = 
         key, value = ("include", include) if exclude is None else ("exclude", exclude)
         raise InputError(key, value, "leaves no weight to prune")
     return {name: weight for name, weight in model.named_parameters() if name in chosen}
+
+
+def prunable_by_default(model: nn.Module) -> dict[str, Parameter]:
+    """The weights that `prunable` names without patterns; there may be none."""
+    return _candidates(inside(model))[0]
 
 
 def warn_of_others(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,9 @@ from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.structures import size
 
+HIDDEN = -1e4
+"""Below this lie the numbers by which masks hide tokens from attention, but no weights or statistics."""
+
 
 @dataclass(frozen=True)
 class SynFlow:
@@ -19,7 +22,8 @@ class SynFlow:
 
     Differs from the published code in using float64: R overflows float32 in deep nets, and float32 masks drift.
     As published, biases, norm parameters and buffers stay in the net, made non-negative. `biases=False` leaves
-    biases out, which theorem 3 requires where hidden biases are not zero.
+    biases out, which theorem 3 requires where hidden biases are not zero. A mask that is added to attention scores
+    (a tensor with numbers below -10,000, such as -inf) stays as it is: made positive, it would show what it hides.
     """
 
     iterations: int = 100
@@ -39,9 +43,11 @@ class SynFlow:
 
     def make_positive(self, net: ScoredNet) -> None:
         """Take absolute values in place (of copies); if `biases` is False, set biases and running means to 0."""
-        for tensor in (*net.weights.values(), *net.others.values()):
-            if tensor.is_floating_point():  # integer buffers, such as counters of batches, need no change
-                tensor.abs_()
+        floats = [t for t in net.others.values() if t.is_floating_point() and t.numel()]  # no counters of batches
+        lowest = torch.stack([t.min().double() for t in floats]).tolist() if floats else []
+        others = [t for t, low in zip(floats, lowest, strict=True) if not low < HIDDEN]
+        for tensor in (*net.weights.values(), *others):
+            tensor.abs_()
         if not self.biases:
             for name, tensor in net.others.items():
                 if name.endswith(("bias", "running_mean")):

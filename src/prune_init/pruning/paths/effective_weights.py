@@ -15,7 +15,7 @@ from prune_init.pruning.paths.mode import followed
 from prune_init.pruning.structures import arguments, mapped
 from prune_init.pruning.structures import leaves as leaves_of
 from prune_init.pruning.undisturbed import undisturbed
-from prune_init.pruning.weights import inside, prunable
+from prune_init.pruning.weights import inside, prunable_by_default
 
 
 def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> Tensors:
@@ -29,7 +29,7 @@ def effective_weights(model: nn.Module, masks: Tensors, example_input: Any) -> T
         UnsupportedOperationError: see `connectivity`.
     """
     model = inside(model)
-    every = prunable(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
+    every = prunable_by_default(model) | {name: weight for name, weight in model.named_parameters() if name in masks}
     kinds = Kinds()
     device = with_float64(next(iter(every.values())).device)
     with undisturbed(model, device, seed=0):

@@ -54,6 +54,9 @@ def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """A norm layer: statistics carry no paths. Scale and shift belong to the channel axis, or match the last axes."""
     given = named_arguments(func, args, kwargs)
     input, weight, bias = given["input"], given.get("weight"), given.get("bias")
+    if kinds.of(input) is Kind.WEIGHT and plain(name_of(func)) != "rms_norm":
+        why = "subtracts their mean, so pruned weights are not 0 in the layer that uses them"
+        raise UnsupportedOperationError(f"{plain(name_of(func))} of weights {why}")
 
     def placed(x: Tensor) -> Tensor:
         return x if "normalized_shape" in given else x.view(-1, *[1] * (input.ndim - 2))
