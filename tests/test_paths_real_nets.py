@@ -575,6 +575,7 @@ RECURRENT = {
     "lstm with a projection": lambda a, b: nn.LSTM(a, b, 2, proj_size=3, batch_first=True),
     "lstm without biases, time first": lambda a, b: nn.LSTM(a, b, bias=False),
     "gru": lambda a, b: nn.GRU(a, b, batch_first=True),
+    "gru without biases": lambda a, b: nn.GRU(a, b, bias=False, batch_first=True),
     "two-way gru": lambda a, b: nn.GRU(a, b, 2, bidirectional=True, batch_first=True),
     "tanh": lambda a, b: nn.RNN(a, b, 2, batch_first=True),
     "relu": lambda a, b: nn.RNN(a, b, nonlinearity="relu", batch_first=True),
@@ -582,45 +583,70 @@ RECURRENT = {
 
 
 def graph_of(layer, time, masks):
-    """Edges (from, to, weight or None) of a layer unrolled in time; nodes are (layer, direction, time, unit, part)."""
+    """Edges (from, to, weight or None, factor) of a layer unrolled in time.
+
+    Nodes are (layer, direction, time, unit, part). An edge with a factor, one or several nodes, exists only where one
+    of them may differ from 0.
+    """
     ways, gates = 1 + layer.bidirectional, {"LSTM": "ifgo", "GRU": "rzn"}.get(layer.mode, "n")
     for level, way, t in itertools.product(range(layer.num_layers), range(ways), range(time)):
         name = f"_l{level}" + "_reverse" * way
         before = t - 1 if way == 0 else t + 1
         ih, hh = masks[f"rnn.weight_ih{name}"], masks[f"rnn.weight_hh{name}"]
         for row, gate in ((r, gates[r // layer.hidden_size]) for r in range(len(ih))):
-            unit = row % layer.hidden_size
-            part = "c" if gate in "ifg" and layer.mode == "LSTM" else "h"
+            here = (level, way, t, row % layer.hidden_size)
             for column in range(ih.shape[1]):
                 if level == 0:
                     source = ("in", t, column)
                 else:
                     size = ih.shape[1] // ways
                     source = (level - 1, column // size, t, column % size, "out")
-                yield source, (level, way, t, unit, part), (f"rnn.weight_ih{name}", row, column)
+                yield source, (*here, gate), (f"rnn.weight_ih{name}", row, column), None
             for column in range(hh.shape[1]):
                 if 0 <= before < time:
                     source = (level, way, before, column, "out")
-                    yield source, (level, way, t, unit, part), (f"rnn.weight_hh{name}", row, column)
+                    part = "from state" if gates == "rzn" and gate == "n" else gate
+                    yield source, (*here, part), (f"rnn.weight_hh{name}", row, column), None
         for unit in range(layer.hidden_size):
-            here, part = (level, way, t, unit), "c" if layer.mode == "LSTM" else "h"
-            if layer.mode in ("LSTM", "GRU"):
-                yield (level, way, before, unit, part), (*here, part), None
-            if layer.mode == "LSTM":
-                yield (*here, "c"), (*here, "h"), None
+            here, last = (level, way, t, unit), (level, way, before, unit)
+            yield from cell_of(layer.mode, here, last)
             if f"rnn.weight_hr{name}" not in masks:
-                yield (*here, "h"), (*here, "out"), None
+                yield (*here, "h"), (*here, "out"), None, None
                 continue
             for row in range(layer.proj_size):
-                yield (*here, "h"), (level, way, t, row, "out"), (f"rnn.weight_hr{name}", row, unit)
+                yield (*here, "h"), (level, way, t, row, "out"), (f"rnn.weight_hr{name}", row, unit), None
+
+
+def cell_of(mode, here, last):
+    """The edges of one unit's cell: the sigmoids i, f, o, r and z only matter where what they multiply is not 0."""
+    node = {part: (*here, part) for part in [*"ifgoczrnh", "from state"]}
+    old = {part: (*last, part) for part in "ch"}
+    if mode == "LSTM":
+        yield node["i"], node["c"], None, [node["g"]]
+        yield node["f"], node["c"], None, [old["c"]]
+        yield node["o"], node["h"], None, [node["c"]]
+        always = [(node["g"], node["c"]), (old["c"], node["c"]), (node["c"], node["h"])]
+    elif mode == "GRU":
+        yield node["r"], node["n"], None, [node["from state"]]
+        yield node["z"], node["h"], None, [node["n"], old["h"]]
+        always = [(node["from state"], node["n"]), (node["n"], node["h"]), (old["h"], node["h"])]
+    else:
+        always = [(node["n"], node["h"])]
+    for a, b in always:
+        yield a, b, None, None
 
 
 def by_search(model, time, masks):
     """Weights on a path in the graph of all units at all times, by search from the input and back from the output."""
-    edges = [(a, b, w) for a, b, w in graph_of(model.rnn, time, masks) if w is None or masks[w[0]][w[1], w[2]]]
+    given = [edge for edge in graph_of(model.rnn, time, masks) if edge[2] is None or masks[edge[2][0]][edge[2][1:]]]
     first, out = masks["first.weight"], masks["out.weight"]
     times = model.when.flatten().nonzero().flatten().tolist()
-    edges += [("x", ("in", t, i), ("first.weight", i, j)) for t in times for i, j in first.nonzero().tolist()]
+    started = [("x", ("in", t, i), ("first.weight", i, j)) for t in times for i, j in first.nonzero().tolist()]
+    constant = [("x", ("in", t, i), None) for t in times for i in range(len(first))]  # the first layer has biases
+    biased = {a for a, *_ in given if a[-1] in ("g", "n", "from state")} if model.rnn.bias else set()
+    plain = [(a, b) for a, b, _, factor in given if factor is None] + [(a, b) for a, b, _ in constant]
+    nonzero = closure("x", [*plain, *(("x", node) for node in biased)])
+    edges = [(a, b, w) for a, b, w, factor in given if factor is None or not nonzero.isdisjoint(factor)] + started
     top = model.rnn.num_layers - 1
     size = out.shape[1] // (1 + model.rnn.bidirectional)
     for t, (i, j) in itertools.product([time - 1] if model.last else range(time), out.nonzero().tolist()):
