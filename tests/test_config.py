@@ -306,6 +306,13 @@ def test_where_data_lies_is_not_in_the_name(composed: Composed, place):
     assert run_name(composed("dataset=cifar10", place)) == run_name(composed("dataset=cifar10"))
 
 
+def test_the_folder_of_a_data_set_of_ones_own_says_which_images_they_are(composed: Composed):
+    one, other = (composed("dataset=folder", "dataset.num_classes=5", f"dataset.root={root}") for root in ("a", "b"))
+    assert settings.identity(one) != settings.identity(other) and run_name(one) != run_name(other)
+    mine = ("dataset=cifar10", "dataset._target_=mypackage.pets")
+    assert run_name(composed(*mine, "dataset.root=a")) != run_name(composed(*mine, "dataset.root=b"))
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -296,6 +296,21 @@ def test_what_is_wrong_with_a_folder_is_told(pictures: Path) -> None:
         load_folder(pictures)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_is_told_in_one_line(pictures: Path, workers: int) -> None:
+    (pictures / f"val/{WNIDS[0]}/0.JPEG").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"^dataset\.root=.*0\.JPEG: cannot be read as an image") as found:
+        list(load_folder(pictures, workers).test_loader(4, device="cpu"))
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(("mode", "value"), [("I;16", 40_000), ("F", 0.5)])
+def test_pixels_that_would_be_cut_off_are_refused(pictures: Path, mode: str, value: float) -> None:
+    Image.new(mode, (40, 40), value).save(pictures / f"train/{WNIDS[0]}/deep.tiff")
+    with pytest.raises(InputError, match=f"deep.tiff: has {mode} pixels; allowed: 8 bits for each channel"):
+        list(load_folder(pictures).train_loader(4, seed=0, device="cpu"))
+
+
 # --- missing data and failing downloads
 
 

@@ -28,6 +28,24 @@ class Bare:
         return self.examples[index]
 
 
+def test_labels_are_those_of_the_examples() -> None:
+    class Noisy(TensorDataset):
+        """Other labels than the attribute holds, such as noise or superclasses."""
+
+        def __getitem__(self, index):
+            x, y = super().__getitem__(index)
+            return x, int(y) % 2
+
+    def noisy(rows: int) -> Noisy:
+        made = Noisy(*table(rows).tensors)
+        made.targets = table(rows).tensors[1].tolist()
+        return made
+
+    data = from_torch(noisy(30), noisy(12))
+    ((_, y),) = data.test_loader(20, device="cpu")
+    assert data.num_classes == 2 and y.tolist() == [i % 3 % 2 for i in range(12)]
+
+
 def test_shape_and_classes_are_found_and_every_example_comes_once():
     train = table(30)
     train.targets = tuple(i % 3 for i in range(30))  # as torchvision keeps them

@@ -24,6 +24,7 @@ KINDS = {  # one wrong value of each kind, and the message
     "exclude=[nonsense.*]": "exclude=nonsense.*: matches no prunable weight; allowed: patterns of ",
     "trainer=cpu trainer.devices=99": "trainer=cpu trainer.devices=99: allowed without a GPU: 1 to ",
     "+trainer.max_epochs=3": "trainer.max_epochs=3: is set by recipe.epochs",
+    "+trainer.fast_dev_run=true": "trainer.fast_dev_run=true: would record a few steps as a whole run",
     "lifecycle=lottery_ticket compact=true": "compact=true: lifecycle=lottery_ticket works with compact=false only",
     "target=effective ablation=shuffle": "ablation=shuffle: target=effective works with ablation=none only",
     "recipe.optimizer.lr=foo": "recipe.optimizer.lr=foo: allowed: a number",

@@ -22,7 +22,7 @@ QUICK = ("architecture=mlp", "scorer=random", "recipe.epochs=3", "recipe.batch_s
         ("+trainer.limit_train_batches=4", 3, 12, False),
         ("+trainer.limit_train_batches=0.5", 3, 15, False),
         ("+trainer.check_val_every_n_epoch=2", 3, 30, False),
-        ("+trainer.fast_dev_run=true", 1, 1, False),
+        ("+trainer.val_check_interval=4", 3, 30, False),
     ],
 )
 def test_a_run_that_is_stopped_is_tested_where_it_stopped(command, tmp_path, limit, epochs, steps, stopped):
@@ -34,6 +34,21 @@ def test_a_run_that_is_stopped_is_tested_where_it_stopped(command, tmp_path, lim
     assert all(0 < float(row["train/loss"]) < 10 for row in rows)
     assert (f"stopped after {steps} step" in outcome.out) == stopped
     assert [row["test/top1"] != "" for row in rows] == ([False, True, True] if "every" in limit else [True] * epochs)
+
+
+def test_the_last_accuracy_is_that_of_the_final_net_though_tests_run_within_epochs(command, tmp_path):
+    last = []
+    for tests in ((), ("+trainer.val_check_interval=4",), ("+trainer.val_check_interval=0.3",)):
+        assert command(*QUICK, "recipe.epochs=2", *tests, f"results={tmp_path / str(len(last))}").code == 0
+        (_, row), rows = finished(tmp_path / str(len(last))), metrics(tmp_path / str(len(last)))
+        assert float(rows[-1]["test/top1"]) == row["top1"]["last"]
+        last.append(row["top1"]["last"])
+    assert last[0] == last[1] == last[2]
+
+
+def test_tests_of_a_part_are_told(command):
+    outcome = command(*QUICK, "recipe.epochs=1", "+trainer.limit_val_batches=1")
+    assert outcome.code == 0 and "accuracies are of 1 of 2 test batches" in outcome.out
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -10,6 +11,14 @@ class InputError(ValueError):
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         super().__init__(f"{key}={value}: {allowed}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its message, as a process that reads examples passes it on."""
+        return _with_message, (type(self), str(self))
+
+
+def _with_message(kind: type[InputError], message: str) -> InputError:
+    return kind.__new__(kind, message)
 
 
 class ModelError(InputError):

@@ -23,7 +23,7 @@ from prune_init.errors import InputError
 from prune_init.files import whole, write_json
 from prune_init.record import results, settings
 from prune_init.record import status as run_status
-from prune_init.record.keys import PLACES_WITHIN
+from prune_init.record.keys import PLACES_WITHIN, without_places
 from prune_init.record.run_record import RunRecord
 
 SCHEMA = 1
@@ -92,9 +92,7 @@ def _configuration(run: Path, identity: str, to: Path) -> tuple[Row, str]:
     except OSError as error:
         raise InputError("folder", run, f"has no configuration ({error.strerror})") from None
     assert isinstance(cfg, DictConfig)
-    config = settings.resolved(cfg)
-    for group, keys in PLACES_WITHIN.items():
-        config[group] = {key: value for key, value in config[group].items() if key not in keys}
+    config = without_places(settings.resolved(cfg))
     return config, settings.folder(to, cfg, identity)
 
 

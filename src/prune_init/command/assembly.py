@@ -152,6 +152,10 @@ def _batches_per_epoch(data: DataModule, trainer: pl.Trainer) -> int:
         if isinstance(limit, float) and limit > 0 and int(limit * batches) == 0:
             why = f"leaves none of {batches} batches; allowed: a whole number of batches, or a larger share"
             raise InputError(f"trainer.{key}", limit, why)
+    some = trainer.limit_val_batches
+    tested = min(tests[0], some) if isinstance(some, int) else int(tests[0] * some)
+    if 0 < tested < tests[0]:
+        warnings.warn(f"accuracies are of {tested} of {tests[0]} test batches: limit_val_batches={some}", stacklevel=2)
     limit, every = trainer.limit_train_batches, trainer.val_check_interval
     seen = min(train, limit) if isinstance(limit, int) else int(train * limit)
     if isinstance(every, int) and every > seen and trainer.limit_val_batches:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -76,6 +76,8 @@ class ExampleLoader(Loader):
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._batches:
+            if isinstance(batch, InputError):
+                raise batch
             inputs, labels = (part.to(self._device, non_blocking=True) for part in batch)
             yield inputs if self._normalise is None else self._normalise(inputs), labels
 
@@ -94,22 +96,30 @@ class _SeededBatches:
 
 
 class _Seeded:
-    """Reads each example with torch's generator seeded for it, and restores the global random state afterwards."""
+    """Reads each example with torch's generator seeded for it, and restores the global random state afterwards.
+
+    An InputError is returned, since DataLoader would turn one of a worker process into a RuntimeError.
+    """
 
     def __init__(self, read: Read, examples: Examples) -> None:
         self._read, self._examples = read, examples
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor] | InputError:
         position, seed = item
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return self._read(int(self._examples.indices[position])), self._examples.labels[position]
+            try:
+                return self._read(int(self._examples.indices[position])), self._examples.labels[position]
+            except InputError as error:
+                return error
 
 
-def _together(examples: list[tuple[Tensor, Tensor]]) -> Batch:
+def _together(examples: list[Any]) -> Any:
+    for example in examples:
+        if isinstance(example, InputError):
+            return example
     shapes = {tuple(x.shape) for x, _ in examples}
     if len(shapes) > 1:
         given = " and ".join(map(str, sorted(shapes)))
-        raise InputError("dataset", given, "allowed: examples of one shape; pad or cut them in the data set")
-    batch: Batch = default_collate(examples)
-    return batch
+        return InputError("dataset", given, "allowed: examples of one shape; pad or cut them in the data set")
+    return default_collate(examples)

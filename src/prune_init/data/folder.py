@@ -111,6 +111,8 @@ def read_image(path: str) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # PIL would cut their numbers off at 255
+                raise InputError("dataset.root", path, f"has {image.mode} pixels; allowed: 8 bits for each channel")
             return image.convert("RGB")
     except OSError as error:
         raise InputError("dataset.root", path, f"cannot be read as an image: {error}") from error

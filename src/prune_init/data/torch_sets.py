@@ -34,7 +34,8 @@ def from_torch(
     and the example.
 
     Args:
-        train: `len(train)` examples; `train[i]` is (tensor, label).
+        train: `len(train)` examples; `train[i]` is (tensor, label). All are read once for their labels, except from
+            torchvision's own data sets.
         test: likewise, of the same shape.
         num_classes: labels are 0..num_classes-1; `None`: one more than the largest label.
         input_shape: shape of an example; `None`: that of the first one.
@@ -84,9 +85,12 @@ def _input(part: Any, augment: Augment | None, index: int) -> Tensor:
 
 
 def _labels(name: str, part: Any) -> Tensor:
-    """The labels of all examples: from the attribute `targets`, as in torchvision, else by reading all examples."""
+    """The labels of all examples: the attribute `targets` of torchvision's own sets, else by reading all examples."""
     known = getattr(part, "targets", None)
-    if known is None or len(known) != len(part) or getattr(part, "target_transform", None) is not None:
+    own = type(part).__getitem__.__module__.startswith("torchvision.")  # not one that may change the labels
+    joint = type(getattr(part, "transforms", None)).__name__ not in ("NoneType", "StandardTransform")
+    changed = joint or getattr(part, "target_transform", None) is not None
+    if known is None or len(known) != len(part) or changed or not own:
         known = [part[index][1] for index in range(len(part))]
     labels = [label.item() if isinstance(label, Tensor) and label.numel() == 1 else label for label in known]
     for label in labels:

@@ -17,20 +17,46 @@ PLACES_WITHIN = {
         "profiler",
     ),
 }
-"""Keys of groups that say where and how a run is computed, not what it computes."""
+"""Keys of groups that say where and how a run is computed, not what it computes; see `places`."""
+
+OFFICIAL = tuple(
+    f"prune_init.data.{name}"
+    for name in (
+        *(f"torchvision_sets.{name}" for name in ("cifar10", "cifar100", "fashion_mnist", "mnist")),
+        *("folder.imagenet", "tiny_imagenet.tiny_imagenet", "fashion_small.fashion_small"),
+    )
+)
+"""Data sets that are the same wherever they lie; of all others, the folder `root` decides what is in them."""
 
 CHOSEN_WITH = {"sample": "scorer"}
 """Groups whose values are determined by another group's choice."""
 
 
+def places(group: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of a group's settings that say where and how a run is computed, not what it computes."""
+    keys = PLACES_WITHIN.get(group, ())
+    return keys if settings.get("_target_") in OFFICIAL else tuple(key for key in keys if key != "root")
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without those keys of its groups."""
+    return {
+        group: {key: value for key, value in settings.items() if key not in places(group, settings)}
+        if group in PLACES_WITHIN
+        else settings
+        for group, settings in config.items()
+    }
+
+
 def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """All values by dotted keys, such as `recipe.optimizer.lr`, without those of `PLACES_WITHIN`."""
+    """All values by dotted keys, such as `recipe.optimizer.lr`, without the `places` of groups."""
     return dict(_leaves(config, prefix))
 
 
 def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    left_out = places(prefix, config)
     for name, value in config.items():
-        if name in PLACES_WITHIN.get(prefix, ()):
+        if name in left_out:
             continue
         key = f"{prefix}.{name}" if prefix else str(name)
         if isinstance(value, Mapping) and value:

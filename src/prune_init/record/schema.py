@@ -100,6 +100,13 @@ SET_BY = {
 }
 """Arguments of Lightning's Trainer that the run passes itself, and the key of ours that sets each."""
 
+NOT_FOR_RUNS = {
+    "fast_dev_run": "would record a few steps as a whole run; to try a run use recipe.epochs=1",
+    "overfit_batches": "does not hold with the run's own batches; use trainer.limit_train_batches",
+    "barebones": "leaves out the metrics that a run records",
+}
+"""Arguments of Lightning's Trainer that would make a run's result wrong, and why."""
+
 
 def check(cfg: DictConfig) -> None:
     """Refuse values that cannot work, before anything is written.
@@ -141,7 +148,7 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
 
     if lottery and cfg.lifecycle.rewind_epoch >= recipe.epochs:
         yield "lifecycle.rewind_epoch", cfg.lifecycle.rewind_epoch, "allowed: less than recipe.epochs"
-    for key in ("max_steps", "max_time", "fast_dev_run"):  # these would end the run before it has pruned
+    for key in ("max_steps", "max_time"):  # these would end the run before it has pruned
         if lottery and trainer.get(key, -1) not in (-1, None, False):
             yield f"trainer.{key}", trainer[key], "lifecycle=lottery_ticket trains all its levels"
     if "examples_per_class" in cfg.scorer and cfg.sample.per_class < 1:
@@ -153,6 +160,9 @@ def _together(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
 
     for key in SET_BY.keys() & trainer.keys():
         yield f"trainer.{key}", trainer[key], f"is set by {SET_BY[key]}"
+    for key in NOT_FOR_RUNS.keys() & trainer.keys():
+        if trainer[key]:
+            yield f"trainer.{key}", trainer[key], NOT_FOR_RUNS[key]
     if trainer.gradient_clip_val != recipe.gradient_clip:
         yield "trainer.gradient_clip_val", trainer.gradient_clip_val, "is set by recipe.gradient_clip"
     if not trainer.get("limit_train_batches", 1):

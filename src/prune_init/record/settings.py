@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from prune_init.errors import InputError
 from prune_init.record import given_masks, later, shipped
-from prune_init.record.keys import PLACES_WITHIN, label, leaves, refers
+from prune_init.record.keys import label, leaves, refers, without_places
 
 PLACE = ("hydra", "results", "logger", "checkpoint", "weights", "export", "force")
-"""Keys that say where and how a run is computed, not what it computes. Like the keys in `PLACES_WITHIN`, they are not
-part of its identity."""
+"""Keys that say where and how a run is computed, not what it computes. Like the keys that `keys.places` names, they are
+not part of its identity."""
 
 TOLD = (
     *("mode", "iterations", "schedule.name", "scope", "ablation.name", "target", "lifecycle.name", "recipe.name"),
@@ -120,9 +120,7 @@ def identity(cfg: DictConfig) -> str:
     Sparsity and exponent are one number, whose rounding must not depend on which of the two was given. Given masks
     count by their content; the keys that they replace (`given_masks.CHOOSERS`) do not count.
     """
-    plain = resolved(cfg)
-    for group, keys in PLACES_WITHIN.items():
-        plain[group] = {key: value for key, value in plain[group].items() if key not in keys}
+    plain = without_places(resolved(cfg))
     del plain["exponent"]
     plain["sparsity"] = f"{1 - plain['sparsity']:.9g}"
     plain = later.removed(plain)

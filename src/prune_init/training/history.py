@@ -29,9 +29,11 @@ class History(pl.Callback):
         self._start = 0.0
         self._rate = 0.0
         self._tests: Row = {}
+        self._tested = -1  # the number of steps before these tests
         self._told = 0  # rows that loggers have received
         self.seconds_before = 0.0  # training time of epochs in earlier attempts
         self.broken_off = False  # whether the last epoch was stopped before its end
+        self.outdated = False  # whether steps followed the last epoch's test
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the epoch's clock and note its learning rate, which the schedule has changed by the epoch's end."""
@@ -42,10 +44,12 @@ class History(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the test metrics, because Lightning also keeps them in later epochs without a test."""
         self._tests = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_test(name)}
+        self._tested = trainer.global_step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row; its tests have run before this."""
+        """Add the epoch's row; its tests have run before this, though perhaps not after its last step."""
         assert isinstance(pl_module, PruneThenTrain)
+        self.outdated = self._tested < trainer.global_step
         self.broken_off = not trainer.is_last_batch
         if self.broken_off:
             pl_module.report("train")
@@ -77,8 +81,8 @@ class History(pl.Callback):
 
     @property
     def ends_untested(self) -> bool:
-        """Whether the last epoch has no test, for example because the run was stopped before it."""
-        return bool(self.rows) and f"{STAGES[0]}/top1" not in self.rows[-1]
+        """Whether the final net has no test, for example because the run was stopped before it."""
+        return bool(self.rows) and (self.outdated or f"{STAGES[0]}/top1" not in self.rows[-1])
 
     def amend(self, trainer: pl.Trainer) -> None:
         """Put the results of a test of the final net into the last epoch's row."""
