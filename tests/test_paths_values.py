@@ -201,3 +201,33 @@ def test_paths_through_a_chosen_index_are_not_known() -> None:
     with pytest.warns(UserWarning, match="gather at indices that depend on the input"):
         result = prune_init.prune(Top(), "magnitude", 0.5, input_shape=(6,))
     assert result.connected is None and sum(int(mask.sum()) for mask in result.masks.values()) == 24
+
+
+def test_what_may_differ_from_zero_is_computed_once_in_deep_nets() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.up, self.down = linear(6, 8), linear(6, 8), linear(8, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+            return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+    net = nn.Sequential(*(Residual() for _ in range(30)))  # three reads of each sum: 3^30 without a memory
+    found = prune_init.connectivity(net, torch.randn(1, 6))
+    assert found.connected and found.effective_sparsity == 0
+
+
+def test_a_product_after_a_long_chain_keeps_its_paths() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.chain = nn.Sequential(*(nn.Sequential(linear(4, 4), nn.ReLU()) for _ in range(500)))
+            self.gate = linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.chain(x)
+            return h * self.gate(h)
+
+    found = prune_init.connectivity(Late(), torch.randn(1, 4))  # deeper than Python's recursion
+    assert found.connected and found.effective_sparsity == 0
