@@ -33,6 +33,19 @@ class Gated(nn.Module):
         return self.down(self.act(gate) * up)
 
 
+def shifted(norm: nn.Module) -> nn.Module:
+    """A norm layer with a bias other than 0."""
+    with torch.no_grad():
+        norm.get_parameter("bias").fill_(0.5)
+    return norm
+
+
+def moved(norm: nn.Module) -> nn.Module:
+    """A batch norm with a stored mean other than 0."""
+    norm.get_buffer("running_mean").fill_(0.5)
+    return norm
+
+
 class Gate(nn.Module):
     """The gated linear unit of torch."""
 
@@ -80,6 +93,11 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...], list[str], bool]] = {
     "a sum with another value": (Gated(lambda gate: gate + gate.tanh()), (6,), ["gate"], False),
     "a sum with a number": (Gated(lambda gate: gate + 1), (6,), ["gate"], True),
     "written to since": (Gated(lambda gate: gate.clone().fill_(2.0) + gate), (6,), ["gate"], True),
+    "batch norm": (Gated(shifted(nn.BatchNorm1d(8).eval())), (6,), ["gate"], True),
+    "batch norm without bias": (Gated(moved(nn.BatchNorm1d(8, affine=False).eval())), (6,), ["gate"], True),
+    "layer norm": (Gated(shifted(nn.LayerNorm(8))), (6,), ["gate"], True),
+    "group norm": (Gated(shifted(nn.GroupNorm(2, 8))), (6,), ["gate"], True),
+    "rms norm": (Gated(nn.RMSNorm(8)), (6,), ["gate"], False),
     "linear attention without values": (Attention("linear"), (3, 6), ["v"], False),
     "linear attention without queries": (Attention("linear"), (3, 6), ["q"], False),
     "attention without values": (Attention("softmax"), (3, 6), ["v"], False),

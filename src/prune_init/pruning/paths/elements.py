@@ -54,7 +54,8 @@ def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """A norm layer: statistics carry no paths. Scale and shift belong to the channel axis, or match the last axes."""
     given = named_arguments(func, args, kwargs)
     input, weight, bias = given["input"], given.get("weight"), given.get("bias")
-    if kinds.of(input) is Kind.WEIGHT and plain(name_of(func)) != "rms_norm":
+    centred = plain(name_of(func)) != "rms_norm"
+    if kinds.of(input) is Kind.WEIGHT and centred:
         why = "subtracts their mean, so pruned weights are not 0 in the layer that uses them"
         raise UnsupportedOperationError(f"{plain(name_of(func))} of weights {why}")
 
@@ -62,7 +63,9 @@ def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
         return x if "normalized_shape" in given else x.view(-1, *[1] * (input.ndim - 2))
 
     scaled = input.clone() if weight is None else multiplication(kinds, None, input, placed(weight))
-    if bias is None or kinds.of(input) is not Kind.WEIGHT:
+    if kinds.of(input) is not Kind.WEIGHT:
+        return scaled.clone() if centred or bias is not None else scaled  # constants may be added: `nonzero` is unknown
+    if bias is None:
         return scaled
     return reached(scaled.float() + kinds.factor(placed(bias)))
 
