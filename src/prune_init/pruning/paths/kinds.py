@@ -1,5 +1,6 @@
 """The kind of each tensor while paths are followed: on a path, computed from weights, or constant."""
 
+from collections import Counter
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
@@ -67,6 +68,7 @@ class Kinds:
     def __init__(self) -> None:
         self._known: dict[int, tuple[StorageWeakRef, Kind]] = {}  # a weak reference keeps the address from being reused
         self._values = WeakTensorKeyDictionary()  # for a tensor on a path: its version, and how to compute `nonzero`
+        self._shifts: Counter[int] = Counter()  # by memory: how often constants were added that no version tells of
 
     def mark(self, result: Any, kind: Kind) -> Any:
         """Set the kind of all tensors in `result`, and return it."""
@@ -115,7 +117,7 @@ class Kinds:
         if self.of(value) is not Kind.PATH:
             return self.factor(value).detach()
         version, compute = self._values.get(value, (None, None))
-        if compute is None or version != value._version:  # written to since
+        if compute is None or version != self._version(value):  # written to since
             return torch.ones_like(value, dtype=torch.float32, requires_grad=False)
         try:
             found: Tensor = reached(compute().detach())
@@ -126,5 +128,12 @@ class Kinds:
 
     def computes(self, result: Tensor, nonzero: Callable[[], Tensor]) -> Tensor:
         """Note how `nonzero` of a result on a path is computed, if it is asked for; return the result."""
-        self._values[result] = result._version, nonzero
+        self._values[result] = self._version(result), nonzero
         return result
+
+    def shift(self, value: Tensor) -> None:
+        """Note that a constant was added in place, which leaves the pattern as it is."""
+        self._shifts[value.untyped_storage()._cdata] += 1
+
+    def _version(self, value: Tensor) -> tuple[int, int]:
+        return value._version, self._shifts[value.untyped_storage()._cdata]

@@ -116,6 +116,8 @@ class PathMode(TorchFunctionMode):
         alone = not self.kinds.carries((args[1:], kwargs))
         each = effect in (Paths.POINTWISE, Paths.DROPOUT)
         if targets and each and alone and self.kinds.of(targets[0]) is Kind.PATH:
+            if func(torch.zeros_like(args[0]), *args[1:], **kwargs).any():
+                self.kinds.shift(targets[0])
             return targets[0]
         if effect not in RULES and not keeps:
             if not is_composed(func):
