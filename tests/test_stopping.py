@@ -60,8 +60,9 @@ def test_a_run_that_runs_out_of_time_is_tested_where_it_stopped(command, tmp_pat
     assert float(rows[-1]["test/top1"]) == row["top1"]["last"] and f"in epoch {len(rows)}" in outcome.out
 
 
-def test_a_run_that_lost_its_result_after_its_last_step_finds_it_again(command, tmp_path):
-    run = (*QUICK, "checkpoint=true", "+trainer.max_steps=25")
+@pytest.mark.parametrize("limit", ["+trainer.max_steps=25", "+trainer.val_check_interval=4"])
+def test_a_run_that_lost_its_result_after_its_last_step_finds_it_again(command, tmp_path, limit):
+    run = (*QUICK, "checkpoint=true", limit)
     assert command(*run).code == 0
     (folder, wanted), rows = finished(tmp_path), metrics(tmp_path)
     (folder / "result.json").unlink()

@@ -91,12 +91,13 @@ class History(pl.Callback):
             write_csv(self._path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, for checkpoints, so that a resumed run has all of them, and whether the last one is of a part."""
-        return {"rows": self.rows, "broken_off": self.broken_off}
+        """The rows, for checkpoints, so that a resumed run has all of them, and what is to be said of the last one."""
+        return {"rows": self.rows, "broken_off": self.broken_off, "outdated": self.outdated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the rows of the run that is resumed."""
         self.rows, self.broken_off = list(state_dict["rows"]), state_dict.get("broken_off", False)
+        self.outdated = state_dict.get("outdated", False)
         self._told = len(self.rows)
         self.seconds_before = sum(row["seconds"] for row in self.rows)
 

@@ -49,12 +49,12 @@ Cell = Callable[[Value, State, _Weights], State]
 def _lstm_cell(x: Value, state: State, weights: _Weights) -> State:
     """c' = f c + i g and h' = o tanh(c'), where the sigmoids i, f and o are never 0; a projection of h' may follow."""
     h, c = state
-    i, f, g, o = (sum_of(*parts) for parts in weights.gates(x, h, 4))
-    cell = sum_of(Value(i.paths * g.nonzero + f.paths * c.nonzero, g.nonzero), g, c)
-    h = sum_of(Value(o.paths * cell.nonzero, cell.nonzero), cell)
+    i, f, g, o = (_sum_of(*parts) for parts in weights.gates(x, h, 4))
+    cell = _sum_of(Value(i.paths * g.nonzero + f.paths * c.nonzero, g.nonzero), g, c)
+    h = _sum_of(Value(o.paths * cell.nonzero, cell.nonzero), cell)
     if weights.projection is not None:
         p = weights.projection
-        h = sum_of(Value(F.linear(h.paths, p), F.linear(h.nonzero, p.detach())))
+        h = _sum_of(Value(F.linear(h.paths, p), F.linear(h.nonzero, p.detach())))
     return h, cell
 
 
@@ -62,17 +62,17 @@ def _gru_cell(x: Value, state: State, weights: _Weights) -> State:
     """h' = (1 - z) n + z h, where n = tanh(a + r b) reads the input in a and h in b; r and z are never 0."""
     (h,) = state
     (r1, r2), (z1, z2), (a, b) = weights.gates(x, h, 3)
-    n = sum_of(a, b, Value((r1.paths + r2.paths) * sum_of(b).nonzero, b.nonzero))
-    both = sum_of(n, h)
-    return (sum_of(both, Value((z1.paths + z2.paths) * both.nonzero, both.nonzero)),)
+    n = _sum_of(a, b, Value((r1.paths + r2.paths) * _sum_of(b).nonzero, b.nonzero))
+    both = _sum_of(n, h)
+    return (_sum_of(both, Value((z1.paths + z2.paths) * both.nonzero, both.nonzero)),)
 
 
 def _rnn_cell(x: Value, state: State, weights: _Weights) -> State:
     ((from_input, from_state),) = weights.gates(x, state[0], 1)
-    return (sum_of(from_input, from_state),)
+    return (_sum_of(from_input, from_state),)
 
 
-def sum_of(*values: Value) -> Value:
+def _sum_of(*values: Value) -> Value:
     """A sum, or a function of it that maps 0 to 0."""
     paths, nonzero = (sum(parts[1:], parts[0]) for parts in zip(*values, strict=True))
     return Value(reached(paths), reached(nonzero).detach())
