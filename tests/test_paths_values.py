@@ -105,6 +105,8 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...], list[str], bool]] = {
     "linear attention without queries": (Attention("linear"), (3, 6), ["q"], False),
     "attention without values": (Attention("softmax"), (3, 6), ["v"], False),
     "attention without queries": (Attention("softmax"), (3, 6), ["q"], True),
+    "attention of one token without values": (Attention("softmax"), (1, 6), ["v"], False),
+    "fused attention of one token without values": (Attention("sdpa"), (1, 6), ["v"], False),
     "fused attention without values": (Attention("sdpa"), (3, 6), ["v"], False),
     "fused attention without queries": (Attention("sdpa"), (3, 6), ["q"], True),
 }

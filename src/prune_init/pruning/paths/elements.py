@@ -35,6 +35,9 @@ def _pointwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs:
     if kinds.of(args[0]) is not Kind.PATH:
         return elementwise(kinds, function, *args, **kwargs)
     input = args[0]
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    if plain(name_of(function)) in ("softmax", "log_softmax", "softmin") and dim is not None and input.shape[dim] == 1:
+        return input * 0  # of a single element they are constant
 
     def nonzero() -> Tensor:
         at_zero = function(torch.zeros_like(input), *args[1:], **kwargs)
