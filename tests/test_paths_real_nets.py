@@ -215,15 +215,17 @@ def test_weights_computed_from_pruned_ones(name):
     assert 0 < max(counts[-3:]) < counts[0]
 
 
-def test_standardised_weights_keep_their_zeros():
+def test_standardised_weights_leave_paths_unknown():
     std = pytest.importorskip("timm.layers.std_conv")
     for layer in (std.StdConv2d, std.ScaledStdConv2d, std.ScaledStdConv2dSame):
         model = nn.Sequential(nn.Conv2d(2, 3, 1), layer(3, 4, 1), nn.Conv2d(4, 2, 1))
         masks = random_masks(model, 0.5, 0)
-        plain = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
-        x = torch.ones(1, 2, 3, 3)
-        found, expected = effective_weights(model, masks, x), effective_weights(plain, masks, x)
-        assert all(torch.equal(found[n], expected[n]) for n in masks) and any(m.any() for m in found.values())
+        prune_init.apply_masks(model, masks)
+        weight = model[1].weight
+        with pytest.raises(UnsupportedOperationError, match="batch_norm of weights subtracts their mean"):
+            effective_weights(model, masks, torch.ones(1, 2, 3, 3))
+        standard = F.batch_norm(weight.reshape(1, 4, -1), None, None, training=True).reshape_as(weight)
+        assert (standard != 0)[~masks["1.weight"]].any()  # pruned weights come back
 
 
 def test_blur_pooling():
