@@ -153,14 +153,19 @@ def _batches_per_epoch(data: DataModule, trainer: pl.Trainer) -> int:
             why = f"leaves none of {batches} batches; allowed: a whole number of batches, or a larger share"
             raise InputError(f"trainer.{key}", limit, why)
     some = trainer.limit_val_batches
-    tested = min(tests[0], some) if isinstance(some, int) else int(tests[0] * some)
+    tested = _limited(tests[0], some)
     if 0 < tested < tests[0]:
         warnings.warn(f"accuracies are of {tested} of {tests[0]} test batches: limit_val_batches={some}", stacklevel=2)
     limit, every = trainer.limit_train_batches, trainer.val_check_interval
-    seen = min(train, limit) if isinstance(limit, int) else int(train * limit)
+    seen = _limited(train, limit)
     if isinstance(every, int) and every > seen and trainer.limit_val_batches:
         raise InputError("trainer.val_check_interval", every, f"allowed: up to {seen}, the batches of an epoch")
     return seen
+
+
+def _limited(batches: int, limit: int | float) -> int:
+    """How many of these batches a limit of Lightning leaves: a number of them, or a share."""
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def _plugins() -> list[Any]:

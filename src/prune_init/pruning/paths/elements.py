@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prune_init.pruning.behaviour import Paths
-from prune_init.pruning.operations import name_of, named_arguments, plain
+from prune_init.pruning.operations import lookup, name_of, named_arguments, plain
 from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError, reached
 from prune_init.pruning.paths.products import Rule, multiplication
 from prune_init.pruning.structures import leaves, mapped
@@ -57,7 +57,7 @@ def _norm(kinds: Kinds, func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """A norm layer: statistics carry no paths. Scale and shift belong to the channel axis, or match the last axes."""
     given = named_arguments(func, args, kwargs)
     input, weight, bias = given["input"], given.get("weight"), given.get("bias")
-    centred = plain(name_of(func)) != "rms_norm"
+    centred = getattr(lookup(func), "paths", None) is not Paths.RMS_NORM
     if kinds.of(input) is Kind.WEIGHT and centred:
         why = "subtracts their mean, so pruned weights are not 0 in the layer that uses them"
         raise UnsupportedOperationError(f"{plain(name_of(func))} of weights {why}")

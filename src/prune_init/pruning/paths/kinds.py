@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any
 
@@ -116,13 +117,12 @@ class Kinds:
         """1 where `value` may differ from 0, on a path or as a constant; on a path, 1 where that is not known."""
         if self.of(value) is not Kind.PATH:
             return self.factor(value).detach()
+        found = torch.ones_like(value, dtype=torch.float32, requires_grad=False)
         version, compute = self._values.get(value, (None, None))
         if compute is None or version != self._version(value):  # written to since
-            return torch.ones_like(value, dtype=torch.float32, requires_grad=False)
-        try:
-            found: Tensor = reached(compute().detach())
-        except RecursionError:  # a long chain of operations of which none was asked before
-            found = torch.ones_like(value, dtype=torch.float32, requires_grad=False)
+            return found
+        with suppress(RecursionError):  # a long chain of operations of which none was asked before
+            found = reached(compute().detach())
         self._values[value] = version, lambda: found
         return found
 
