@@ -19,9 +19,9 @@ from prune_init.compaction.recognition import recognised
 from prune_init.compaction.verify import verify
 from prune_init.errors import InputError, ModelError
 from prune_init.pruning import masks as masking
-from prune_init.pruning.checks import named_masks
+from prune_init.pruning.checks import parameter_masks
 from prune_init.pruning.masks import Tensors
-from prune_init.pruning.weights import inside, prunable
+from prune_init.pruning.weights import inside
 from prune_init.traced import operation, place
 
 
@@ -86,9 +86,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
             compact net, which is run beside the masked one, has other outputs.
     """
     model = inside(model)
-    if masks is None:
-        masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
-    given = named_masks(masks, dict(model.named_parameters()), "parameter")
+    given = parameter_masks(model, masks)
     net = ChannelGraph(model, example_input)
     rules, unknown = recognised(net)
     left_alone = _unknown(net, unknown)

@@ -12,8 +12,10 @@ class Paths(Enum):
 
     MOVES = "moves, repeats or leaves out elements; new elements are 0"
     MOVES_LIKE = "moves the elements of the first operand; later operands only give a shape"
+    STRIDED = "moves the elements of the memory, in whose order they are addressed"
     LOOKUP = "reads elements at indices; where the input gives the indices, paths begin"
     POINTWISE = "a function of each element; the statistics that norms and softmax divide by carry no paths"
+    SOFTMAX = "a function of each element, constant along a dimension of a single one"
     DROPOUT = "scales each element by a random number"
     UNION = "combines the operands element by element; paths lead through each of them"
     SUM = "a union of two operands, one of which may be multiplied by `alpha`; alpha=0 removes it"
@@ -141,7 +143,7 @@ class Operation:
     @property
     def moves(self) -> bool:
         """Whether elements are moved, repeated or left out, and nothing else."""
-        return self.paths in (Paths.MOVES, Paths.MOVES_LIKE, Paths.LOOKUP)
+        return self.paths in (Paths.MOVES, Paths.MOVES_LIKE, Paths.STRIDED, Paths.LOOKUP)
 
     @property
     def reads(self) -> int | None:
@@ -155,8 +157,8 @@ class Operation:
 
 
 _ELEMENTWISE = frozenset([
-    Paths.POINTWISE, Paths.DROPOUT, Paths.CAST, Paths.ALIAS, Paths.UNION, Paths.SUM, Paths.LERP, Paths.PRODUCT,
-    Paths.QUOTIENT, Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM,
+    Paths.POINTWISE, Paths.SOFTMAX, Paths.DROPOUT, Paths.CAST, Paths.ALIAS, Paths.UNION, Paths.SUM, Paths.LERP,
+    Paths.PRODUCT, Paths.QUOTIENT, Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM,
 ])  # fmt: skip
 _READS = {Paths.MOVES_LIKE: 1, Paths.CAST: 1, Paths.CREATION: 0, Paths.QUERY: 0}
 

@@ -13,7 +13,7 @@ from prune_init.errors import InputError, one_of
 from prune_init.pruning.masks import Tensors, count
 from prune_init.pruning.sample import check_inputs
 from prune_init.pruning.schedule import Schedule
-from prune_init.pruning.weights import has_computed_weight, plainly_named
+from prune_init.pruning.weights import has_computed_weight, inside, plainly_named, prunable
 
 
 def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: float, device: torch.device) -> Tensors:
@@ -27,6 +27,13 @@ def masks_from(masks: Tensors | None, weights: Mapping[str, Tensor], sparsity: f
         raise InputError("sparsity", sparsity, why)
     _warn_of_zeros(weights, start, device)
     return start
+
+
+def parameter_masks(model: nn.Module, masks: Tensors | None) -> Tensors:
+    """The masks under the names of the net's parameters; None: a prunable weight is pruned where it is 0."""
+    if masks is None:
+        return {name: weight.detach() != 0 for name, weight in prunable(model).items()}
+    return named_masks(masks, dict(inside(model).named_parameters()), "parameter")
 
 
 def named_masks(masks: Any, weights: Mapping[str, Tensor], what: str = "prunable weight") -> Tensors:

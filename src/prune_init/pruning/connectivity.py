@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from prune_init.errors import fits
-from prune_init.pruning.checks import check_batch, check_numbers, named_masks
+from prune_init.pruning.checks import check_batch, check_numbers, parameter_masks
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.paths.effective_weights import effective_weights
 from prune_init.pruning.structures import leaves as leaves_of
-from prune_init.pruning.weights import inside, prunable, prunable_by_default
+from prune_init.pruning.weights import prunable_by_default
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,7 @@ def connectivity(model: nn.Module, example_input: Any, *, masks: Tensors | None 
     for tensor in tensors or [example_input]:
         check_batch("example_input", tensor)
     check_numbers(prunable_by_default(model))
-    if masks is None:
-        masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
-    else:
-        masks = named_masks(masks, dict(inside(model).named_parameters()), "parameter")
+    masks = parameter_masks(model, masks)
     shapes = [list(tensor.shape) for tensor in tensors]
     with fits(model, "example_input", shapes[0] if len(shapes) == 1 else shapes):
         return census(masks, effective_weights(model, masks, example_input))

@@ -28,9 +28,10 @@ SAME, SHARED = Memory.SAME, Memory.SHARED
 _ROWS: list[tuple[Operation, str]] = [
     # Moves of elements.
     (Operation(P.MOVES, memory=SHARED), """
-        adjoint as_strided atleast_1d atleast_2d atleast_3d broadcast_to channel_shuffle chunk diag diagonal expand H mT
+        adjoint atleast_1d atleast_2d atleast_3d broadcast_to channel_shuffle chunk diag diagonal expand H mT
         moveaxis movedim narrow permute pixel_shuffle pixel_unshuffle ravel select split split_with_sizes swapaxes
         swapdims T t tensor_split transpose unbind unfold"""),
+    (Operation(P.STRIDED, memory=SHARED), "as_strided"),
     (Operation(P.MOVES), """
         diag_embed flip fliplr flipud im2col repeat repeat_interleave roll rot90 take tile tril triu
         upsample_nearest1d upsample_nearest2d upsample_nearest3d
@@ -80,8 +81,8 @@ _ROWS: list[tuple[Operation, str]] = [
         bitwise_not ceil digamma floor frac invert isfinite isinf isnan lgamma log log10 log2 logical_not logit
         reciprocal round rsqrt sgn sign sqrt trunc"""),
     (Operation(P.POINTWISE), "nan_to_num prelu rrelu threshold"),
-    (Operation(P.POINTWISE, law=L.NORMALISES), """
-        local_response_norm log_softmax normalize softmax softmin"""),
+    (Operation(P.POINTWISE, law=L.NORMALISES), "local_response_norm normalize"),
+    (Operation(P.SOFTMAX, law=L.NORMALISES), "log_softmax softmax softmin"),
     (Operation(P.DROPOUT, C.PASSES, parameters=("input", "p", "training"), memory=SAME), """
         dropout dropout1d dropout2d dropout3d feature_dropout"""),
     (Operation(P.DROPOUT, C.PASSES, parameters=("input", "p", "mode", "training"), memory=SAME), "stochastic_depth"),

@@ -35,15 +35,20 @@ def _pointwise(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs:
     if kinds.of(args[0]) is not Kind.PATH:
         return elementwise(kinds, function, *args, **kwargs)
     input = args[0]
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    if plain(name_of(function)) in ("softmax", "log_softmax", "softmin") and dim is not None and input.shape[dim] == 1:
-        return input * 0  # of a single element they are constant
 
     def nonzero() -> Tensor:
         at_zero = function(torch.zeros_like(input), *args[1:], **kwargs)
         return kinds.nonzero(input) + kinds.factor(at_zero)
 
     return kinds.computes(input.clone(), nonzero)
+
+
+def _softmax(kinds: Kinds, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    """A function of each element, but constant along a dimension of a single one."""
+    result = _pointwise(kinds, function, *args, **kwargs)
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    single = kinds.of(args[0]) is Kind.PATH and dim is not None and args[0].shape[dim] == 1
+    return args[0] * 0 if single else result
 
 
 def _dropout(
@@ -111,6 +116,7 @@ def _cumulative_extreme(kinds: Kinds, func: Any, input: Tensor, *args: Any, **kw
 
 RULES: dict[Paths, Rule] = {
     Paths.POINTWISE: _pointwise,
+    Paths.SOFTMAX: _softmax,
     Paths.DROPOUT: _dropout,
     Paths.UNION: elementwise,
     Paths.PRODUCT: multiplication,

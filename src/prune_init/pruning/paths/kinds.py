@@ -13,6 +13,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from prune_init.pruning.structures import leaves
 
+NOT_KNOWN = "the effect of {} on paths is not known"
+
 
 class UnsupportedOperationError(NotImplementedError):
     """Raised if the net uses an operation whose effect on paths is not known; the message names it."""
@@ -98,6 +100,11 @@ class Kinds:
     def carries(self, value: Any, kind: Kind = Kind.WEIGHT) -> bool:
         """Whether one of the tensors in `value` is at least of this kind."""
         return self.strongest(value) >= kind
+
+    def check_fixed(self, indices: Any, name: str) -> None:
+        """Refuse indices that depend on values on a path or on weights, such as that of a largest value."""
+        if self.carries(indices):
+            raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at indices that depend on the input"))
 
     def factor(self, value: Any) -> Tensor:
         """`value` as a factor: 1 where it may differ from 0, which random numbers and choices may do everywhere."""

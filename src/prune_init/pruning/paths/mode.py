@@ -28,13 +28,12 @@ from prune_init.pruning.paths import products as path_products
 from prune_init.pruning.paths import recurrent as path_recurrent
 from prune_init.pruning.paths import rules as path_rules
 from prune_init.pruning.paths.calls import functions_shown, is_composed, taken_apart
-from prune_init.pruning.paths.kinds import Kind, Kinds, UnsupportedOperationError
+from prune_init.pruning.paths.kinds import NOT_KNOWN, Kind, Kinds, UnsupportedOperationError
 from prune_init.pruning.paths.writes import write, write_part, written
 from prune_init.pruning.structures import leaves, mapped
 
 RULES = path_products.RULES | path_elements.RULES | path_arithmetic.RULES | path_rules.RULES
 RULES |= path_pooling.RULES | path_recurrent.RULES
-NOT_KNOWN = "the effect of {} on paths is not known"
 
 
 class PathMode(TorchFunctionMode):
@@ -143,15 +142,15 @@ class PathMode(TorchFunctionMode):
 
     def _moved(self, func: Callable[..., Any], name: str, effect: Paths, args: Any, kwargs: Any) -> Any:
         """Let torch itself move the elements of a pattern."""
-        if effect not in _LIKE and self.kinds.carries((args[1:], kwargs)):
-            raise UnsupportedOperationError(NOT_KNOWN.format(f"{name} at indices that depend on the input"))
+        if effect not in _LIKE:
+            self.kinds.check_fixed((args[1:], kwargs), name)
         result = func(*args, **kwargs)
         if not self.kinds.carries((args, kwargs)):  # the input chooses the indices, as in an embedding: Kind.CHOICE
             return torch.ones_like(result)
         integers = effect is Paths.CAST and isinstance(result, Tensor) and not result.is_floating_point()
         if integers:
             return args[0]  # a pattern stays in floating point, so that it keeps its gradient
-        if name != "as_strided":  # reads memory, whose order may be another
+        if effect is not Paths.STRIDED:  # the memory of `nonzero` may have another order
             for place, part in enumerate(leaves(result)):
                 self.kinds.computes(part, partial(self._nonzero_moved, func, place, args, kwargs))
         return result

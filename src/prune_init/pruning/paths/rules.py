@@ -58,14 +58,8 @@ def _embedding(kinds: Kinds, func: Any, input: Tensor, weight: Tensor, *_: Any, 
 
 
 def _gather(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, **_: Any) -> Tensor:
-    return torch.gather(input, dim, _fixed(kinds, func, index))
-
-
-def _fixed(kinds: Kinds, func: Any, index: Tensor) -> Tensor:
-    """The index, unless it depends on values on a path or on weights, such as that of a largest value."""
-    if kinds.carries(index):
-        raise UnsupportedOperationError(f"{plain(name_of(func))} at indices that depend on the input has no rule")
-    return index
+    kinds.check_fixed(index, plain(name_of(func)))
+    return torch.gather(input, dim, index)
 
 
 def _one_hot(kinds: Kinds, func: Any, tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -77,14 +71,16 @@ def _one_hot(kinds: Kinds, func: Any, tensor: Tensor, num_classes: int = -1) -> 
 def _index_add(
     kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, source: Any, *, alpha: Any = 1
 ) -> Tensor:
+    kinds.check_fixed(index, plain(name_of(func)))
     total = kinds.strongest([input, source])
     added = kinds.term(without(kinds, source) if is_zero(alpha) else source, total)
-    return reached(torch.index_add(kinds.term(input, total), dim, _fixed(kinds, func, index), added))
+    return reached(torch.index_add(kinds.term(input, total), dim, index, added))
 
 
 def _scatter_add(kinds: Kinds, func: Any, input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    kinds.check_fixed(index, plain(name_of(func)))
     total = kinds.strongest([input, src])
-    return reached(torch.scatter_add(kinds.term(input, total), dim, _fixed(kinds, func, index), kinds.term(src, total)))
+    return reached(torch.scatter_add(kinds.term(input, total), dim, index, kinds.term(src, total)))
 
 
 def _glu(kinds: Kinds, func: Any, input: Tensor, dim: int = -1) -> Tensor:
