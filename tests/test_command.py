@@ -110,6 +110,35 @@ def test_a_finished_run_is_not_repeated(command, tmp_path):
         assert f"warning: {key}: 1 finished run has no {name}; force=true, or another results=FOLDER, runs" in asked
 
 
+def test_a_finished_run_of_ones_own_class_tells_that_the_code_has_changed(command, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_scorer.py").write_text("from prune_init.scorers.magnitude import Magnitude as Mine")
+    mine = (*QUICK, "scorer._target_=my_scorer.Mine", "train=false")
+    assert command(*mine).code == 0
+    assert finished(tmp_path)[1]["code"].keys() == {
+        "my_scorer"
+    }  # not those of prune_init, torch or the standard library
+    assert "warning" not in command(*mine).out
+    (tmp_path / "my_scorer.py").write_text("from prune_init.scorers.random import Random as Mine")
+    told = "warning: the code of my_scorer has changed since 1 finished run; force=true repeats"
+    assert told in command(*mine).out and told in command(*mine, "-m", "seed=0,1").out
+    assert command(*mine, "force=true").code == 0 and "warning" not in command(*mine).out
+
+
+def test_a_resumed_run_tells_that_the_code_of_ones_own_class_has_changed(command, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_random.py").write_text("from prune_init.scorers.random import Random as Mine")
+    mine = (*QUICK, "scorer._target_=my_random.Mine", "checkpoint=true")
+    assert command(*mine).code == 0
+    for changed in ("", "  # changed"):
+        (finished(tmp_path)[0] / "result.json").unlink()  # as if it had been interrupted
+        (tmp_path / "my_random.py").write_text(f"from prune_init.scorers.random import Random as Mine{changed}")
+        outcome = command(*mine)
+        assert outcome.code == 0
+        told = "the code of my_random has changed since last.ckpt was written" in outcome.err + outcome.out
+        assert told == bool(changed)
+
+
 def test_force_repeats_a_run_with_the_same_numbers(command, tmp_path):
     command(*QUICK)
     (folder,) = runs(tmp_path)

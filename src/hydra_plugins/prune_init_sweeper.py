@@ -37,7 +37,7 @@ class OnePassSweeper(BasicSweeper):
 
         from prune_init import host
         from prune_init.launching import plan, plan_file
-        from prune_init.record import results
+        from prune_init.record import own_code, results
         from prune_init.record.status import state
 
         assert self.config is not None and self.hydra_context is not None
@@ -52,6 +52,6 @@ class OnePassSweeper(BasicSweeper):
         console.print(f"{len(jobs):,} runs, {len(jobs) - len(left):,} of them finished")
         if self.config.force:
             return jobs
-        for line in results.lacking(done, self.config):
+        for line in (*results.lacking(done, self.config), *own_code.changed(done)):
             console.print(f"[yellow]warning:[/] {line}", soft_wrap=True)
         return left

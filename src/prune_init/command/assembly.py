@@ -23,7 +23,8 @@ from prune_init.pruning.bar import Progress
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.result import PruneResult
 from prune_init.record import given_masks
-from prune_init.record.settings import identity
+from prune_init.record.own_code import checksums
+from prune_init.record.settings import identity, resolved
 from prune_init.training.datamodule import DataModule
 from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
@@ -93,7 +94,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     callbacks = [*first, *([] if cycles is None else [cycles]), *chosen_ones, *callbacks]
     last = last_checkpoint(folder, identity(cfg))
     if cfg.checkpoint:
-        callbacks += [Resumable(identity(cfg))]
+        callbacks += [Resumable(identity(cfg), checksums(resolved(cfg)))]
         kind = BeforeTheEnd if chosen_ones else ModelCheckpoint
         callbacks.append(kind(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs

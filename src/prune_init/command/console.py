@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from prune_init import host
 from prune_init.pruning import layer_table
-from prune_init.record import results
+from prune_init.record import own_code, results
 from prune_init.record.run_record import Accuracies, CompactSavings, ExportedNet, RunRecord, TiedScores
 
 
@@ -58,7 +58,7 @@ class Console:
         """Say that the run is finished already, and show its outcome and which files that `cfg` asks for it lacks."""
         self.rich.print("This run is finished already (force=true runs it again).\n")
         self.outcome(record, folder)
-        for line in results.lacking([folder], cfg):
+        for line in (*results.lacking([folder], cfg), *own_code.changed([folder])):
             self.rich.print(f"[yellow]warning:[/] {line}", soft_wrap=True)
 
     def outcome(self, record: RunRecord, folder: Path, dashboards: Sequence[str | None] = ()) -> None:

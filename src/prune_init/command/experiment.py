@@ -13,7 +13,7 @@ from prune_init.data.dataset import Dataset
 from prune_init.files import whole
 from prune_init.pruning import masks
 from prune_init.pruning.cost import forget_peak
-from prune_init.record import results
+from prune_init.record import own_code, results
 from prune_init.record.device import described
 from prune_init.record.run_record import PhaseSeconds, RunRecord, TrainingEnd
 from prune_init.record.settings import identity, resolved, scorer_name
@@ -108,6 +108,7 @@ def _record(
         trained=TrainingEnd(epochs=epochs, steps=trainer.global_step, stopped=stopped),
         device=described(trainer.strategy.root_device, trainer.world_size),
         versions=results.versions(),
+        code=own_code.checksums(resolved(cfg)),
         commit=results.commit(),
     )
 

@@ -183,6 +183,8 @@ class RunRecord(Part):
     device: DeviceUsed | None = None
     versions: dict[str, str]
     """Versions of Python and of the main packages."""
+    code: dict[str, str] | None = None
+    """SHA-256 of the files with classes of the user's own, by module."""
     commit: str | None
     """Git commit of the source tree, marked + if it had uncommitted changes; None outside a checkout."""
 

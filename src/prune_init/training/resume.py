@@ -1,6 +1,7 @@
 """last.ckpt, from which an interrupted run is resumed: written atomically and checked to belong to the run."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -57,10 +58,11 @@ class Resumable(pl.Callback):
 
     Args:
         identity: the identity of the run's configuration.
+        code: checksums of the code of users' own classes, by module; see `record/own_code.py`.
     """
 
-    def __init__(self, identity: str) -> None:
-        self._identity = identity
+    def __init__(self, identity: str, code: Mapping[str, str] | None = None) -> None:
+        self._identity, self._code = identity, dict(code or {})
         self._saved: list[dict[str, Any]] | None = None
         self._max_steps: int | None = None
 
@@ -72,12 +74,16 @@ class Resumable(pl.Callback):
         if trainer.world_size > 1:
             states *= trainer.world_size
             torch.distributed.all_gather_object(states, states[trainer.global_rank])
-        checkpoint |= {"identity": self._identity, "random_states": states}
+        checkpoint |= {"identity": self._identity, "code": self._code, "random_states": states}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the states until training begins, since random numbers may be drawn before, and the limit of steps."""
+        for module, checksum in checkpoint.get("code", {}).items():
+            if checksum != self._code.get(module):
+                now = "the run goes on with the present code; force=true starts it again"
+                warnings.warn(f"the code of {module} has changed since last.ckpt was written: {now}", stacklevel=2)
         self._saved = checkpoint.get("random_states")
         if checkpoint["global_step"] < trainer.max_steps:
             self._max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
