@@ -115,7 +115,8 @@ architecture=vgg11 scorer=grasp sample.batch_size=99
 architecture=vgg11 scorer=snip mode=train sample.batch_size=1
 recipe.scheduler=foo
 recipe.optimizer.nesterof=3
-precision=16-mixed recipe.gradient_clip=1 +recipe.optimizer.fused=true
+precision=16-mixed
+recipe=quick_adamw +recipe.optimizer.eps=0
 precision=bf16-mixed recipe.gradient_clip=1 +recipe.optimizer.fused=true
 recipe.scheduler._target_=test_refusals.NoScheduler
 lifecycle=lottery_ticket lifecycle.rewind_epoch=6

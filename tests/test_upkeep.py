@@ -180,6 +180,8 @@ def test_masks_that_do_not_fit_are_refused_and_change_nothing():
                 act(net, wrong)
     with pytest.raises(InputError, match=r"optimizer=list: allowed: a torch\.optim\.Optimizer"):
         prune_init.keep(net, masks, [])
+    with pytest.raises(InputError, match=r"optimizer=Adam\(eps=0\): makes pruned weights NaN"):
+        prune_init.keep(net, masks, torch.optim.Adam(net.parameters(), eps=0))
     with pytest.raises(InputError, match=r"model=dict: allowed: a torch\.nn\.Module"):
         prune_init.apply_masks({}, masks)
     assert all(torch.equal(t, before[n]) for n, t in net.state_dict().items())

@@ -87,7 +87,7 @@ def _pruner(cfg: DictConfig, generator: torch.Generator, progress: Progress) -> 
 
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer; with `checkpoint`, it resumes from the folder's last.ckpt, if there is one."""
-    check_devices(cfg.trainer)  # again: a cluster's node has other devices than the machine that submitted the job
+    check_devices(cfg)  # again: a cluster's node has other devices than the machine that submitted the job
     cycles: LotteryTicket | None = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
     chosen_ones = [build(callback) for callback in (cfg.callbacks or {}).values()]
     first = [PruneFirst()] if chosen_ones else []

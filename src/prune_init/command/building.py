@@ -43,15 +43,19 @@ def dataset(cfg: DictConfig) -> "Dataset":
     return made.split(cfg.validation, seed=cfg.seed)
 
 
-def check_devices(trainer: DictConfig) -> None:
-    """Refuse more devices than cores where there is no GPU, since each device is then a process.
+def check_devices(cfg: DictConfig) -> None:
+    """Refuse what cannot be had without a GPU: more devices than cores, as each is then a process, and float16.
 
     Raises:
-        InputError: naming the number of devices.
+        InputError: naming the number of devices, or the precision.
     """
+    if not on_processor(trainer := cfg.trainer):
+        return
     cores = os.cpu_count() or 1
-    if on_processor(trainer) and isinstance(trainer.devices, int) and trainer.devices > cores:
+    if isinstance(trainer.devices, int) and trainer.devices > cores:
         raise refused("trainer", f"{trainer.devices} devices", f"allowed without a GPU: 1 to {cores} processes")
+    if cfg.precision == "16-mixed":
+        raise InputError("precision", cfg.precision, "Lightning has none on a CPU; allowed there: bf16-mixed")
 
 
 def chosen(cfg: DictConfig) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _check(
 
             last_checkpoint(folder, identity)
         if here:
-            check_devices(run.trainer)
+            check_devices(run)
             missing.append(_missing_data(run))
         try_all(run, tried)
     if missing and None not in missing:  # runs that have their data can start

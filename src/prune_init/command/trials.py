@@ -14,6 +14,7 @@ from prune_init.errors import InputError, first_line
 from prune_init.explain import refusal, refused
 from prune_init.pruning.checks import check_dtype
 from prune_init.pruning.schedule import densities
+from prune_init.pruning.upkeep import check_eps
 from prune_init.pruning.weights import prunable
 from prune_init.record import given_masks, settings
 
@@ -76,6 +77,7 @@ def _recipe(config: DictConfig) -> None:
     """Make steps with one parameter, so that wrong values show here rather than after scoring."""
     recipe = config.recipe
     optimizer = build(recipe.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    check_eps("recipe.optimizer", optimizer)
     optimizer.step()
     scales_itself = getattr(optimizer, "_step_supports_amp_scaling", False)  # as Lightning asks after pruning
     if config.precision.endswith("-mixed") and recipe.gradient_clip is not None and scales_itself:

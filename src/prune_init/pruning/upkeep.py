@@ -62,12 +62,20 @@ def hold(
     if not any(id(weight) in trained for weight in weights.values()):
         why = "has none of the pruned net's weights; for another net use prune_init.keep(model, masks, optimizer)"
         raise InputError("optimizer", type(optimizer).__name__, why)
+    check_eps("optimizer", optimizer)
 
     factors = Factors(weights, masks)
     hooks = [w.register_hook(factors.hook(name)) for name, w in weights.items() if w.requires_grad]
     before = optimizer.register_step_pre_hook(lambda *_: factors.clear_gradients())
     after = optimizer.register_step_post_hook(lambda *_: factors.clear_weights())
     return *hooks, before, after, optimizer.register_step_pre_hook(_Owned(inside(model), weights))
+
+
+def check_eps(key: str, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse eps=0, with which Adam and others divide 0 by 0 for a pruned weight, as its gradients are all 0."""
+    if any(group.get("eps") == 0 for group in optimizer.param_groups):
+        why = "makes pruned weights NaN (0 / 0, as their gradients are 0); allowed: eps above 0"
+        raise InputError(key, f"{type(optimizer).__name__}(eps=0)", why)
 
 
 class Factors:
