@@ -1,5 +1,6 @@
 """Paths end where a factor is 0 for certain, and begin at integers and booleans of the input."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,9 @@ class Attention(nn.Module):
         q, k, v = self.q(x), self.k(x), self.v(x)
         if self.how == "sdpa":
             return F.scaled_dot_product_attention(q, k, v)
+        if self.how == "grouped":
+            heads, (k, v) = q.unflatten(-1, (2, 2)).transpose(1, 2), (t[..., :2].unsqueeze(1) for t in (k, v))
+            return F.scaled_dot_product_attention(heads, k, v, enable_gqa=True)
         scores = q @ k.transpose(1, 2)
         return (scores.softmax(-1) if self.how == "softmax" else scores) @ v
 
@@ -109,6 +113,8 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...], list[str], bool]] = {
     "fused attention of one token without values": (Attention("sdpa"), (1, 6), ["v"], False),
     "fused attention without values": (Attention("sdpa"), (3, 6), ["v"], False),
     "fused attention without queries": (Attention("sdpa"), (3, 6), ["q"], True),
+    "grouped attention without values": (Attention("grouped"), (3, 6), ["v"], False),
+    "grouped attention without queries": (Attention("grouped"), (3, 6), ["q"], True),
 }
 
 
@@ -122,11 +128,13 @@ def moves(net: nn.Module, x: Tensor) -> bool:
     return bool((net(x) - net(torch.randn_like(x))).abs().max() > 0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("case", CASES)
-def test_a_product_ends_paths_only_where_a_factor_is_zero(case: str) -> None:
+def test_a_product_ends_paths_only_where_a_factor_is_zero(case: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     net, shape, layers, connected = CASES[case]
-    masks, x = masks_without(net, layers), torch.randn(2, *shape)
+    net = copy.deepcopy(net).to(dtype)
+    masks, x = masks_without(net, layers), torch.randn(2, *shape, dtype=dtype)
     found = prune_init.connectivity(net, x, masks=masks)
     prune_init.apply_masks(net, masks)
     assert found.connected == connected == moves(net, x)

@@ -25,6 +25,18 @@ def test_bare_matrices_alone_can_be_pruned() -> None:
     assert prune_init.connectivity(net, torch.randn(1, 4), masks=result.masks).connected
 
 
+def test_a_configuration_that_refuses_changes_is_left_alone() -> None:
+    class Frozen(dict[str, int]):
+        def refuse(self, *_: object) -> None:
+            raise RuntimeError("frozen")
+
+        clear = update = refuse  # type: ignore[assignment]
+
+    net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    net.config = Frozen(layers=2)
+    assert prune_init.prune(net, "synflow", 0.5, input_shape=(6,)).connected and net.config == {"layers": 2}
+
+
 def test_a_scripted_part_leaves_paths_unknown() -> None:
     net = nn.Sequential(nn.Linear(6, 4), torch.jit.script(nn.Sequential(nn.ReLU(), nn.Linear(4, 4))), nn.Linear(4, 3))
     with pytest.warns(UserWarning, match="scripted"):

@@ -64,12 +64,18 @@ def attributes_kept(model: nn.Module, *, numbers: bool = True) -> Iterator[None]
             module.__dict__.clear()
             module.__dict__.update(attributes | counted)
         for container, before in held:
+            if _identities(container) == _identities(before):  # it may be of a class that refuses changes
+                continue
             if isinstance(container, list):
                 container[:] = before
             else:
                 container.clear()
                 container.update(before)
         _restore(tensors)
+
+
+def _identities(container: Any) -> list[int]:
+    return [*map(id, container), *(map(id, container.values()) if isinstance(container, dict) else ())]
 
 
 def _counted(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

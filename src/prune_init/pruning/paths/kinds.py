@@ -129,13 +129,20 @@ class Kinds:
         if compute is None or version != self._version(value):  # written to since
             return found
         with suppress(RecursionError):  # a long chain of operations of which none was asked before
-            found = reached(compute().detach())
+            found = reached(compute().detach().float())
         self._values[value] = version, lambda: found
         return found
 
     def computes(self, result: Tensor, nonzero: Callable[[], Tensor]) -> Tensor:
         """Note how `nonzero` of a result on a path is computed, if it is asked for; return the result."""
         self._values[result] = self._version(result), nonzero
+        return result
+
+    def repeated(self, value: Tensor, times: int, dim: int) -> Tensor:
+        """Each slice along `dim` several times, with what is known of it."""
+        result = value.repeat_interleave(times, dim)
+        if (kind := self.of(value)) is not None:
+            self.computes(self.mark(result, kind), lambda: self.nonzero(value).repeat_interleave(times, dim))
         return result
 
     def shift(self, value: Tensor) -> None:

@@ -120,7 +120,7 @@ def _attention(
     the input always count as different: where no path reaches them they may be constants that differ, by position.
     """
     if enable_gqa:
-        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+        key, value = (kinds.repeated(x, query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     seen = torch.ones(query.shape[-2], key.shape[-2], device=query.device)
     if is_causal:
         seen = seen.tril()
