@@ -84,7 +84,7 @@ class Attention(nn.Module):
         if self.how == "grouped":
             heads, (k, v) = q.unflatten(-1, (2, 2)).transpose(1, 2), (t[..., :2].unsqueeze(1) for t in (k, v))
             return F.scaled_dot_product_attention(heads, k, v, enable_gqa=True)
-        scores = q @ k.transpose(1, 2)
+        scores = q.float().to(q.dtype) @ k.transpose(1, 2)
         return (scores.softmax(-1) if self.how == "softmax" else scores) @ v
 
 
