@@ -152,6 +152,8 @@ class PathMode(TorchFunctionMode):
             return args[0]  # a pattern stays in floating point, so that it keeps its gradient
         if effect is not Paths.STRIDED:  # the memory of `nonzero` may have another order
             for place, part in enumerate(leaves(result)):
+                if part is args[0]:  # such as `x.float()` of float32: what is known of it stays
+                    continue
                 self.kinds.computes(part, partial(self._nonzero_moved, func, place, args, kwargs))
         return result
 
