@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.prune import ln_structured, random_unstructured
 
 import prune_init
 from prune_init.analysis.conservation import main
@@ -151,6 +153,9 @@ NETS = {
     "mean over features": lambda: [nn.Flatten(), nn.Linear(192, 8), nn.AvgPool1d(3, 1, 1), nn.Linear(8, 5)],
     "token": lambda: [nn.Flatten(2), nn.Linear(64, 6), Token(6), nn.Linear(6, 5)],
     "fourier": lambda: [conv(3, 4), Function(lambda x: torch.fft.irfft2(torch.fft.rfft2(x))), conv(4, 4)],
+    "weight norm": lambda: [weight_norm(conv(3, 4, padding_mode="circular")), nn.ReLU(), weight_norm(conv(4, 4))],
+    "spectral norm": lambda: [conv(3, 4), spectral_norm(nn.ConvTranspose2d(4, 6, 2, groups=2)), nn.ReLU(), conv(6, 4)],
+    "output size": lambda: [conv(3, 4, stride=2), nn.ReLU(), Doubled(4, 6, 3, 2, 1), conv(6, 4)],
     "addmm": lambda: [nn.Flatten(), nn.Linear(192, 8), Product(8, 5), nn.Linear(5, 5)],
 }
 
@@ -191,6 +196,17 @@ class Token(nn.Module):
     def forward(self, x, mask=None):
         x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
         return F.relu(x if mask is None else x * mask)
+
+
+class Doubled(nn.Module):
+    """Upsampling to a size that is given with each call, as in a U-net."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(*sizes)
+
+    def forward(self, x):
+        return self.up(input=x, output_size=[8, 8])
 
 
 class Product(nn.Linear):
@@ -317,6 +333,27 @@ def test_sums_are_those_of_autograd():
         assert cut.biases == pytest.approx(float(biases), abs=1e-12)
         assert cut.layers == (str(layer),)
         assert cut.shortcuts == ()
+
+
+def masked(layer):
+    return random_unstructured(ln_structured(layer, "weight", 0.5, 2, 0), "bias", 2)
+
+
+@pytest.mark.parametrize("computed", [weight_norm, spectral_norm, nn.utils.weight_norm, nn.utils.spectral_norm, masked])
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_computed_weight_counts_as_it_is_used(computed, mode):
+    torch.manual_seed(0)
+    model = nn.Sequential(computed(nn.Linear(4, 6)), nn.ReLU(), computed(nn.Linear(6, 3))).train(mode == "train")
+    result = prune_init.conservation(model, X[:, 0, 0, :4], mode=mode)
+    model(X[:, 0, 0, :4].float())  # as spectral norm updates its estimate in train mode
+    model.eval()
+    plain = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    for i in (0, 2):
+        nn.utils.vector_to_parameters(torch.cat([model[i].weight.flatten(), model[i].bias]), plain[i].parameters())
+    expected = prune_init.conservation(plain, X[:, 0, 0, :4])
+    assert result.holds() and not result.broken
+    for found, row in zip(result.neurons, expected.neurons, strict=True):
+        torch.testing.assert_close(found.incoming, row.incoming, rtol=1e-5, atol=1e-5)
 
 
 def normalised():

@@ -78,7 +78,8 @@ def conservation(
         sum of w dR/dw over the cut weights + sum of b dR/db over the biases behind the cut = <dR/dy, y>.
 
     Linear and convolution layers, batch norm, pooling, ReLU and its variants, dropout, sums and concatenations obey
-    both laws, at initialisation and after training. Operations that do not, such as tanh and layer norm, are named.
+    both laws, at initialisation and after training. Operations that do not, such as tanh and layer norm, are named. A
+    weight that a layer computes from other parameters, as with weight norm, counts as it is used.
 
     Source: Tanaka et al. 2020, "Pruning neural networks without any data by iteratively conserving synaptic flow",
     theorems 1 and 2. Differs from the paper: batch norm is included, with a law for each mode (`layer_flow.py`), and

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.fx.node import map_arg
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from prune_init.errors import ModelError
-from prune_init.flow.used_layer import UsedLayer, of_function, of_module
+from prune_init.flow.used_layer import UsedLayer, of_function, of_module, of_norm
 from prune_init.pruning.behaviour import Channels, Paths
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.structures import leaves, mapped
@@ -95,20 +97,28 @@ class GraphRun:
 
     def _layer(self, node: fx.Node) -> UsedLayer | None:
         """The layer that a node calls; None if it is no layer."""
+        if sum(source in self.live for source in node.all_input_nodes) != 1:
+            return None
+        x = self.values[self.source(node)]
         if node.op == "call_module":
-            # With a second argument, such as a transposed convolution's output size, it would be a different map.
-            alone = len(node.args) + len(node.kwargs) == 1
-            module = module_of(node, self.model)
-            x = self.values[self.source(node)]
-            return of_module(module, self.tensors_of(node), x) if alone and is_layer(module) else None
+            return self._called_layer(node, x)
         function = known(node, self.model)
-        alone = sum(source in self.live for source in node.all_input_nodes) == 1
         layers = (Channels.LAYER, Channels.BATCH_NORM)
-        if not callable(node.target) or not alone or function is None or function.channels not in layers:
+        if not callable(node.target) or function is None or function.channels not in layers:
             return None
         given: Any = map_arg(function.bound(node.args, node.kwargs), self.values.__getitem__)
-        x = self.values[self.source(node)]
         return of_function(function, node.target, given) if given["input"] is x else None
+
+    def _called_layer(self, node: fx.Node, x: Tensor) -> UsedLayer | None:
+        """The layer that a node calls as a module; None if it is no layer."""
+        module, tensors = module_of(node, self.model), self.tensors_of(node)
+        if isinstance(module, _BatchNorm) and is_layer(module):
+            return of_norm(module, tensors, x)
+        if not isinstance(module, (nn.Linear, _ConvNd)):
+            return None
+        named = {key: value for key, value in node.kwargs.items() if key != "input"}
+        others, named = map_arg((node.args[1:], named), self.values.__getitem__)
+        return of_module(module, tensors, x.double(), *others, **named)
 
     def _sum_shape(self, node: fx.Node) -> torch.Size | None:
         """The shape of a sum, to which its terms are expanded so that each of its elements has its own; else None."""

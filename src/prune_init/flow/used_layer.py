@@ -1,16 +1,16 @@
 """Uses of layers, whether module or function: each a linear map of channels with its own copy of weight and bias."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.overrides import TorchFunctionMode
 
+from prune_init.pruning import operations
 from prune_init.pruning.behaviour import Channels, Operation, Paths
 from prune_init.pruning.masks import Tensors
 
@@ -49,22 +49,30 @@ class UsedLayer:
     norm: Normalisation | None = None
 
 
-def of_module(module: Any, tensors: Tensors, x: Tensor) -> UsedLayer:
-    """A use of the layer `module` on x, with `tensors` as its parameters and buffers."""
+def of_norm(module: Any, tensors: Tensors, x: Tensor) -> UsedLayer:
+    """A use of the batch norm `module` on x, with `tensors` as its parameters and buffers."""
+    stored = None if module.training else tensors.get("running_mean")
     own = {name: tensors[name] for name, _ in module.named_parameters()}
-    if isinstance(module, _BatchNorm):
-        stored = None if module.training else tensors.get("running_mean")
-        return _norm(own, stored, tensors.get("running_var"), module.eps, x)
+    return _norm(own, stored, tensors.get("running_var"), module.eps, x)
 
-    def call(input: Tensor, **own: Tensor) -> Tensor:
-        output: Tensor = functional_call(module, own, (input,))
+
+def of_module(module: nn.Module, tensors: Tensors, x: Tensor, *others: Any, **named: Any) -> UsedLayer | None:
+    """A use of the linear map or convolution in `module`, with the weight that it computes if it has none of its own.
+
+    None if `module` calls no such function, or several.
+    """
+
+    def run(input: Tensor, calls: "_LayerCalls") -> Tensor:
+        own = {name: t.clone() for name, t in tensors.items()}  # spectral norm writes to its buffers at each call
+        with calls:
+            output: Tensor = functional_call(module, own, (input, *others), named)
         return output
 
-    axis = 1 - module.weight.ndim  # counted from the end, as a batch axis may be missing
-    if isinstance(module, nn.Linear):
-        return UsedLayer(call, _leaves(own), axis)
-    assert isinstance(module, _ConvNd)
-    return UsedLayer(call, _leaves(own), axis, module.groups, transposed=isinstance(module, _ConvTransposeNd))
+    run(x, seen := _LayerCalls({}))
+    if len(seen.given) != 1:
+        return None
+    operation, function, given = seen.given[0]
+    return replace(of_function(operation, function, given), call=lambda input, **own: run(input, _LayerCalls(own)))
 
 
 def of_function(operation: Operation, function: Callable[..., Tensor], given: Mapping[str, Any]) -> UsedLayer:
@@ -80,6 +88,22 @@ def of_function(operation: Operation, function: Callable[..., Tensor], given: Ma
     axis = 1 - given["weight"].ndim
     transposed = operation.paths is Paths.TRANSPOSED_CONVOLUTION
     return UsedLayer(call, _leaves(own), axis, groups=given.get("groups", 1), transposed=transposed)
+
+
+class _LayerCalls(TorchFunctionMode):
+    """Collects the calls of linear maps and convolutions, and gives them `own` as their weight and bias."""
+
+    def __init__(self, own: Tensors) -> None:
+        super().__init__()
+        self._own = own
+        self.given: list[tuple[Operation, Callable[..., Tensor], dict[str, Any]]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = operations.lookup(func)
+        if found is None or found.channels is not Channels.LAYER:
+            return func(*args, **(kwargs or {}))
+        self.given.append((found, func, found.bound(args, kwargs or {}) | self._own))
+        return func(**self.given[-1][2])
 
 
 def _norm(own: Tensors, mean: Tensor | None, var: Tensor | None, eps: float, x: Tensor) -> UsedLayer:
