@@ -10,7 +10,7 @@ from prune_init.pruning import operations
 from prune_init.pruning.behaviour import Channels, Operation
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_FORWARDS = {kind.forward for kind in (nn.Linear, _BatchNorm, *_CONVOLUTIONS)}
+_FORWARDS = {kind.forward for kind in (nn.Linear, _BatchNorm, nn.SyncBatchNorm, *_CONVOLUTIONS)}
 
 
 _METHODS = ("__call__", "_call_impl", "forward", "_conv_forward", "_check_input_dim", "_output_padding")
