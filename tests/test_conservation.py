@@ -115,6 +115,7 @@ NETS = {
     "dense": lambda: [nn.Flatten(), nn.Linear(192, 9), nn.LeakyReLU(0.2), nn.Linear(9, 7, bias=False), nn.ReLU()],
     "biased": lambda: [conv(3, 6), nn.ReLU(inplace=True), conv(6, 4, stride=2), nn.ReLU(), nn.Flatten()],
     "norm": lambda: [conv(3, 6), nn.BatchNorm2d(6), nn.ReLU(), conv(6, 4), nn.BatchNorm2d(4, affine=False)],
+    "norm over processes": lambda: [conv(3, 6), nn.SyncBatchNorm(6), nn.ReLU()],
     "norm without statistics": lambda: [conv(3, 6), nn.BatchNorm2d(6, track_running_stats=False), nn.ReLU()],
     "residual from the input": lambda: [Sum(branch(3), nn.Identity()), nn.ReLU()],
     "pooled": lambda: [
@@ -476,10 +477,16 @@ def test_by_default_all_outputs_are_summed(structure):
     assert result.holds() and result.output == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_input_without_a_batch_is_a_batch_of_one():
-    torch.manual_seed(0)
-    model = nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 5), nn.ReLU(), nn.ConvTranspose2d(5, 2, 2))
-    batch, alone = (prune_init.conservation(model, x.float()) for x in (X[:1], X[0]))
+@pytest.mark.parametrize(
+    ("layers", "x"),
+    [
+        ([conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 5), nn.ReLU(), nn.ConvTranspose2d(5, 2, 2)], X[:1]),
+        ([nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3)], X[:1, 0, 0]),
+    ],
+)
+def test_an_input_without_a_batch_is_a_batch_of_one(layers, x):
+    model = nn.Sequential(*layers)
+    batch, alone = (prune_init.conservation(model, x) for x in (x, x[0]))
     assert alone.holds()
     for one, other in zip(batch.neurons, alone.neurons, strict=True):
         torch.testing.assert_close((one.incoming, one.outgoing), (other.incoming, other.outgoing))

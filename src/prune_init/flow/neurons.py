@@ -108,7 +108,7 @@ class NeuronLabels:
 
     def _by_channel(self, labels: Tensor, axis: int) -> Tensor:
         """One label per channel; if a channel holds several labels, these become one neuron."""
-        rows = labels.movedim(axis, 0).flatten(1)
+        rows = labels.movedim(axis, 0).reshape(labels.shape[axis], -1)  # a vector has no other axes
         label = rows.amax(1)
         same = (rows == label[:, None]) | (rows == 0)
         if not same.all():
