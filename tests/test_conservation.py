@@ -357,6 +357,11 @@ def test_a_computed_weight_counts_as_it_is_used(computed, mode):
         torch.testing.assert_close(found.incoming, row.incoming, rtol=1e-5, atol=1e-5)
 
 
+def test_a_layer_may_read_what_forward_casts_to_single_precision():
+    model = nn.Sequential(Function(lambda x: x.float()), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3))
+    assert prune_init.conservation(model, X[:, 0, 0]).holds()
+
+
 def normalised():
     torch.manual_seed(0)
     return moved(nn.Sequential(conv(3, 5), nn.BatchNorm2d(5), nn.ReLU(), conv(5, 4, bias=False))).eval()
@@ -505,6 +510,13 @@ def test_an_operation_through_which_nothing_flows_is_named_by_kind():
     assert prune_init.conservation(model, torch.randn(2, 4)).broken.keys() == {"1"}
 
 
+@pytest.mark.parametrize("objective", [torch.sum, lambda y: (y - y).sqrt().sum()])
+def test_whether_the_laws_hold_is_unknown_where_a_flow_is_not_finite(objective):
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    x = torch.randn(2, 4) if objective is not torch.sum else torch.full((2, 4), torch.nan)
+    assert prune_init.conservation(model, x, objective=objective).holds() is None
+
+
 @pytest.mark.parametrize("failing", [False, True])
 @pytest.mark.parametrize("name", ["norm", "dropped"])
 def test_the_model_is_left_as_it_was(name, failing):
@@ -555,6 +567,7 @@ def writing_to_a_view(write):
     return nn.Sequential(nn.Linear(4, 4), Function(lambda x: (write(x), F.relu(x))[1]))
 
 
+DECAYED = nn.Linear(4, 4)
 with torch.inference_mode():
     UNTRAINABLE = nn.Linear(4, 4)
 
@@ -580,8 +593,13 @@ with torch.inference_mode():
         (nn.Linear(5, 4), {}, r"input=\[2, 4\]: Linear cannot be run on it: "),
         (nn.Linear(4, 4), {"input": torch.ones(2, 4, dtype=torch.long)}, "input=torch.int64: must be a floating-point"),
         (nn.Linear(4, 4), {"mode": "evil"}, "mode=evil: did you mean eval"),
-        (nn.Linear(4, 4), {"objective": lambda y: y}, "objective=.*one number"),
+        (nn.Linear(4, 4), {"objective": lambda y: y}, "objective=.*one real number"),
         (nn.Linear(4, 4), {"objective": lambda y: torch.ones(())}, "objective=.*depends on it"),
+        (nn.Linear(4, 4), {"objective": lambda y: y.sum() + 1j}, "objective=.*one real number"),
+        (nn.Linear(4, 4), {"objective": lambda y: {"a": y}["b"]}, "objective=.*fails on the model's output: 'b'"),
+        (nn.Linear(4, 4), {"objective": lambda y: y.logits.sum()}, "objective=.*fails .*no attribute 'logits'"),
+        (DECAYED, {"objective": lambda y: y.sum() + DECAYED.weight.norm()}, "objective=.*depends on .* parameters bes"),
+        (nn.Linear(4, 4, device="meta"), {}, "device=meta: tensors there have no values"),
     ],
 )
 def test_bad_input_ends_in_one_line(model, arguments, line):

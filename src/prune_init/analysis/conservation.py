@@ -58,8 +58,10 @@ def _report(options: argparse.Namespace, console: Console) -> None:
         when = f"after {step} steps of SGD" if step else "at initialisation"
         result = _measured(model, x, targets, options)
         console.print(_table(result, f"{options.architecture}, {options.mode} mode, R = {options.objective}, {when}"))
-        verdict = "Both theorems hold" if result.holds(TOLERANCE) else "The theorems do not hold"
-        console.print(f"{verdict}: residuals up to {result.max_residual:.1e} of the largest flow.\n")
+        verdicts = {True: "Both theorems hold", False: "The theorems do not hold", None: "A flow is not finite"}
+        console.print(
+            f"{verdicts[result.holds(TOLERANCE)]}: residuals up to {result.max_residual:.1e} of the largest flow.\n"
+        )
         for name, reason in result.broken.items():
             console.print(f"[bold]{escape(name)}[/] breaks them: {escape(reason)}")
 

@@ -71,20 +71,15 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
     """Differentiate R = objective(output) by every connection and parameter of the run, and multiply by their values.
 
     Raises:
-        InputError: the output does not depend on the input, or the objective fails or does not return one number that
-            depends on the output.
+        InputError: the output does not depend on the input, or the objective fails, does not return one real number
+            that depends on the output, or depends on the model's parameters in another way too.
     """
     if not any(source in run.live for source in run.graph.output_node().all_input_nodes):
         raise ModelError(run.model, "its output does not depend on the input differentiably")
-    try:
-        scalar = objective(next(reversed(run.values.values())))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise InputError("objective", objective, f"fails on the model's output: {first_line(error)}") from error
-    if not isinstance(scalar, Tensor) or scalar.numel() != 1 or not scalar.requires_grad:
-        raise InputError("objective", objective, "must map the model's output to one number that depends on it")
+    scalar = _scalar(run, objective)
     leaves = [w for layer in run.layers.values() for w in layer.own.values()]
     ends = [z for connection in run.connections.values() for z in connection]
-    found = torch.autograd.grad(scalar.sum(), leaves + ends, materialize_grads=True)
+    found = torch.autograd.grad(scalar, leaves + ends, materialize_grads=True)
     gradient = {id(z): g for z, g in zip(leaves + ends, found, strict=True)}
     return MeasuredFlow(
         run=run,
@@ -98,6 +93,22 @@ def measure(run: GraphRun, objective: Callable[[Any], Tensor]) -> MeasuredFlow:
             key: [_product(z.detach(), gradient[id(z)]) for z in ends] for key, ends in run.connections.items()
         },
     )
+
+
+def _scalar(run: GraphRun, objective: Callable[[Any], Tensor]) -> Tensor:
+    try:
+        scalar = objective(next(reversed(run.values.values())))
+    except Exception as error:  # the user's own code may fail in any way
+        raise InputError("objective", objective, f"fails on the model's output: {first_line(error)}") from error
+    if not isinstance(scalar, Tensor) or scalar.numel() != 1 or not scalar.requires_grad or scalar.is_complex():
+        raise InputError("objective", objective, "must map the model's output to one real number that depends on it")
+    scalar, own = scalar.sum(), [w for w in run.model.parameters() if w.requires_grad]
+    if own and any(g is not None for g in torch.autograd.grad(scalar, own, retain_graph=True, allow_unused=True)):
+        why = (
+            "depends on the model's parameters besides its output: leave out weight decay and other calls of the model"
+        )
+        raise InputError("objective", objective, why)
+    return scalar
 
 
 def _product(z: Tensor, gradient: Tensor) -> Tensor:

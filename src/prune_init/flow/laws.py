@@ -1,6 +1,7 @@
 """`conservation`: check whether a net obeys the two conservation theorems, and find the operations that break them."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -62,9 +63,9 @@ class Conservation:
         rows: list[Neurons | Cut] = [*self.neurons, *self.cuts]
         return float(torch.tensor([self.residual(row) for row in rows], dtype=torch.float64).max())
 
-    def holds(self, tol: float = 1e-10) -> bool:
-        """Whether both theorems hold, with residuals of at most `tol`."""
-        return self.max_residual <= tol
+    def holds(self, tol: float = 1e-10) -> bool | None:
+        """Whether both theorems hold, with residuals of at most `tol`; None, unknown, where a flow is not finite."""
+        return None if math.isnan(self.max_residual) else self.max_residual <= tol
 
 
 def conservation(
@@ -108,6 +109,8 @@ def conservation(
         raise ModelError(model, "has no parameters")
     if any(is_lazy(t) for t in every.values()):
         raise ModelError(model, "has parameters without a shape yet: run one batch through it first")
+    if any(t.is_meta for t in (*every.values(), input)):
+        raise InputError("device", "meta", "tensors there have no values; allowed: a model and an input in memory")
     if any(t.is_inference() for t in every.values()):
         raise ModelError(model, "was made in torch.inference_mode; allowed: weights that can be trained")
     device, seed = with_float64(next(iter(every.values())).device), torch.initial_seed()
