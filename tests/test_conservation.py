@@ -454,6 +454,11 @@ class Nested(nn.Module):
         ([nn.Linear(4, 4), nn.ConstantPad1d(1, 3.5), nn.Linear(6, 3)], {"1": "adds a constant"}),
         ([nn.Linear(4, 4), Function(lambda x: x.tanh().tanh())], {"1.tanh": "satur", "1.tanh, call 2": "satur"}),
         ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # a ReLU for values below 6
+        (
+            [Function(lambda x: x / 4 - 0.5), nn.LayerNorm(4), nn.Linear(4, 3)],
+            {},
+        ),  # no law spans the first layer's input
+        ([nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)], {"2": "satur"}),
     ],
 )
 def test_what_breaks_the_laws_is_named(layers, names):

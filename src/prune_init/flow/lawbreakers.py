@@ -14,17 +14,19 @@ def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:
     """The operations whose flow out differs from the flow in (Euler's theorem), by place in the model, with the reason.
 
     The flow measured on this input decides: a ReLU6 whose input stays below 6 obeys the law. Where nothing flows, as
-    before a last layer of zeros, an operation that is known not to be homogeneous is named nevertheless. The second
-    call at a place is `PLACE, call 2`.
+    before a last layer of zeros, an operation that is known not to be homogeneous is named nevertheless. What runs
+    before the first layer breaks no law, as all cuts and neurons lie behind it. The second call at a place is `PLACE,
+    call 2`.
     """
     broken = {}
     calls: Counter[str] = Counter()
     _, *nodes, _ = flow.run.graph.nodes
-    for node in nodes:
+    first = next(position for position, node in enumerate(nodes) if node in flow.layers)
+    for position, node in enumerate(nodes):
         where = place(node)
         calls[where] += 1
         where += f", call {calls[where]}" if calls[where] > 1 else ""
-        if node not in flow.run.live:
+        if position < first or node not in flow.run.live:
             continue
         layer = flow.layers.get(node)
         before = flow.entering(node) + flow.bias(node) if layer is None else float((layer.written + layer.bias).sum())
