@@ -83,7 +83,15 @@ SAME_PATHS = {
     Paths.ADAPTIVE_POOL: lambda y, z: getattr(F, f"adaptive_avg_pool{y.ndim - 2}d")(y, 3),
     Paths.GLU: lambda y, z: y[:, :2] + y[:, 2:],
 }  # fmt: skip
-NO_FUNCTION_OF_ELEMENTS = (Paths.RANDOM, Paths.CREATION, Paths.QUERY, Paths.ANSWER, Paths.HINT, Paths.BORROWS)
+NO_FUNCTION_OF_ELEMENTS = (
+    Paths.RANDOM,
+    Paths.RANDOM_LIKE,
+    Paths.CREATION,
+    Paths.QUERY,
+    Paths.ANSWER,
+    Paths.HINT,
+    Paths.BORROWS,
+)
 # These need arguments of their own, and are checked in test_paths_real_nets.py.
 IN_REAL_NETS = (Paths.RECURRENT, Paths.RECURRENT_CELL, Paths.ATTENTION, Paths.EMBEDDING, Paths.ONE_HOT)
 # Names without a call of their own, or with none that differs from another row's.

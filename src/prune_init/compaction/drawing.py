@@ -29,4 +29,5 @@ class Drawing(TorchDispatchMode):
             return args[0] * self._number, torch.ones_like(args[0], dtype=torch.bool)
         reseed(self._device, 0)
         drawn, found = func(*args, **(kwargs or {})), lookup(name)
-        return drawn.fill_(self._number) if found is not None and found.paths is Paths.RANDOM else drawn
+        random = found is not None and found.paths in (Paths.RANDOM, Paths.RANDOM_LIKE)
+        return drawn.fill_(self._number) if random else drawn

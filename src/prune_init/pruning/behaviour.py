@@ -29,6 +29,7 @@ class Paths(Enum):
     CUMULATIVE_EXTREME = "a cumulation that also returns indices"
     CAST = "changes the type or the device of the elements, not their values"
     RANDOM = "draws new random numbers at each call"
+    RANDOM_LIKE = "draws new random numbers at each call; an operand only gives its shape and type"
     CREATION = "makes a constant; an operand only gives its shape and type"
     QUERY = "returns a property such as the shape, which does not depend on the elements"
     ANSWER = "returns a Python value or an array that depends on the elements"
@@ -160,7 +161,7 @@ _ELEMENTWISE = frozenset([
     Paths.POINTWISE, Paths.SOFTMAX, Paths.DROPOUT, Paths.CAST, Paths.ALIAS, Paths.UNION, Paths.SUM, Paths.LERP,
     Paths.PRODUCT, Paths.QUOTIENT, Paths.BATCH_NORM, Paths.LAYER_NORM, Paths.RMS_NORM, Paths.GROUP_NORM,
 ])  # fmt: skip
-_READS = {Paths.MOVES_LIKE: 1, Paths.CAST: 1, Paths.CREATION: 0, Paths.QUERY: 0}
+_READS = {Paths.MOVES_LIKE: 1, Paths.CAST: 1, Paths.CREATION: 0, Paths.RANDOM_LIKE: 0, Paths.QUERY: 0}
 
 
 def window_axes(name: str) -> int | None:

@@ -152,8 +152,9 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.GLU, law=L.MULTIPLIES), "glu"),
     # Operations whose results begin or carry no path.
     (Operation(P.RANDOM), """
-        bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand rand_like randint
-        randint_like randn randn_like random randperm uniform"""),
+        bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand randint randn random
+        randperm uniform"""),
+    (Operation(P.RANDOM_LIKE), "rand_like randint_like randn_like"),
     (Operation(P.CREATION), """
         empty_like full_like new new_empty new_full new_ones new_tensor new_zeros ones_like zeros_like"""),
     (Operation(P.QUERY, C.SIZES), "len nelement numel shape size stride"),

@@ -70,8 +70,8 @@ class PathMode(TorchFunctionMode):
         effect = operation.paths if operation else None
         if effect is Paths.CREATION:
             return Kind.CONSTANT
-        if effect is Paths.RANDOM:
-            if self.kinds.carries((args, kwargs)) and not name.endswith("_like"):
+        if effect in (Paths.RANDOM, Paths.RANDOM_LIKE):
+            if effect is Paths.RANDOM and self.kinds.carries((args, kwargs)):
                 raise UnsupportedOperationError(NOT_KNOWN.format(name))
             return Kind.RANDOM
         first = None if not args else self.kinds.of(args[0])
