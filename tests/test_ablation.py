@@ -142,3 +142,22 @@ def test_critical_compression_agrees_with_a_scan():
     least = next(k for k in range(4, 1651) if connected(k))
     found = critical_compression(model, "magnitude", input_shape=(20,), resolution=1.0)
     assert found.kept == least
+
+
+@pytest.mark.parametrize("counts", ["nearest", "published"])
+def test_critical_compression_counts_the_weights_that_were_kept(counts):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    found = critical_compression(model, "magnitude", input_shape=(5,), resolution=1.0, counts=counts)
+    pruned = [
+        prune_init.prune(copy.deepcopy(model), "magnitude", 1 - k / 66, input_shape=(5,), counts=counts)
+        for k in range(3, 67)
+    ]
+    least = next(result for result in pruned if result.connected)
+    assert found.kept == sum(layer.kept for layer in least.layers) and found.critical == 66 / found.kept
+
+
+@pytest.mark.parametrize("scorer", [None, dict, 3])
+def test_critical_compression_refuses_what_is_no_scorer(scorer):
+    with pytest.raises(prune_init.InputError, match=r"scorer=.*: allowed: a name"):
+        critical_compression(net(), scorer, input_shape=(20,))

@@ -67,16 +67,18 @@ def critical_compression(
     if "data" in options and isinstance(options["data"], Iterable):
         options["data"] = list(options["data"])  # every trial iterates over it
     scorer = _scored_once(scorer, options)
+    left: dict[int, int] = {}  # what each trial kept: with counts="published" not exactly what it should
 
     def connected(keep: int) -> bool:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*some layers must be empty")
-            found = prune(copy.deepcopy(model), scorer, 1 - keep / total, **options).connected
-        if found is None:
+            found = prune(copy.deepcopy(model), scorer, 1 - keep / total, **options)
+        left[keep] = sum(layer.kept for layer in found.layers)
+        if found.connected is None:
             known = shape_of(options.get("input_shape"), model) is not None
             why = "its paths cannot be followed" if known else "paths need the input_shape=(C, H, W) of one example"
             raise ModelError(model, why)
-        return found
+        return found.connected
 
     low, high = (0, layers) if connected(layers) else (layers, total)
     if high == total and not connected(total):
@@ -85,12 +87,14 @@ def critical_compression(
         middle = round(math.sqrt(low * high)) if low > 0 else high // 2
         middle = min(max(middle, low + 1), high - 1)
         low, high = (low, middle) if connected(middle) else (middle, high)
-    return CriticalCompression(critical=total / high, maximal=total / layers, kept=high)
+    return CriticalCompression(critical=total / left[high], maximal=total / layers, kept=left[high])
 
 
 def _scored_once(scorer: str | Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
     """A scorer that remembers its scores, if it is one-shot: the dense net's scores are the same for every sparsity."""
     made = named(scorer) if isinstance(scorer, str) else scorer
+    if isinstance(made, type) or not callable(made):
+        return made  # which `prune` refuses
     repeated = (options.get("iterations") or getattr(made, "iterations", 1)) != 1
     return made if repeated or getattr(made, "uses_density", False) else _Remembered(made)
 
