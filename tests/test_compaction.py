@@ -627,6 +627,29 @@ def test_tensors_tied_to_a_part_of_a_larger_module_stay_tied():
     assert not any(small.get_parameter(name)[~mask].any() for name, mask in small.compaction.masks.items())
 
 
+@torch.no_grad()
+def frozen(model, x):
+    return F.relu(model.a(x)), (model.norm(model.a(x)), x.shape[0])
+
+
+def partly_frozen(model, x):
+    h, (other, size) = frozen(model, x)
+    with torch.no_grad():
+        part = h.chunk(2, 1)
+    with torch.set_grad_enabled(model.training):  # the gradients of train mode count
+        h = model.b(h)
+    return model.fc(F.relu_(h) + h + other * size + torch.cat([part[0], part[1]], 1))
+
+
+def test_what_is_computed_without_gradients_gets_none():
+    model = Forward(partly_frozen, b=nn.Linear(8, 8)).double()
+    masks, x = random_masks(model, torch.Generator().manual_seed(0)), torch.randn(5, 6, dtype=torch.float64)
+    small = compacted(model, x, masks=masks)
+    assert_same(model, small, x, masks, mode=True)
+    small.train()(x).sum().backward()
+    assert small.get_parameter("a.weight").grad is None and small.get_parameter("b.weight").grad.any()
+
+
 def counted(model, x):
     model.n += 1
     return model.fc(F.relu(model.a(x)) * min(1.0, float(model.n) / 10))

@@ -5,6 +5,7 @@ import operator as python
 from collections.abc import Callable, Container
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from prune_init.errors import ModelError, first_line
@@ -31,6 +32,11 @@ for _function in _AUGMENTED:
 class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Proxy(node, self)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["gradients"] = torch.is_grad_enabled()  # a graph does not contain torch.no_grad
+        return node
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # A subclass that keeps the forward of nn.Linear is a layer too, wherever it is defined.

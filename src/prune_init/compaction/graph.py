@@ -3,7 +3,7 @@
 import copy
 from collections import Counter
 from contextlib import suppress
-from operator import attrgetter
+from operator import attrgetter, getitem
 from typing import Any
 
 import torch
@@ -25,7 +25,8 @@ class ChannelGraph:
     Attributes:
         model: the net.
         graph: its operations. Batch norms are module calls, however the net's code calls them; an argument that is
-            True in train and False in eval mode is read from the attribute `training`.
+            True in train and False in eval mode is read from the attribute `training`; what train mode computes
+            without gradients is detached.
         root: the copy of the net whose modules and tensors the graph refers to.
         dtype: the type of the net's input: that of the example, if the net takes it, else that of its parameters.
         shapes: the shape of every tensor in the graph, for a batch of two.
@@ -46,6 +47,7 @@ class ChannelGraph:
             _follow_mode(_cleaned(other, trained), _cleaned(self.graph, self.root), model)
             warn_of_state(model, (self.root, trained), common)
             self.dtype, values = self._tried(example_input)
+            _detach(self.graph, values)
             self.shapes = {node: x.shape for node, x in values.items()}
 
     def _tried(self, example_input: Tensor) -> tuple[torch.dtype, dict[fx.Node, Tensor]]:
@@ -120,6 +122,7 @@ def _follow_mode(trained: fx.Graph, graph: fx.Graph, model: nn.Module) -> None:
     mode = None
     for one, other in zip(trained.nodes, list(graph.nodes), strict=True):
         twin[one] = other
+        other.meta["gradients"] = one.meta["gradients"]
         (ours, layout), (theirs, form) = (tree_flatten((n.args, n.kwargs)) for n in (one, other))
         ours = [twin[leaf] if isinstance(leaf, fx.Node) else leaf for leaf in ours]
         if (one.op, one.target, layout) != (other.op, other.target, form):
@@ -133,3 +136,19 @@ def _follow_mode(trained: fx.Graph, graph: fx.Graph, model: nn.Module) -> None:
         if [a for a, f in zip(ours, follows, strict=True) if f is not mode] != [f for f in follows if f is not mode]:
             raise branches
         other.args, other.kwargs = tree_unflatten(follows, form)
+
+
+def _detach(graph: fx.Graph, values: dict[fx.Node, Tensor]) -> None:
+    """Detach the tensors that forward computes under `torch.no_grad`, where other operations read them."""
+    apart: set[fx.Node] = set()
+    for node in list(graph.nodes):
+        part = node.target is getitem and node.args[0] in apart - values.keys()  # of a tuple that was computed so
+        if node.op.startswith("call") and (part or not node.meta["gradients"]):
+            apart.add(node)
+    for node in [node for node in values if node in apart]:
+        readers = [user for user in node.users if user not in apart]
+        with graph.inserting_after(node):
+            detached = graph.call_method("detach", (node,))
+        for reader in readers:
+            reader.replace_input_with(node, detached)
+        values[detached] = values[node]

@@ -46,7 +46,7 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.CAST, C.PASSES, memory=SHARED), """
         bfloat16 bool byte cpu cuda double float half int long short to type"""),
     (Operation(P.CAST, memory=SHARED), "type_as"),
-    (Operation(P.ALIAS, memory=SHARED), "detach"),
+    (Operation(P.ALIAS, C.PASSES, memory=SHARED), "detach"),
     (Operation(P.ALIAS, positions=EXPOSES, memory=SHARED), "data"),
     (Operation(P.CONCAT, C.CONCAT, parameters=("tensors", "dim")), "cat concat concatenate"),
     (Operation(P.CONCAT), "stack"),
