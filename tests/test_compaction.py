@@ -1,6 +1,7 @@
 """Compact nets compared with the equivalent masked nets: outputs, gradients, statistics, training, export."""
 
 import copy
+import pickle
 import random
 import types
 import warnings
@@ -386,6 +387,16 @@ def test_shared_weights_are_left_alone():
     assert small.get_parameter("first.weight") is small.get_parameter("again.weight")
     x = torch.randn(3, 4)
     torch.testing.assert_close(small(x), model(x))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_pickled_net_keeps_its_modes_and_its_compaction(train):
+    model = dead_rows(Forward(lambda m, x: m.fc(F.dropout(F.relu(m.a(x)), 0.5, m.training)))).train(train)
+    small, x = compacted(model, torch.empty(1, 6)), torch.randn(9, 6, dtype=torch.float64)
+    again = copy.deepcopy(pickle.loads(pickle.dumps(small)))
+    assert again.training == train and not torch.equal(again.train()(x), again(x))
+    torch.testing.assert_close(again.eval()(x), model.eval()(x))
+    torch.testing.assert_close(expand(again, copy.deepcopy(model))(x), model(x))
 
 
 class Overwritten(nn.Module):

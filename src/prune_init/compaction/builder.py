@@ -1,6 +1,7 @@
 """Build the smaller net: plain layers with fewer channels, connected as in the whole net."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,11 +23,30 @@ class CompactNet(fx.GraphModule):
     """A net of plain layers under their old names, and the operations between them."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CompactNet":
-        twin: Any = super().__deepcopy__(memo)
+        return self._handed_on(super().__deepcopy__(memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as fx does it, which returns a plain GraphModule."""
+        return _unpickled, super().__reduce__()
+
+    def _handed_on(self: Any, twin: Any) -> Any:
         for name in ("compaction", "input_shape"):  # fx copies only the graph and what it refers to
             if hasattr(self, name):
                 setattr(twin, name, getattr(self, name))
         return twin
+
+
+def _unpickled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> CompactNet:
+    net = function(*arguments)
+    return CompactNet._handed_on(net, CompactNet(net, net.graph, class_name=type(net).__name__))
+
+
+class Mode(nn.Module):
+    """Tells whether the net is in train mode: fx, which traces a net that is unpickled, would freeze an attribute."""
+
+    def forward(self) -> bool:
+        """The mode."""
+        return self.training
 
 
 class Builder:
@@ -135,6 +155,8 @@ class Builder:
     def copy(self, node: fx.Node, replaced: dict[fx.Node, fx.Node]) -> fx.Node:
         """Copy an operation, its inputs replaced by those of `replaced`, else by those of the smaller net."""
         target = str(node.target)
+        if node.op == "get_attr" and target == "training":
+            return self._call(Mode().train(self.net.model.training))
         if node.op == "call_module" and target not in self.modules:
             module = copy.deepcopy(module_of(node, self.net.model), self._copies)
             self.modules[target] = as_torch(module) if node.meta.get("layer") else module
@@ -158,6 +180,6 @@ class Builder:
         self.left_alone[place(node)] = reason
 
     def _call(self, module: nn.Module, *values: fx.Node) -> fx.Node:
-        name = f"align_{len(self.modules)}"
+        name = f"{type(module).__name__.lower()}_{len(self.modules)}"
         self.modules[name] = module.to(next(self.net.model.parameters()).device)
         return self.graph.call_module(name, values)
