@@ -725,6 +725,16 @@ def test_unusual_calls_and_dtypes(forward):
         torch.testing.assert_close(small(x[:size]), model(x[:size]))
 
 
+def test_sums_of_tensors_of_different_dtypes():
+    model = Forward(lambda m, x: m.fc((h := F.relu(m.a(x))) * m.scale + m.b(h).float()), b=nn.Linear(8, 8, bias=False))
+    model.scale, model.b.weight.data[5:] = nn.Parameter(torch.ones(8)), 0
+    model, small = emptied(model, torch.empty(1, 6))
+    x = torch.randn(3, 6, dtype=torch.float64)
+    torch.testing.assert_close(small(x), model(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert small.float()(x.float()).dtype == model.float()(x.float()).dtype
+
+
 def test_whole_numbers_are_taken_from_the_example(tmp_path):
     model = nn.Sequential(nn.Embedding(5, 6), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     _, small = emptied(model, torch.tensor([[1, 4]]))

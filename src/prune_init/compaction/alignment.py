@@ -35,4 +35,5 @@ class IndexAdd(nn.Module):
 
     def forward(self, x: Tensor, part: Tensor) -> Tensor:
         """Add without making a tensor that is zero in the other channels."""
-        return torch.index_add(x, self.axis, self.index, part)
+        dtype = torch.promote_types(x.dtype, part.dtype)  # they differ after casts and under autocast
+        return torch.index_add(x.to(dtype), self.axis, self.index, part.to(dtype))
