@@ -577,6 +577,28 @@ def test_functions_that_a_layer_would_call_itself_are_calls_of_the_layer():
     assert_equal_while_called(model, small, (6,))
 
 
+def norm_with(**attributes):
+    norm = nn.BatchNorm1d(8)
+    for name, value in attributes.items():
+        setattr(norm, name, value)
+    return norm
+
+
+@pytest.mark.parametrize("attributes", [
+    {"bias": None}, {"weight": None}, {"running_mean": None, "running_var": None}, {"track_running_stats": False},
+])  # fmt: skip
+def test_norms_from_which_something_was_taken_away(attributes):
+    model = Forward(lambda m, x: m.fc(F.relu(m.norm(m.a(x)))), norm=norm_with(**attributes)).double()
+    generator, x = torch.Generator().manual_seed(0), torch.randn(5, 6, dtype=torch.float64)
+    shake(model, generator)
+    masks = random_masks(model, generator, dead=0.2)
+    model.a.bias.data[~masks["a.weight"].any(1)] = 0  # a constant would leave the norm as rounding noise
+    small = compacted(model, x, masks=masks)
+    assert small.get_submodule("norm").num_features < 8
+    for mode in (False, True):
+        assert_same(model, small, x, masks, mode)
+
+
 POOLS = [
     (lambda m, x: m.fc(F.avg_pool1d(F.relu(m.a(x)), 3, 1, 1)), (5, 6)),
     (lambda m, x: m.fc(F.max_pool1d(F.relu(m.a(x)), 3, 1, 1)), (6,)),

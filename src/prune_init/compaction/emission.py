@@ -79,11 +79,12 @@ def _norm(rule: NormRule, builder: Builder) -> fx.Node:
     """A batch norm of the channels that are kept."""
     kept = builder.carried(rule.node, rule.sources[0])
     old = rule.module
-    smaller = next(kind for kind in NORMS if isinstance(old, kind))(
-        len(kept), old.eps, old.momentum, old.affine, old.track_running_stats, device="meta"
-    )
-    names = [name for name in ("weight", "bias", "running_mean", "running_var") if getattr(old, name) is not None]
-    builder.layer(rule.node, smaller, dict.fromkeys(names, (kept,)))
+    smaller = next(kind for kind in NORMS if isinstance(old, kind))(len(kept), old.eps, old.momentum, device="meta")
+    smaller.affine, smaller.track_running_stats = old.affine, old.track_running_stats
+    for name in smaller.state_dict():
+        if getattr(old, name) is None:  # its flags need not tell: bias and statistics may have been taken away
+            setattr(smaller, name, None)
+    builder.layer(rule.node, smaller, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (kept,)))
     return _channelwise(rule, builder)
 
 
