@@ -430,6 +430,18 @@ def test_what_is_overwritten_through_an_alias_is_read_as_it_is_then(forward):
         assert_same(model, compacted(model, x, masks=masks), x, masks, mode)
 
 
+def test_a_sum_with_a_dead_branch_that_is_overwritten():
+    def forward(model, x):
+        h = model.a(x)
+        return model.fc(F.relu_(h + model.b(h)) + h)
+
+    model = Forward(forward, b=nn.Linear(8, 8, bias=False))
+    model.b.weight.data.zero_()
+    model.fc.weight.data[:, 0] = 0  # the empty layer keeps one channel, which is the first
+    model, small = emptied(model, torch.empty(1, 6), rows=(0,))
+    assert_equal_while_called(model, small, (6,))
+
+
 def test_both_modes_are_followed_and_other_branches_refused():
     class Dropping(nn.Module):
         def __init__(self, other):

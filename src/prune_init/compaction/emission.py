@@ -111,6 +111,8 @@ def _join(rule: Join, builder: Builder) -> fx.Node:
     elif len(few) > 0:
         part = builder.aligned(least, rule, few)
         total = builder.index_add(total, part, rule.reads, torch.searchsorted(kept, few))
+    else:
+        total = builder.graph.call_method("clone", (total,))  # a sum is a new tensor, which may be overwritten
     return builder.keep(rule.node, kept, total)
 
 
