@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import threading
 import types
 import warnings
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.prune import random_unstructured
 
 import prune_init
 from prune_init.analysis.networks import INPUT_SHAPE, NETWORKS
@@ -767,6 +769,30 @@ def test_sums_of_tensors_of_different_dtypes():
     torch.testing.assert_close(small(x), model(x))
     with torch.autocast("cpu", torch.bfloat16):
         assert small.float()(x.float()).dtype == model.float()(x.float()).dtype
+
+
+COMPUTED = {
+    "weight norm": nn.utils.weight_norm,
+    "spectral norm": nn.utils.spectral_norm,
+    "torch's masks": lambda layer: random_unstructured(layer, "weight", 0.5),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("name", COMPUTED)
+def test_nets_that_hold_a_computed_tensor(name):
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5), nn.ReLU(), COMPUTED[name](nn.Linear(5, 3)))
+    model = dead_rows(model)
+    model(torch.randn(2, 6, dtype=torch.float64))
+    small = compacted(model, torch.empty(1, 6))
+    assert small.get_submodule("0").out_features == 5
+    assert_equal_while_called(model, small, (6,))
+
+
+def test_nets_that_cannot_be_copied_are_refused_in_one_line():
+    model = Forward(lambda m, x: m.fc(F.relu(m.a(x))), lock=threading.Lock())
+    with pytest.raises(prune_init.InputError, match=r"cannot be copied: cannot pickle '_thread.lock' .* attributes of"):
+        compacted(model, torch.empty(1, 6))
 
 
 def test_whole_numbers_are_taken_from_the_example(tmp_path):

@@ -1,6 +1,5 @@
 """Find the compression at which a scorer leaves no path from input to output."""
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from torch import nn
 from prune_init.errors import InputError, ModelError
 from prune_init.loop import prune
 from prune_init.pruning.checks import shape_of
+from prune_init.pruning.copies import copied
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.scored_net import ScoredNet
 from prune_init.pruning.weights import prunable
@@ -72,7 +72,7 @@ def critical_compression(
     def connected(keep: int) -> bool:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*some layers must be empty")
-            found = prune(copy.deepcopy(model), scorer, 1 - keep / total, **options)
+            found = prune(copied(model), scorer, 1 - keep / total, **options)
         left[keep] = sum(layer.kept for layer in found.layers)
         if found.connected is None:
             known = shape_of(options.get("input_shape"), model) is not None

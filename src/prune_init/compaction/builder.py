@@ -13,6 +13,7 @@ from prune_init.compaction.graph import ChannelGraph
 from prune_init.compaction.layer_calls import as_torch
 from prune_init.compaction.liveness import Liveness
 from prune_init.compaction.rules import Rule, WeightFacts
+from prune_init.pruning.copies import computed
 from prune_init.pruning.masks import Tensors
 from prune_init.traced import in_place, module_of, place
 
@@ -75,7 +76,7 @@ class Builder:
         self.values: dict[fx.Node, fx.Node] = {}
         self._kept: dict[fx.Node, Tensor] = {}
         self._aligned: dict[tuple[fx.Node, int, tuple[int, ...]], fx.Node] = {}
-        self._copies: dict[int, Any] = {}  # deepcopy's memo: tensors that modules share stay shared
+        self._copies = computed(net.model)  # deepcopy's memo: tensors that modules share stay shared
 
     def finished(self) -> CompactNet:
         """Return the net of the finished graph."""

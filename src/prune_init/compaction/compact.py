@@ -1,6 +1,5 @@
 """Turn a masked net into a smaller one that computes the same function and trains in the same way."""
 
-import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from prune_init.compaction.verify import verify
 from prune_init.errors import InputError, ModelError
 from prune_init.pruning import masks as masking
 from prune_init.pruning.checks import parameter_masks
+from prune_init.pruning.copies import copied
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import inside
 from prune_init.traced import operation, place
@@ -99,7 +99,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
         masks, tensors, facts, liveness = folded(net, rules, masks, tensors, fed, example_input)
     builder = Builder(net, rules, tensors, facts, liveness)
     whole = all(liveness.needed(node).all() for node, rule in rules.items() if rule.axis is not None)
-    small: Any = copy.deepcopy(model) if whole else emission.build(builder)
+    small: Any = copied(model) if whole else emission.build(builder)
     index = {name: builder.index.get(name, ()) for name in small.state_dict() if name in tensors}
     parameters = dict(small.named_parameters())
     narrow = {name: masks[name][index[name]] for name in parameters if name in masks}

@@ -1,6 +1,5 @@
 """Trace a net into one graph for train and eval mode, with the shape of every tensor."""
 
-import copy
 from collections import Counter
 from contextlib import suppress
 from operator import attrgetter, getitem
@@ -14,6 +13,7 @@ from prune_init.compaction.layer_calls import call_layer, layer_calls
 from prune_init.compaction.state import warn_of_state
 from prune_init.errors import InputError, ModelError, fits
 from prune_init.pruning.checks import check_batch
+from prune_init.pruning.copies import copied
 from prune_init.pruning.undisturbed import undisturbed
 from prune_init.traced import in_place
 from prune_init.tracing import trace
@@ -99,7 +99,7 @@ class _Recorder(fx.Interpreter):
 
 def shell(model: nn.Module) -> nn.Module:
     """A copy that shares the parameters: tracing runs forward, which may change buffers and set attributes."""
-    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    return copied(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def _cleaned(graph: fx.Graph, model: nn.Module) -> fx.Graph:

@@ -1,6 +1,5 @@
 """Run the masked net and the compact net on the same inputs, and refuse the compact net if their outputs differ."""
 
-import copy
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +16,7 @@ from prune_init.compaction.graph import shell
 from prune_init.errors import InputError, ModelError, first_line
 from prune_init.pruning import masks as masking
 from prune_init.pruning.chance import forked
+from prune_init.pruning.copies import copied
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.plain_run import plainly
 from prune_init.pruning.structures import difference
@@ -61,7 +61,7 @@ class _NotRun(Exception):
 
 def _copy(net: nn.Module, precise: bool) -> nn.Module:
     try:
-        return copy.deepcopy(net).double() if precise else copy.deepcopy(net)
+        return copied(net).double() if precise else copied(net)
     except (TypeError, RuntimeError) as error:  # a device without float64
         raise _NotRun from error
 
@@ -107,7 +107,7 @@ def _rounding(net: nn.Module, x: Tensor, call: int, expected: list[Tensor]) -> f
     """What rounding the parameters of a net differently does to its outputs; nothing is excused in half precision."""
     if x.dtype not in LIMITS:
         return 0.0
-    net = copy.deepcopy(net)
+    net = copied(net)
     for parameter in net.parameters():
         if parameter.is_floating_point():
             parameter.mul_(1 + torch.finfo(parameter.dtype).eps * torch.randn_like(parameter))

@@ -1,6 +1,5 @@
 """Pruning to a target effective sparsity (Vysogorets and Kempe 2023, 'effective correction')."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from prune_init.errors import InputError
+from prune_init.pruning.copies import copied
 from prune_init.pruning.cost import Cost
 from prune_init.pruning.result import PruneResult
 from prune_init.pruning.sample import Batch
@@ -82,7 +82,7 @@ class _Trial(NamedTuple):
 
 
 def _try(prune: Callable[..., PruneResult], model: nn.Module, sparsity: float, **options: Any) -> _Trial:
-    result = prune(copy.deepcopy(model), sparsity=sparsity, **options)
+    result = prune(copied(model), sparsity=sparsity, **options)
     if result.effective_sparsity is None:
         raise InputError("target", "effective", "paths of this model cannot be followed; use target=nominal")
     kept, size = (sum(getattr(layer, count) for layer in result.layers) for count in ("kept", "size"))
