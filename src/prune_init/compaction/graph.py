@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from prune_init.compaction.layer_calls import call_layer, layer_calls
@@ -123,8 +124,8 @@ def _follow_mode(trained: fx.Graph, graph: fx.Graph, model: nn.Module) -> None:
     for one, other in zip(trained.nodes, list(graph.nodes), strict=True):
         twin[one] = other
         other.meta["gradients"] = one.meta["gradients"]
-        (ours, layout), (theirs, form) = (tree_flatten((n.args, n.kwargs)) for n in (one, other))
-        ours = [twin[leaf] if isinstance(leaf, fx.Node) else leaf for leaf in ours]
+        ours, layout = tree_flatten(map_arg((one.args, one.kwargs), twin.__getitem__))  # also in slices
+        theirs, form = tree_flatten((other.args, other.kwargs))
         if (one.op, one.target, layout) != (other.op, other.target, form):
             raise branches
         if ours == theirs:
