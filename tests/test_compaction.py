@@ -631,6 +631,40 @@ def test_pooling_over_channels_is_left_alone(forward, shape):
     assert_equal_while_called(model, small, shape)
 
 
+def cropped(m, x):
+    h, y = F.relu(m.a(x)), m.conv(x)
+    return m.fc((h[:, :, : y.shape[2], : y.size(3)] + y).mean((2, 3)))
+
+
+SIZED = {
+    "crop": (cropped, {"a": nn.Conv2d(3, 8, 3, padding=1), "conv": nn.Conv2d(3, 8, 3)}, (3, 6, 6)),
+    "half": (lambda m, x: m.fc((h := F.relu(m.a(x)))[:, : h.shape[1] // 2]), {"fc": nn.Linear(4, 3)}, (6,)),
+    "positions": (lambda m, x: m.fc(F.relu(m.a(x + m.b[: x.size(1)]))), {"b": nn.Buffer(torch.rand(9, 6))}, (4, 6)),
+    "repeated": (
+        lambda m, x: m.fc(F.relu(m.a(x) * m.b.expand(x.shape[0], -1))), {"b": nn.Buffer(torch.rand(1, 8))}, (6,)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_slices_of_tensors_and_buffers_by_the_sizes_of_others(name):
+    forward, parts, shape = SIZED[name]
+    model, small = emptied(Forward(forward, **parts), torch.empty(1, *shape))
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    assert_equal_while_called(model, small, shape)
+
+
+@pytest.mark.filterwarnings("ignore:the model's forward changes")
+def test_a_buffer_that_forward_counts_in_and_one_that_it_slices():
+    def forward(model, x):
+        model.n += 1
+        return model.fc(F.relu(model.a(x)) * model.mask[: x.shape[1] + 2])
+
+    parts = {"n": nn.Buffer(torch.zeros(())), "mask": nn.Buffer(torch.rand(8))}
+    model, small = emptied(Forward(forward, **parts), torch.empty(1, 6))
+    assert_equal_while_called(model, small, (6,))
+
+
 class Standardised(nn.Linear):
     def __call__(self, x):
         return F.linear(x, self.weight - self.weight.mean(), self.bias)

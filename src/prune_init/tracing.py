@@ -30,6 +30,10 @@ for _function in _AUGMENTED:
 
 
 class _Tracer(fx.Tracer):
+    def __init__(self, *, buffers: bool) -> None:
+        super().__init__()
+        self.proxy_buffer_attributes = buffers
+
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Proxy(node, self)
 
@@ -66,14 +70,26 @@ def trace(model: nn.Module) -> fx.Graph:
     Raises:
         InputError: torch.fx cannot follow the model's forward, or it reads what it has overwritten through a view.
     """
-    try:
-        graph = _Tracer().trace(model)
-    except Exception as error:  # the model's own code runs on proxies here and may fail in any way
-        raise ModelError(model, f"torch.fx cannot trace it: {first_line(error)}") from error
+    graph = _traced(model)
     _read_what_was_overwritten(graph, model)
     for node in graph.nodes:
         node.target = _AUGMENTED.get(node.target, node.target)
     return graph
+
+
+def _traced(model: nn.Module) -> fx.Graph:
+    """The graph that torch.fx records with the values of buffers at hand, or without, as for `mask[: x.shape[1]]`."""
+    try:
+        return _Tracer(buffers=False).trace(model)
+    except Exception as error:  # the model's own code runs on proxies here and may fail in any way
+        buffers = [(module._buffers, dict(module._buffers)) for module in model.modules()]
+        try:
+            return _Tracer(buffers=True).trace(model)
+        except Exception:
+            raise ModelError(model, f"torch.fx cannot trace it: {first_line(error)}") from error
+        finally:
+            for held, values in buffers:
+                held.update(values)  # forward may have replaced one by a proxy
 
 
 _Path = tuple[fx.Node | int, ...]
