@@ -773,6 +773,17 @@ def test_state_that_does_not_matter_is_said():
     assert_equal_while_called(model, small, (6,))
 
 
+def test_autocast_inside_forward_is_said():
+    @torch.autocast("cpu", torch.bfloat16)
+    def forward(model, x):
+        return model.fc(F.relu(model.a(x)))
+
+    model = dead_rows(Forward(forward)).float()
+    with pytest.warns(UserWarning, match="autocast on or off, and the compact net's does not") as told:
+        small = compacted(model, torch.empty(1, 6))
+    assert told[0].filename == __file__ and small(torch.randn(2, 6)).dtype == torch.float32
+
+
 def test_dropout_and_new_draws_pass_the_check():
     model = Forward(lambda m, x: m.fc(m.drop(F.relu(m.a(x))) + torch.rand_like(x[:, :1])), drop=nn.Dropout(0.3))
     _, small = emptied(model, torch.empty(1, 6))

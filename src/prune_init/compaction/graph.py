@@ -11,7 +11,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from prune_init.compaction.layer_calls import call_layer, layer_calls
-from prune_init.compaction.state import warn_of_state
+from prune_init.compaction.state import autocast_told, warn_of_state
 from prune_init.errors import InputError, ModelError, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.copies import copied
@@ -39,7 +39,8 @@ class ChannelGraph:
         trained = shell(model).train()
         self.root = shell(model).eval()
         with undisturbed(model, next(model.parameters()).device, seed=0):
-            self.graph, other = trace(self.root), trace(trained)
+            with autocast_told():
+                self.graph, other = trace(self.root), trace(trained)
             layers, same = layer_calls(self.graph, self.root), layer_calls(other, trained)
             common = layers.keys() & same.keys()
             for calls, net in ((layers, self.root), (same, trained)):

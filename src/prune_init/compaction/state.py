@@ -1,8 +1,11 @@
-"""What a net's forward changes in the net: a compact net does the operations, but keeps no such account."""
+"""What a net's forward does apart from its operations, which a compact net does not do: it is told."""
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import nn
 
 from prune_init.pruning.structures import difference
@@ -21,6 +24,25 @@ def warn_of_state(model: nn.Module, traced: Sequence[nn.Module], layers: Collect
             f"the model's forward changes {names}, and the compact net's does not: fit if no output depends on it",
             stacklevel=4,
         )
+
+
+@contextmanager
+def autocast_told() -> Iterator[None]:
+    """Warn if a forward that is traced in this context switches autocast: graphs do not contain it."""
+    own, seen = torch.autocast.__enter__, []
+
+    def enter(self: torch.autocast) -> Any:
+        seen.append(self)
+        return own(self)
+
+    torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__ = own  # type: ignore[method-assign]
+    if seen:
+        what = "the model's forward switches autocast on or off, and the compact net's does not"
+        warnings.warn(f"{what}: its parts run in the precision in which it is called", stacklevel=5)
 
 
 def _changed(model: nn.Module, traced: nn.Module) -> list[str]:
