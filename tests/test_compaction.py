@@ -401,6 +401,18 @@ def test_a_pickled_net_keeps_its_modes_and_its_compaction(train):
     torch.testing.assert_close(expand(again, copy.deepcopy(model))(x), model(x))
 
 
+def test_views_do_not_fix_the_size_of_the_images():
+    def forward(model, x):
+        b, c, h, w = (y := F.relu(model.a(x))).shape
+        return model.fc(y.view(b, c, h * w).view(b, c, -1).mean(2))
+
+    model = dead_rows(Forward(forward, a=nn.Conv2d(3, 8, 3)))
+    small = compacted(model, torch.empty(1, 3, 6, 6))
+    assert small.get_submodule("fc").in_features == 5
+    x = torch.randn(2, 3, 9, 5, dtype=torch.float64)
+    torch.testing.assert_close(small(x), model(x))
+
+
 class Overwritten(nn.Module):
     """Reads a tensor under another name after it was changed in place."""
 

@@ -41,6 +41,8 @@ def _reshape(rule: Reshape, builder: Builder) -> fx.Node:
     x = builder.aligned(source, rule, kept)
     if isinstance(rule, Squeeze):
         new = call(torch.squeeze, (x, rule.dims))
+    elif rule.before == rule.after:
+        new = x  # for any size of image
     elif len(rule.after) == 3 and len(rule.before) > 3:
         new = call(torch.flatten, (x, 2))
     else:
