@@ -734,6 +734,27 @@ def partly_frozen(model, x):
     return model.fc(F.relu_(h) + h + other * size + torch.cat([part[0], part[1]], 1))
 
 
+class Frozen(nn.BatchNorm1d):
+    def train(self, mode=True):
+        return super().train(False)
+
+
+class PartlyFrozen(Forward):
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+@pytest.mark.parametrize(("kind", "norm"), [(Forward, Frozen(8)), (PartlyFrozen, nn.BatchNorm1d(8))])
+def test_norms_that_stay_in_eval_mode(kind, norm):
+    model = kind(lambda m, x: m.fc(F.dropout(F.relu(m.norm(m.a(x))), 0.0, m.training)), norm=norm)
+    model, small = emptied(model, torch.empty(1, 6))
+    assert_equal_while_called(model, small, (6,))
+    again = copy.deepcopy(pickle.loads(pickle.dumps(small))).train()
+    assert again.training and not again.get_submodule("norm").training
+
+
 def test_what_is_computed_without_gradients_gets_none():
     model = Forward(partly_frozen, b=nn.Linear(8, 8)).double()
     masks, x = random_masks(model, torch.Generator().manual_seed(0)), torch.randn(5, 6, dtype=torch.float64)

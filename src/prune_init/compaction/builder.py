@@ -1,7 +1,7 @@
 """Build the smaller net: plain layers with fewer channels, connected as in the whole net."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,21 @@ Index = tuple[Tensor, ...]
 
 
 class CompactNet(fx.GraphModule):
-    """A net of plain layers under their old names, and the operations between them."""
+    """A net of plain layers under their old names, and the operations between them.
+
+    Attributes:
+        frozen: the names of the modules that are always in eval mode.
+    """
+
+    frozen: Sequence[str] = ()
+
+    def train(self, mode: bool = True) -> "CompactNet":
+        """Change the mode, as the whole net's own `train` does it."""
+        super().train(mode)
+        for name in self.frozen:
+            for module in self.get_submodule(name).modules():
+                module.training = False
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CompactNet":
         return self._handed_on(super().__deepcopy__(memo))
@@ -31,7 +45,7 @@ class CompactNet(fx.GraphModule):
         return _unpickled, super().__reduce__()
 
     def _handed_on(self: Any, twin: Any) -> Any:
-        for name in ("compaction", "input_shape"):  # fx copies only the graph and what it refers to
+        for name in ("compaction", "input_shape", "frozen"):  # fx copies only the graph and what it refers to
             if hasattr(self, name):
                 setattr(twin, name, getattr(self, name))
         return twin
@@ -86,6 +100,8 @@ class Builder:
         self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node in written)
         small: Any = CompactNet(self.modules, self.graph, class_name=type(model).__name__)
         small.training = model.training
+        kept = dict(small.named_modules())
+        small.frozen = [name for name in self.net.frozen if name in kept]
         if hasattr(model, "input_shape"):
             small.input_shape = model.input_shape
         return small

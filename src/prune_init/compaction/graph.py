@@ -31,6 +31,7 @@ class ChannelGraph:
         root: the copy of the net whose modules and tensors the graph refers to.
         dtype: the type of the net's input: that of the example, if the net takes it, else that of its parameters.
         shapes: the shape of every tensor in the graph, for a batch of two.
+        frozen: the names of the modules that the net's own `train` leaves in eval mode.
     """
 
     def __init__(self, model: nn.Module, example_input: Tensor) -> None:
@@ -47,6 +48,7 @@ class ChannelGraph:
                 for name in common:
                     call_layer(name, calls[name], net)
             _follow_mode(_cleaned(other, trained), _cleaned(self.graph, self.root), model)
+            self.frozen = [name for name, module in trained.named_modules() if not module.training]
             warn_of_state(model, (self.root, trained), common)
             self.dtype, values = self._tried(example_input)
             _detach(self.graph, values)
