@@ -666,6 +666,46 @@ def test_slices_of_tensors_and_buffers_by_the_sizes_of_others(name):
     assert_equal_while_called(model, small, shape)
 
 
+def by_sizes(m, x):
+    """Decides, loops and scales by sizes, as encoders and decoders of images do."""
+    height, width = x.shape[-2:]
+    if height % 4 != 0 or width % 4 != 0 or len(x.shape) != 4:
+        raise ValueError("sizes must be multiples of 4")
+    h = F.relu(m.a(x))
+    for _ in range(x.shape[1]):
+        h = F.avg_pool2d(h, 3, 1, 1)
+    *_, rows, columns = (size for size in h.shape)
+    h = F.interpolate(h, size=(int(rows / 2), int(columns * 0.5)))
+    return m.fc((h if h.shape[2] > 2 else h + 1).mean((2, 3)))
+
+
+def test_a_forward_that_decides_by_sizes_is_compacted_for_such_sizes():
+    model, small = emptied(Forward(by_sizes, a=nn.Conv2d(3, 8, 3, padding=1)), torch.empty(1, 3, 8, 8))
+    assert small.a.out_channels < 8
+    assert_equal_while_called(model, small, (3, 8, 8))
+    for net in (copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
+        with pytest.raises(
+            prune_init.InputError, match=r"input=8: 4 for the example: the net decides by it; allowed: inputs of"
+        ):
+            net(torch.rand(2, 3, 16, 16))
+        with pytest.raises(prune_init.InputError, match=r"input=True: False for the example"):
+            net(torch.rand(2, 3, 8, 6))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda m, x: m.fc(F.relu(m.a(x)) if x.shape[0] == 2 else m.a(x)),
+        lambda m, x: m.fc(F.relu(m.a(x)) if x.sum() > 0 else m.a(x)),
+        lambda m, x: m.fc(torch.stack([F.relu(row) for row in m.a(x)])),
+    ],
+    ids=["by the batch", "by values", "example by example"],
+)
+def test_a_forward_that_decides_by_more_than_sizes_is_refused(forward):
+    with pytest.raises(prune_init.InputError, match="model=Forward: torch.fx cannot trace it"):
+        prune_init.compact(Forward(forward), torch.empty(2, 6))
+
+
 @pytest.mark.filterwarnings("ignore:the model's forward changes")
 def test_a_buffer_that_forward_counts_in_and_one_that_it_slices():
     def forward(model, x):

@@ -2,37 +2,47 @@
 
 import inspect
 import operator as python
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from prune_init.errors import ModelError, first_line
+from prune_init.proxies import AUGMENTED, Proxy
 from prune_init.pruning.behaviour import Memory, Paths
+from prune_init.sizes import Examples, check_size
 from prune_init.traced import in_place, is_layer, known, module_of, operation, place, runs_as_torch, sources, written
 
 
-class Proxy(fx.Proxy):
-    """A proxy that records `x += y` as what it is; a plain one records `x = x + y`."""
-
-
-_AUGMENTED = {
-    getattr(python, f"i{name.strip('_')}"): getattr(python, name)
-    for name in "add sub mul matmul truediv floordiv mod pow and_ or_ xor lshift rshift".split()
-}
-for _function in _AUGMENTED:
-
-    def _record(self: Proxy, other: Any, function: Callable[..., Any] = _function) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    setattr(Proxy, f"__{_function.__name__}__", _record)
-
-
 class _Tracer(fx.Tracer):
-    def __init__(self, *, buffers: bool) -> None:
+    def __init__(self, *, buffers: bool, example: Tensor | None = None) -> None:
         super().__init__()
         self.proxy_buffer_attributes = buffers
+        self._example = example
+        self._examples: Examples | None = None
+        self._computing = False  # whether modules are called on tensors, within a call on proxies
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return bool(self.fixed(obj, bool))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        elements: Any = obj
+        return iter([elements[position] for position in range(len(elements))])
+
+    def fixed(self, number: fx.Proxy, kind: Callable[[Any], Any] = int) -> Any:
+        """The value that a number computed from sizes has for the example; the graph compares it when it runs."""
+        if self._example is None:
+            raise fx.proxy.TraceError("symbolically traced variables cannot be used as inputs to control flow")
+        if self._examples is None:
+            self._examples = Examples(self.root, self.graph, self._example)
+        self._computing = True
+        try:
+            value = kind(self._examples.number(number.node))
+        finally:
+            self._computing = False
+        self.create_proxy("call_function", check_size, (number, value), {})
+        return value
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Proxy(node, self)
@@ -41,6 +51,12 @@ class _Tracer(fx.Tracer):
         node = super().create_node(*args, **kwargs)
         node.meta["gradients"] = torch.is_grad_enabled()  # a graph does not contain torch.no_grad
         return node
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        return forward(*args, **kwargs) if self._computing else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # A subclass that keeps the forward of nn.Linear is a layer too, wherever it is defined.
@@ -61,35 +77,39 @@ class _Tracer(fx.Tracer):
         return lambda x: forward(x, **by_name), given[:1]
 
 
-def trace(model: nn.Module) -> fx.Graph:
+def trace(model: nn.Module, example: Tensor) -> fx.Graph:
     """The graph of `model` in its present train or eval mode, without in-place changes that are read later.
 
-    Optional arguments of the forward, apart from the first, have their defaults. Tracing stores tensors that forward
-    creates as attributes of `model`: pass a copy (`copy.copy` is enough).
+    Optional arguments of the forward, apart from the first, have their defaults. Where forward decides by sizes, the
+    graph is that for inputs like `example`, and refuses others. Tracing stores tensors that forward creates as
+    attributes of `model`: pass a copy (`copy.copy` is enough).
 
     Raises:
         InputError: torch.fx cannot follow the model's forward, or it reads what it has overwritten through a view.
     """
-    graph = _traced(model)
+    graph = _traced(model, example)
     _read_what_was_overwritten(graph, model)
     for node in graph.nodes:
-        node.target = _AUGMENTED.get(node.target, node.target)
+        node.target = AUGMENTED.get(node.target, node.target)
     return graph
 
 
-def _traced(model: nn.Module) -> fx.Graph:
-    """The graph that torch.fx records with the values of buffers at hand, or without, as for `mask[: x.shape[1]]`."""
-    try:
-        return _Tracer(buffers=False).trace(model)
-    except Exception as error:  # the model's own code runs on proxies here and may fail in any way
-        buffers = [(module._buffers, dict(module._buffers)) for module in model.modules()]
+def _traced(model: nn.Module, example: Tensor) -> fx.Graph:
+    """The graph that torch.fx records: for all sizes, if it can, and else for those of the example.
+
+    It is recorded with the values of buffers at hand, or without, as for `mask[: x.shape[1]]`.
+    """
+    buffers = [(module._buffers, dict(module._buffers)) for module in model.modules()]
+    failures = []
+    for tracer in (_Tracer(buffers=False), _Tracer(buffers=True), _Tracer(buffers=True, example=example)):
         try:
-            return _Tracer(buffers=True).trace(model)
-        except Exception:
-            raise ModelError(model, f"torch.fx cannot trace it: {first_line(error)}") from error
+            return tracer.trace(model)
+        except Exception as error:  # the model's own code runs on proxies here and may fail in any way
+            failures.append(error)
         finally:
             for held, values in buffers:
                 held.update(values)  # forward may have replaced one by a proxy
+    raise ModelError(model, f"torch.fx cannot trace it: {first_line(failures[0])}") from failures[0]
 
 
 _Path = tuple[fx.Node | int, ...]

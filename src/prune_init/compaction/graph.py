@@ -16,6 +16,7 @@ from prune_init.errors import InputError, ModelError, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.copies import copied
 from prune_init.pruning.undisturbed import undisturbed
+from prune_init.sizes import check_size
 from prune_init.traced import in_place
 from prune_init.tracing import trace
 
@@ -41,7 +42,7 @@ class ChannelGraph:
         self.root = shell(model).eval()
         with undisturbed(model, next(model.parameters()).device, seed=0):
             with autocast_told():
-                self.graph, other = trace(self.root), trace(trained)
+                self.graph, other = trace(self.root, example_input), trace(trained, example_input)
             layers, same = layer_calls(self.graph, self.root), layer_calls(other, trained)
             common = layers.keys() & same.keys()
             for calls, net in ((layers, self.root), (same, trained)):
@@ -112,7 +113,11 @@ def _cleaned(graph: fx.Graph, model: nn.Module) -> fx.Graph:
         if node.target is torch._assert:
             graph.erase_node(node)
     graph.eliminate_dead_code(
-        lambda node: node.op in ("placeholder", "output") or (node.op.startswith("call") and in_place(node, model))
+        lambda node: (
+            node.op in ("placeholder", "output")
+            or node.target is check_size
+            or (node.op.startswith("call") and in_place(node, model))
+        )
     )
     return graph
 

@@ -122,7 +122,7 @@ def conservation(
         x = input.detach().to(device, torch.float64, copy=True)
         copied = copy.copy(model)
         with forked(device, seed), attributes_kept(model):
-            graph = trace(copied)
+            graph = trace(copied, input)
         with fits(model, "input", list(input.shape)):
             with forked(device, seed):
                 finished = run(graph, copied, tensors, x)
