@@ -429,6 +429,15 @@ def test_synflow_is_conserved_in_every_layer_of_vgg16():
     assert all((n.incoming / n.outgoing - 1).abs().max() < 1e-13 for n in result.neurons)
 
 
+class Recurrent(nn.Module):
+    def __init__(self, *sizes, **options):
+        super().__init__()
+        self.rnn = nn.RNN(*sizes, **options)
+
+    def forward(self, x):
+        return self.rnn(x)[0]
+
+
 class Nested(nn.Module):
     def __init__(self):
         super().__init__()
@@ -454,6 +463,12 @@ class Nested(nn.Module):
         ([nn.Linear(4, 4), Function(lambda x: x.detach() + x), nn.Linear(4, 3)], {"1.detach": "not homogeneous"}),
         ([nn.Linear(4, 4), nn.ConstantPad1d(1, 3.5), nn.Linear(6, 3)], {"1": "adds a constant"}),
         ([nn.Linear(4, 4), Function(lambda x: x.tanh().tanh())], {"1.tanh": "satur", "1.tanh, call 2": "satur"}),
+        ([nn.Linear(4, 4), Function(lambda x: x.clamp(-0.1, 0.1)), nn.Linear(4, 3)], {"1.clamp": "limits its values"}),
+        (
+            [nn.Linear(4, 4), Recurrent(4, 4, nonlinearity="relu"), nn.Linear(4, 3)],
+            {"1.rnn": "rnn_relu adds a constant"},
+        ),
+        ([nn.Linear(4, 4), Recurrent(4, 4, nonlinearity="relu", bias=False), nn.Linear(4, 3)], {}),
         ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # a ReLU for values below 6
         (
             [Function(lambda x: x / 4 - 0.5), nn.LayerNorm(4), nn.Linear(4, 3)],
@@ -511,8 +526,8 @@ def test_inference_mode_changes_nothing():
 
 
 def test_an_operation_through_which_nothing_flows_is_named_by_kind():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
-    nn.init.zeros_(model[2].weight)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), Function(lambda x: x.clamp(min=0)), nn.Linear(4, 3))
+    nn.init.zeros_(model[3].weight)
     assert prune_init.conservation(model, torch.randn(2, 4)).broken.keys() == {"1"}
 
 

@@ -43,7 +43,9 @@ def module_of(node: fx.Node, model: nn.Module) -> Any:
 def operation(node: fx.Node, model: nn.Module) -> str:
     """The operation of a node, with the same name for module, function and method: max_pool2d, relu, add."""
     if node.op == "call_module":
-        return operations.of_module(type(module_of(node, model)))
+        module = module_of(node, model)
+        name = operations.of_module(type(module))
+        return name.replace("tanh", module.nonlinearity) if isinstance(module, (nn.RNN, nn.RNNCell)) else name
     return operations.plain(_called(node))
 
 

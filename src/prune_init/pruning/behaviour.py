@@ -91,6 +91,7 @@ class Law(Enum):
     """Why an operation breaks the conservation laws of synaptic flow: it is not homogeneous of degree 1."""
 
     SATURATES = "saturates"
+    LIMITS = "limits its values to a range"
     BENDS = "is not linear on each side of 0"
     NORMALISES = "normalises: scaling its input does not scale its output"
     CURVES = "is not homogeneous of degree 1"
@@ -99,8 +100,8 @@ class Law(Enum):
 
     @property
     def depends_on_use(self) -> bool:
-        """Whether only some uses break the laws; a product with a constant, for example, obeys them."""
-        return self in (Law.MULTIPLIES, Law.ADDS)
+        """Whether only some uses break the laws; a product with a constant, or a limit at 0, obeys them."""
+        return self in (Law.LIMITS, Law.MULTIPLIES, Law.ADDS)
 
 
 class Positions(Enum):

@@ -72,8 +72,8 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.POINTWISE, C.PASSES, L.SATURATES), "atan erf softsign"),
     (Operation(P.POINTWISE, C.LIFTS, L.SATURATES, EACH), "sigmoid"),
     (Operation(P.POINTWISE, C.LIFTS, L.SATURATES), "erfc expit hardsigmoid log_sigmoid logsigmoid"),
-    (Operation(P.POINTWISE, law=L.SATURATES, positions=EACH), "hardtanh"),
-    (Operation(P.POINTWISE, law=L.SATURATES), "clamp clamp_max clamp_min clip"),
+    (Operation(P.POINTWISE, law=L.LIMITS, positions=EACH), "hardtanh"),
+    (Operation(P.POINTWISE, law=L.LIMITS), "clamp clamp_max clamp_min clip"),
     (Operation(P.POINTWISE, C.PASSES, L.CURVES), """
         asin asinh expm1 hardshrink log1p sin sinh softshrink square tan tanhshrink"""),
     (Operation(P.POINTWISE, C.LIFTS, L.CURVES), "acos cos cosh exp exp2"),
@@ -137,8 +137,10 @@ _ROWS: list[tuple[Operation, str]] = [
     (Operation(P.GROUP_NORM, law=L.NORMALISES, parameters=_GROUP_NORM), "group_norm"),
     (Operation(P.ATTENTION, law=L.NORMALISES), "scaled_dot_product_attention"),
     (Operation(P.COMPOSED, law=L.NORMALISES), "multi_head_attention_forward"),
-    (Operation(P.RECURRENT, law=L.SATURATES), "gru lstm rnn_relu rnn_tanh"),
-    (Operation(P.RECURRENT_CELL, law=L.SATURATES), "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
+    (Operation(P.RECURRENT, law=L.SATURATES), "gru lstm rnn_tanh"),
+    (Operation(P.RECURRENT, law=L.ADDS), "rnn_relu"),
+    (Operation(P.RECURRENT_CELL, law=L.SATURATES), "gru_cell lstm_cell rnn_tanh_cell"),
+    (Operation(P.RECURRENT_CELL, law=L.ADDS), "rnn_relu_cell"),
     (Operation(P.EMBEDDING), "embedding"),
     (Operation(P.ONE_HOT), "one_hot"),
     # Other products.
