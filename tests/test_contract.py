@@ -41,6 +41,7 @@ SMALL = {
     "analysis.conservation --mode traim": "--mode=traim: did you mean train? allowed: eval, train",
     "analysis.conservation --steps -1": "--steps=-1: allowed: whole numbers from 0",
     "analysis.conservation --seed x": "argument --seed: x: allowed: whole numbers from 0",
+    "analysis.collapse --seed 4294967296": "argument --seed: 4294967296: allowed: whole numbers from 0 to 4294967295",
     "analysis.conservation --num-classes 7": "dataset.num_classes=7: the data set has 10",
     "analysis.conservation --architecture vgg16 --input-shape 3 8 8": "architecture.input_shape=[3, 8, 8]",
     "analysis.collapse --scorers synflo": "--scorers=synflo: did you mean synflow? allowed: ",

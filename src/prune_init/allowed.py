@@ -52,6 +52,7 @@ def _is(value: object, kind: type) -> bool:
 
 
 SWITCH = Allowed("true, false", lambda value: isinstance(value, bool))
+SEED = whole(0, 2**32 - 1)
 SPARSITY = number("0 <= sparsity < 1, the fraction of weights to remove", lambda value: 0 <= value < 1)
 ITERATIONS = whole(1)
 SCOPE = word("global", "layer")

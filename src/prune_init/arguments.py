@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from prune_init.allowed import Allowed
+from prune_init.allowed import whole as at_least
 from prune_init.errors import InputError, one_of
 from prune_init.subcommands import called
 
@@ -60,12 +62,13 @@ def refusal(parser: argparse.ArgumentParser, message: str) -> str:
     return f"{unknown}: unknown {kind}; {one_of(unknown, parser._option_string_actions)}"
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """The `type` of an argument: a whole number of at least `least`."""
+def whole(allowed: Allowed | int) -> Callable[[str], int]:
+    """The `type` of an argument: an allowed whole number, or one of at least `allowed`."""
+    rule = allowed if isinstance(allowed, Allowed) else at_least(allowed)
 
     def read(text: str) -> int:
-        if not text.lstrip("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text}: allowed: whole numbers from {least}")
+        if not text.lstrip("-").isdecimal() or not rule.fits(int(text)):
+            raise argparse.ArgumentTypeError(f"{text}: allowed: {rule.sentence}")
         return int(text)
 
     return read

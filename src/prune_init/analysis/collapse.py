@@ -6,6 +6,7 @@ Scorers that need data get random images: where a net collapses depends far more
 import torch
 
 from prune_init import host
+from prune_init.allowed import SEED
 from prune_init.analysis.critical_compression import critical_compression
 from prune_init.architectures import named as networks
 from prune_init.arguments import Parser, whole
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=["vgg11", "vgg16", "resnet18"], choices=networks.NETWORKS)
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=names())
     parser.add_argument("--iterations", type=whole(1), help="of iterative scorers; default: each one's own")
-    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--seed", type=whole(SEED), default=0)
     chosen = parser.parse_args()
     title = "Critical compression, log10 (32x32 images, 10 classes)"
     table = host.table("network", "maximal", *chosen.scorers, title=title)

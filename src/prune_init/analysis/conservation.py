@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_init import host
+from prune_init.allowed import SEED
 from prune_init.architectures.inputs import image_shape, positive
 from prune_init.architectures.named import NETWORKS, named
 from prune_init.arguments import Parser, whole
@@ -41,7 +42,7 @@ def _parser() -> Parser:
     parser.add_argument("--mode", choices=("eval", "train"), default="eval", help="state of batch norm and dropout")
     parser.add_argument("--objective", choices=("sum", "synflow", "cross-entropy"), default="sum", help="the scalar R")
     parser.add_argument("--steps", type=int, nargs="+", default=[], metavar="N", help="measure again after N SGD steps")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of weights and batches (default: %(default)s)")
+    parser.add_argument("--seed", type=whole(SEED), default=0, help="of weights and batches (default: %(default)s)")
     return parser
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prune_init.allowed import ITERATIONS, MODE, SCOPE, SPARSITY, SWITCH, Allowed, number, whole, word
+from prune_init.allowed import ITERATIONS, MODE, SCOPE, SEED, SPARSITY, SWITCH, Allowed, number, whole, word
 from prune_init.errors import InputError
 from prune_init.host import compiler, on_processor
 from prune_init.record import given_masks
@@ -53,7 +53,7 @@ SCHEMA = {
     "sample.batch_size": whole(1),
     "sample.augment": SWITCH,
     "validation": whole(0),
-    "seed": whole(0, 2**32 - 1),
+    "seed": SEED,
     "precision": word("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
     **dict.fromkeys(("tf32", "channels_last", "compact", "train", "checkpoint", "force"), SWITCH),
     "compile": Allowed(
