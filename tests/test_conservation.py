@@ -438,6 +438,12 @@ class Recurrent(nn.Module):
         return self.rnn(x)[0]
 
 
+def reading(change):
+    layer = nn.Linear(4, 4)
+    layer.register_forward_pre_hook(lambda module, args: (change(args[0]),))
+    return layer
+
+
 class Nested(nn.Module):
     def __init__(self):
         super().__init__()
@@ -469,6 +475,9 @@ class Nested(nn.Module):
             {"1.rnn": "rnn_relu adds a constant"},
         ),
         ([nn.Linear(4, 4), Recurrent(4, 4, nonlinearity="relu", bias=False), nn.Linear(4, 3)], {}),
+        ([nn.Linear(4, 4), nn.ReLU(), reading(lambda x: 2 * x)], {}),
+        ([nn.Linear(4, 4), nn.ReLU(), reading(lambda x: x + 1)], {"2": "does not read its input as it is"}),
+        ([nn.Linear(4, 4), reading(lambda x: x - x.mean(1, True)), nn.Linear(4, 3)], {"1": "does not read its input"}),
         ([nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 3)], {}),  # a ReLU for values below 6
         (
             [Function(lambda x: x / 4 - 0.5), nn.LayerNorm(4), nn.Linear(4, 3)],

@@ -18,6 +18,9 @@ from prune_init.flow.run import GraphRun
 from prune_init.pruning.behaviour import Channels, Paths
 from prune_init.traced import known
 
+BREAKS = 1e-9
+"""An operation breaks the law if it changes the flow by more than this fraction, far more than rounding does."""
+
 
 @dataclass(frozen=True, eq=False)
 class MeasuredFlow:
@@ -26,7 +29,7 @@ class MeasuredFlow:
     Attributes:
         run: the operations, in the order they ran, and their results.
         layers: the flow through the parameters of each layer.
-        connections: z * dR/dz for each tensor that an operation other than a layer reads, by (source, reader).
+        connections: z * dR/dz for each tensor that an operation reads, by (source, reader).
     """
 
     run: GraphRun
@@ -35,8 +38,6 @@ class MeasuredFlow:
 
     def between(self, node: fx.Node, reader: fx.Node) -> float:
         """The flow from a node to one of its readers."""
-        if reader in self.layers:
-            return float(self.layers[reader].read.sum())
         return float(sum(flow.sum() for flow in self.connections[node, reader]))
 
     def bias(self, node: fx.Node) -> float:
@@ -59,6 +60,12 @@ class MeasuredFlow:
     def leaving(self, node: fx.Node) -> float:
         """The flow from a node to all its readers."""
         return sum(self.between(node, reader) for reader in node.users)
+
+    def misread(self, node: fx.Node) -> bool:
+        """Whether the weights of a layer read another flow than that into its input channels, as behind a hook."""
+        layer, (z,) = self.layers[node], self.connections[self.run.source(node), node]
+        into = z.movedim(layer.axis, 0).reshape(len(layer.read), -1)
+        return bool((into.sum(1) - layer.read).abs().max() > BREAKS * (layer.gross + z.abs().sum()))
 
     def gross(self, node: fx.Node) -> float:
         """The sum of the absolute values of all flow terms into a node, to which rounding errors are proportional."""

@@ -2,12 +2,9 @@
 
 from collections import Counter
 
-from prune_init.flow.connections import MeasuredFlow
+from prune_init.flow.connections import BREAKS, MeasuredFlow
 from prune_init.pruning.behaviour import Law
 from prune_init.traced import known, operation, place
-
-BREAKS = 1e-9
-"""An operation breaks the law if it changes the flow by more than this fraction, far more than rounding does."""
 
 
 def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:
@@ -37,6 +34,8 @@ def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:
         if abs(before - after) > BREAKS * size:
             why = (law or Law.CURVES).value
             broken[where] = f"{name} {why} (flow {before:.4g} in, {after:.4g} out)"
+        elif layer is not None and flow.misread(node):
+            broken[where] = f"{name} does not read its input as it is: look for hooks"
         elif flow.gross(node) == 0 and law and not law.depends_on_use:
             broken[where] = f"{name} {law.value} (nothing flows here on this input)"
     return broken

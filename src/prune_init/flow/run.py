@@ -72,7 +72,7 @@ class GraphRun:
         layer = self._layer(node)
         if layer is not None:
             self.layers[node] = layer
-            value = layer.call(input=self.values[self.source(node)].double(), **layer.own)
+            value = layer.call(input=self._connect(self.source(node), node, None), **layer.own)
         else:
             value = self._called(node)
         if node.op == "output" or not _is_constant(value):

@@ -106,10 +106,10 @@ def cut_sums(flow: MeasuredFlow) -> list[Cut]:
     when = {node: position for position, node in enumerate(flow.run.graph.nodes)}
     bias = {node: flow.bias(node) for node in flow.run.live}
     through = {
-        (source, node): flow.between(source, node)
+        (source, node): float(flow.layers[node].read.sum()) if node in flow.layers else flow.between(source, node)
         for node in flow.run.live
         for source in node.all_input_nodes
-        if source in flow.run.live and (node in flow.layers or flow.connections[source, node])
+        if source in flow.run.live and flow.connections[source, node]
     }
     cuts = []
     for layer in flow.layers:
