@@ -612,6 +612,7 @@ def norm_with(**attributes):
 
 @pytest.mark.parametrize("attributes", [
     {"bias": None}, {"weight": None}, {"running_mean": None, "running_var": None}, {"track_running_stats": False},
+    {"num_features": 16},
 ])  # fmt: skip
 def test_norms_from_which_something_was_taken_away(attributes):
     model = Forward(lambda m, x: m.fc(F.relu(m.norm(m.a(x)))), norm=norm_with(**attributes)).double()

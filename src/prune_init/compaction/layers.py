@@ -39,8 +39,8 @@ class LayerRule(Rule):
 class NormRule(Channelwise):
     """A batch norm. A channel that is always 0 has mean 0, and comes out as 0 if its bias is 0."""
 
-    def __init__(self, node: fx.Node, source: fx.Node, module: Any, axis: int) -> None:
-        super().__init__(node, source, (axis, axis), module.num_features, Channels.PASSES)
+    def __init__(self, node: fx.Node, source: fx.Node, module: Any, axis: int, channels: int) -> None:
+        super().__init__(node, source, (axis, axis), channels, Channels.PASSES)
         self.module = module
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:

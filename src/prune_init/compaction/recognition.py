@@ -89,7 +89,7 @@ class _Recogniser:
         if not (node.meta.get("layer") or is_layer(module)):
             return None
         if isinstance(module, NORMS):
-            return NormRule(node, source, module, axis)
+            return NormRule(node, source, module, axis, self._net.shapes[source][axis])
         rule = LayerRule(node, source, module)
         return rule if rule.reads in (axis, -1) else None
 
