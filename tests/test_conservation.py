@@ -115,6 +115,7 @@ NETS = {
     "dense": lambda: [nn.Flatten(), nn.Linear(192, 9), nn.LeakyReLU(0.2), nn.Linear(9, 7, bias=False), nn.ReLU()],
     "biased": lambda: [conv(3, 6), nn.ReLU(inplace=True), conv(6, 4, stride=2), nn.ReLU(), nn.Flatten()],
     "norm": lambda: [conv(3, 6), nn.BatchNorm2d(6), nn.ReLU(), conv(6, 4), nn.BatchNorm2d(4, affine=False)],
+    "decides by sizes": lambda: [conv(3, 6), Function(lambda x: F.relu(x) if len(x.shape) == 4 else x.shape[3])],
     "norm over processes": lambda: [conv(3, 6), nn.SyncBatchNorm(6), nn.ReLU()],
     "norm without statistics": lambda: [conv(3, 6), nn.BatchNorm2d(6, track_running_stats=False), nn.ReLU()],
     "residual from the input": lambda: [Sum(branch(3), nn.Identity()), nn.ReLU()],

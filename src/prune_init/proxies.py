@@ -14,16 +14,16 @@ class Proxy(fx.Proxy):
         return Attribute(self, k)
 
     def __len__(self) -> int:
-        return self._counted(len)
+        return self._fixed("len")
 
     def __index__(self) -> int:
-        return self._counted(int)
+        return self._fixed("int")
 
     __int__ = __index__
 
-    def _counted(self, function: Callable[[Any], int]) -> int:
+    def _fixed(self, kind: str) -> int:
         tracer: Any = self.tracer
-        return int(tracer.fixed(tracer.create_proxy("call_function", function, (self,), {})))
+        return int(tracer.fixed(self, kind))
 
 
 class Attribute(Proxy, fx.proxy.Attribute):

@@ -1,5 +1,6 @@
 """Numbers that a forward computes from sizes and decides by: taken as for the example while the net is traced."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ BATCHES = (2, 3)
 """The batch sizes for which such a number must be the same: nets are traced for batches of any size."""
 
 
+KINDS: dict[str, Callable[[Any], Any]] = {"bool": bool, "int": int, "len": len}
+"""What a forward asks of a number, or of several, to decide."""
+
+
 class Examples:
     """The values at the nodes of a graph that is being traced, for batches like an example."""
 
@@ -25,8 +30,8 @@ class Examples:
             run.args_iter = iter([torch.zeros((size, *example.shape[1:]), dtype=dtype, device=like.device)])
 
     @torch.no_grad()
-    def number(self, node: fx.Node) -> Any:
-        """The value of a node that depends on sizes and types alone.
+    def number(self, node: fx.Node, kind: str) -> Any:
+        """The value of a node that depends on sizes and types alone, as one of `KINDS`.
 
         Raises:
             LookupError: it depends on more, or on the size of the batch.
@@ -38,19 +43,19 @@ class Examples:
                 for earlier in node.graph.nodes:
                     if earlier not in run.env:
                         run.env[earlier] = run.run_node(earlier)
-        first, second = (run.env[node] for run in self._runs)
+        first, second = (KINDS[kind](run.env[node]) for run in self._runs)
         if first != second:
             raise LookupError(f"{node} depends on the size of the batch")
         return first
 
 
-def check_size(found: Any, expected: Any) -> None:
+def check_size(found: Any, kind: str, expected: Any) -> None:
     """Refuse an input for which a net that was traced would decide otherwise than for its example.
 
     Raises:
         InputError: naming what was found.
     """
-    if (bool(found) if isinstance(expected, bool) else found) != expected:
+    if (found := KINDS[kind](found)) != expected:
         why = f"{expected!r} for the example: the net decides by it; allowed: inputs of the example's size and type"
         raise InputError("input", found, why)
 

@@ -24,24 +24,24 @@ class _Tracer(fx.Tracer):
         self._computing = False  # whether modules are called on tensors, within a call on proxies
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        return bool(self.fixed(obj, bool))
+        return bool(self.fixed(obj, "bool"))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         elements: Any = obj
         return iter([elements[position] for position in range(len(elements))])
 
-    def fixed(self, number: fx.Proxy, kind: Callable[[Any], Any] = int) -> Any:
-        """The value that a number computed from sizes has for the example; the graph compares it when it runs."""
+    def fixed(self, number: fx.Proxy, kind: str) -> Any:
+        """What a number computed from sizes is for the example, as a `sizes.KINDS`; the graph compares it later."""
         if self._example is None:
             raise fx.proxy.TraceError("symbolically traced variables cannot be used as inputs to control flow")
         if self._examples is None:
             self._examples = Examples(self.root, self.graph, self._example)
         self._computing = True
         try:
-            value = kind(self._examples.number(number.node))
+            value = self._examples.number(number.node, kind)
         finally:
             self._computing = False
-        self.create_proxy("call_function", check_size, (number, value), {})
+        self.create_proxy("call_function", check_size, (number, kind, value), {})
         return value
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

@@ -15,6 +15,7 @@ from prune_init.compaction.liveness import Liveness
 from prune_init.compaction.rules import Rule, WeightFacts
 from prune_init.pruning.copies import computed
 from prune_init.pruning.masks import Tensors
+from prune_init.sizes import check_size
 from prune_init.traced import in_place, module_of, place
 
 Index = tuple[Tensor, ...]
@@ -64,6 +65,18 @@ class Mode(nn.Module):
         return self.training
 
 
+class Decided(nn.Module):
+    """Checks a number by which forward decided while the net was traced; see `check_size`."""
+
+    def __init__(self, kind: str, expected: Any) -> None:
+        super().__init__()
+        self.kind, self.expected = kind, expected
+
+    def forward(self, found: Any) -> None:
+        """Refuse another number."""
+        check_size(found, self.kind, self.expected)
+
+
 class Builder:
     """The graph of the smaller net while it is written, one operation after the other; see `emission`.
 
@@ -96,8 +109,9 @@ class Builder:
         """Return the net of the finished graph."""
         self.graph.output(map_arg(self.net.graph.output_node().args[0], self.whole))
         model = self.net.model
-        written = {value for node, value in self.values.items() if node.op.startswith("call") and in_place(node, model)}
-        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node in written)
+        calls = {node: value for node, value in self.values.items() if node.op.startswith("call")}
+        acts = {value for node, value in calls.items() if in_place(node, model) or node.target is check_size}
+        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node in acts)
         small: Any = CompactNet(self.modules, self.graph, class_name=type(model).__name__)
         small.training = model.training
         kept = dict(small.named_modules())
@@ -174,6 +188,9 @@ class Builder:
         target = str(node.target)
         if node.op == "get_attr" and target == "training":
             return self._call(Mode().train(self.net.model.training))
+        if node.target is check_size:
+            (number,) = node.all_input_nodes
+            return self._call(Decided(*node.args[1:]), replaced.get(number, self.values[number]))  # type: ignore[arg-type]
         if node.op == "call_module" and target not in self.modules:
             module = copy.deepcopy(module_of(node, self.net.model), self._copies)
             self.modules[target] = as_torch(module) if node.meta.get("layer") else module

@@ -13,6 +13,7 @@ from prune_init.compaction.joins import Concat, Join, ProductRule
 from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
 from prune_init.pruning.behaviour import Channels, Operation
+from prune_init.sizes import check_size
 from prune_init.traced import is_layer, known, module_of, operation
 
 
@@ -196,10 +197,11 @@ class _Recogniser:
             return False
         if node.target == "size" and len(node.args) > 1:
             return not isinstance(node.args[1], int) or node.args[1] % rank == axis + rank
-        picks = [user.args[1] for user in node.users if user.target is getitem]
+        users = [user for user in node.users if user.target is not check_size]  # it asks for the number of axes
+        picks = [user.args[1] for user in users if user.target is getitem]
         picked = [range(rank)[pick] if isinstance(pick, (int, slice)) else range(rank) for pick in picks]
         channels = any(axis + rank in ([p] if isinstance(p, int) else p) for p in picked)
-        return channels or len(picks) < len(node.users)
+        return channels or len(picks) < len(users)
 
 
 def _where(tensor: Tensor) -> tuple[int, int]:
