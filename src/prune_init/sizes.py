@@ -23,7 +23,7 @@ class Examples:
     """The values at the nodes of a graph that is being traced, for batches like an example."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph, example: Tensor) -> None:
-        self._model, like = model, next(model.parameters())
+        self._model, like = model, next(model.parameters(), example)
         dtype = like.dtype if example.is_floating_point() else example.dtype
         self._runs = [fx.Interpreter(model, garbage_collect_values=False, graph=graph) for _ in BATCHES]
         for run, size in zip(self._runs, BATCHES, strict=True):
@@ -31,13 +31,13 @@ class Examples:
 
     @torch.no_grad()
     def number(self, node: fx.Node, kind: str) -> Any:
-        """The value of a node that depends on sizes and types alone, as one of `KINDS`.
+        """The value of a node that depends on sizes and types alone, as a length always does, as one of `KINDS`.
 
         Raises:
             LookupError: it depends on more, or on the size of the batch.
         """
-        if not _by_sizes(node, self._model):
-            raise LookupError(f"{node} depends on more than sizes")
+        if kind != "len" and not _by_sizes(node, self._model):
+            raise LookupError("its forward decides by values")
         with only_read(self._model):  # in train mode batch norms write to their buffers
             for run in self._runs:
                 for earlier in node.graph.nodes:
@@ -45,7 +45,7 @@ class Examples:
                         run.env[earlier] = run.run_node(earlier)
         first, second = (KINDS[kind](run.env[node]) for run in self._runs)
         if first != second:
-            raise LookupError(f"{node} depends on the size of the batch")
+            raise LookupError("its forward decides by the size of the batch")
         return first
 
 

@@ -109,7 +109,7 @@ def _traced(model: nn.Module, example: Tensor) -> fx.Graph:
         finally:
             for held, values in buffers:
                 held.update(values)  # forward may have replaced one by a proxy
-    raise ModelError(model, f"torch.fx cannot trace it: {first_line(failures[0])}") from failures[0]
+    raise ModelError(model, f"torch.fx cannot trace it: {first_line(failures[-1])}") from failures[-1]
 
 
 _Path = tuple[fx.Node | int, ...]
