@@ -574,6 +574,26 @@ def test_the_model_is_left_as_it_was(name, failing):
     torch.testing.assert_close(state(), before, rtol=0, atol=0)
 
 
+class Frozen(nn.Module):
+    """A part without gradients beside one with gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        with torch.no_grad():
+            h = F.relu(self.a(x))
+        return self.c(h + F.relu(self.b(x)))
+
+
+def test_nothing_flows_through_what_is_computed_without_gradients():
+    torch.manual_seed(0)
+    result = prune_init.conservation(Frozen(), torch.randn(6, 4))
+    assert result.holds(1e-12) and not result.broken
+    assert {cut.layer for cut in result.cuts} == {"b", "c"}
+
+
 class Branching(nn.Module):
     def __init__(self):
         super().__init__()

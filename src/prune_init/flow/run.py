@@ -67,6 +67,8 @@ class GraphRun:
         if node.op == "get_attr":
             name = str(node.target)
             return self.tensors[name] if name in self.tensors else attrgetter(name)(self.model)
+        if not node.meta.get("gradients", True):  # under torch.no_grad
+            return mapped(Tensor.detach, self._called(node))
         if not any(source in self.live for source in sources(node, self.model)):
             return self._called(node)
         layer = self._layer(node)
