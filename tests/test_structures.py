@@ -1,6 +1,6 @@
 """Tuples, lists and dicts of tensors as inputs and outputs of a net."""
 
-from collections import UserDict, namedtuple
+from collections import OrderedDict, UserDict, namedtuple
 
 import torch
 from torch import nn
@@ -52,3 +52,14 @@ def test_tensors_are_found_and_mapped_in_order():
     assert type(doubled["y"]) is pair and doubled["y"].a == 3 and doubled["x"][1][1] is None
     assert [t.tolist() for t in leaves(doubled)] == [[0.0], [2.0, 2.0], [2.0, 2.0]]
     assert leaves(UserDict(a=ONE)) == [ONE] and leaves(7) == [] and leaves(ONE) == [ONE]
+
+
+def test_an_output_that_refuses_update_is_rebuilt():
+    class Output(OrderedDict):  # as those of transformers
+        def update(self, *_):
+            raise RuntimeError("refused")
+
+    output = Output()
+    output["logits"] = TWO
+    rebuilt = mapped(lambda x: 2 * x, output)
+    assert type(rebuilt) is Output and rebuilt["logits"].tolist() == [2.0, 2.0] and output["logits"] is TWO

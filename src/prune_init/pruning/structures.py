@@ -112,7 +112,8 @@ def _rebuilt(x: Any, parts: list[Any]) -> Any:
     """A structure like x with these parts in place of its own; x itself if it has no parts."""
     if isinstance(x, MutableMapping):
         new = copy.copy(x)
-        new.update(zip(x, parts, strict=True))
+        for key, part in zip(list(x), parts, strict=True):  # `update` is refused by outputs of transformers
+            new[key] = part
         return new
     if isinstance(x, Mapping):
         return dict(zip(x, parts, strict=True))
