@@ -337,6 +337,13 @@ def test_a_net_that_is_not_pruned_comes_back_as_it_is():
     assert expand(small, model) is model
 
 
+def test_a_net_without_values_is_refused():
+    with pytest.raises(
+        prune_init.InputError, match=r"model=0\.weight: is torch\.float32 on meta; allowed: real numbers"
+    ):
+        prune_init.compact(nn.Sequential(nn.Linear(6, 4)).to("meta"), torch.empty(1, 6))
+
+
 def test_a_disconnected_net_is_refused_where_its_last_path_ends():
     model = OURS["vgg11"]()
     model.features[8].weight.data.zero_()

@@ -18,7 +18,7 @@ from prune_init.compaction.recognition import recognised
 from prune_init.compaction.verify import verify
 from prune_init.errors import InputError, ModelError
 from prune_init.pruning import masks as masking
-from prune_init.pruning.checks import parameter_masks
+from prune_init.pruning.checks import check_numbers, parameter_masks
 from prune_init.pruning.copies import copied
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import inside
@@ -86,6 +86,7 @@ def compact(model: nn.Module, example_input: Tensor, *, exact: bool = True, mask
             compact net, which is run beside the masked one, has other outputs.
     """
     model = inside(model)
+    check_numbers({name: p for name, p in model.named_parameters() if p.is_meta})
     given = parameter_masks(model, masks)
     net = ChannelGraph(model, example_input)
     rules, unknown = recognised(net)
