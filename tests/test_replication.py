@@ -61,10 +61,15 @@ def test_an_unfinished_run_is_kept_as_far_as_it_came_and_then_finished(command, 
     machine = json.loads((folder / "cell.json").read_text())["machine"]
     (folder / "cell.json").write_text((folder / "cell.json").read_text().replace(machine["processor"], "another"))
     (tmp_path / "later").rename(run / "result.json")
+    (run / "metrics.csv").write_text("".join(lines))
+    about = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps(about | {"started": "2019-01-01T10:20:00+00:00"}))  # it was resumed
     keeping.collect(Path("runs"), Path("kept"))
     (cell,) = replication.read(Path("kept"))
-    assert cell.finished and cell.about["machine"]["processor"] == "another"  # where it ran, not where it was collected
-    about = json.loads((run / "status.json").read_text())
+    assert (
+        cell.finished and cell.about["started"] == about["started"] and cell.about["machine"]["processor"] == "another"
+    )  # where it ran, not where it was collected
+    (run / "metrics.csv").write_text("".join([lines[0], *reversed(lines[1:])]))  # another run
     (run / "status.json").write_text(json.dumps(about | {"started": "2020-01-01T10:20:00+00:00"}))
     (anew,) = keeping.collect(Path("runs"), Path("kept"))
     assert anew == folder.with_name(f"{folder.name}-begun-2020-01-01T1020")

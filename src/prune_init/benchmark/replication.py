@@ -63,7 +63,8 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
     config, name = _configuration(run, status.identity, to)
     folder = to / name
     before = _kept(folder)
-    if before.get("started", status.started) != status.started:  # an earlier run of this configuration stays
+    if before.get("started", status.started) != status.started and not _continues(run, folder):
+        # An earlier run of this configuration stays.
         folder = to / f"{name}-begun-{status.started[:16].replace(':', '')}"
         before = _kept(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ def _keep(run: Path, result: RunRecord | None, to: Path, commit: str | None) -> 
         "schema": SCHEMA,
         "identity": status.identity,
         "command": " ".join(["python -m prune_init", *filter(_tells, status.overrides)]),
-        "started": status.started,
+        "started": before.get("started", status.started),
         "machine": before.get("machine") or _machine(),
         "versions": results.versions() if result is None else result.versions,
         "commit": commit if result is None else result.commit or commit,
@@ -103,6 +104,11 @@ def _kept(folder: Path) -> Row:
     except OSError:
         return {}
     return before
+
+
+def _continues(run: Path, folder: Path) -> bool:
+    """Whether the run's epochs begin with those in `folder`, as after a resumption, which counts as a new start."""
+    return (run / "metrics.csv").read_text().startswith((folder / "metrics.csv").read_text())
 
 
 def _machine() -> Row:
