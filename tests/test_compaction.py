@@ -725,6 +725,35 @@ def test_a_buffer_that_forward_counts_in_and_one_that_it_slices():
     assert_equal_while_called(model, small, (6,))
 
 
+UPWARD = {
+    "doubled": (nn.ConvTranspose2d(8, 6, 2, stride=2), (3, 4, 4)),
+    "padded": (nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1), (3, 5, 4)),
+    "dilated, no bias": (nn.ConvTranspose2d(8, 6, 3, dilation=2, bias=False), (3, 4, 4)),
+    "one axis": (nn.ConvTranspose1d(8, 6, 4, stride=3), (3, 5)),
+    "in groups": (nn.ConvTranspose2d(8, 6, 2, groups=2), (3, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", UPWARD)
+def test_transposed_convolutions_lose_channels_on_both_sides(name):
+    up, shape = UPWARD[name]
+    torch.manual_seed(0)
+    kinds = (nn.Conv2d, nn.BatchNorm2d) if len(shape) == 3 else (nn.Conv1d, nn.BatchNorm1d)
+    first, norm, last = kinds[0](3, 8, 3, padding=1), kinds[1](6), kinds[0](6, 2, 1)
+    model = nn.Sequential(first, nn.ReLU(), copy.deepcopy(up), norm, nn.ReLU(), last).double()
+    with torch.no_grad():
+        first.weight[:3], first.bias[:3], norm.bias[:] = 0, 0, 0
+        last.weight[:, 4:] = 0  # the last two channels are not read
+    masks = {name: weight != 0 for name, weight in prunable(model).items()}
+    small = prune_init.compact(model, torch.empty(1, *shape), masks=masks)
+    grouped = up.groups > 1
+    assert (small.get_submodule("2").in_channels, small.get_submodule("2").out_channels) == (
+        (8, 6) if grouped else (5, 4)
+    )
+    assert_equal_while_called(model, small, shape)
+    assert all(torch.equal(a, b) for a, b in zip(expand(small, model).parameters(), model.parameters(), strict=True))
+
+
 class Standardised(nn.Linear):
     def __call__(self, x):
         return F.linear(x, self.weight - self.weight.mean(), self.bias)

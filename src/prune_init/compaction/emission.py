@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from prune_init.compaction.builder import Builder, CompactNet
 from prune_init.compaction.joins import Concat, Join, Pointwise
-from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
+from prune_init.compaction.layers import LAYERS, NORMS, TRANSPOSED, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
 
 
@@ -72,7 +72,8 @@ def _layer(rule: LayerRule, builder: Builder) -> fx.Node:
         per_row = local.repeat_interleave(len(rows) // groups, 0)
     x = builder.aligned(source, rule, columns)
     smaller = _of_width(rule.module, len(columns), len(rows), groups)
-    builder.layer(rule.node, smaller, {"weight": (rows[:, None], per_row), "bias": (rows,)})
+    weight = (columns[:, None], rows[None]) if rule.transposed else (rows[:, None], per_row)
+    builder.layer(rule.node, smaller, {"weight": weight, "bias": (rows,)})
     return builder.keep(rule.node, rows, builder.copy(rule.node, {source: x}))
 
 
@@ -166,5 +167,7 @@ def _of_width(old: Any, wide_in: int, wide_out: int, groups: int) -> nn.Module:
     if isinstance(old, nn.Linear):
         return nn.Linear(wide_in, wide_out, bias=bias, device="meta")
     convolution: Any = next(kind for kind in LAYERS if isinstance(old, kind))
-    how = (old.kernel_size, old.stride, old.padding, old.dilation, groups, bias, old.padding_mode)
-    return convolution(wide_in, wide_out, *how, device="meta")
+    how = {name: getattr(old, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+    if isinstance(old, TRANSPOSED):
+        how["output_padding"] = old.output_padding
+    return convolution(wide_in, wide_out, **how, groups=groups, bias=bias, device="meta")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_init.compaction.graph import ChannelGraph
-from prune_init.compaction.layers import LayerRule
+from prune_init.compaction.layers import TRANSPOSED, LayerRule
 from prune_init.compaction.liveness import Liveness, Rules, facts_now
 from prune_init.compaction.rules import WeightFacts
 from prune_init.pruning.masks import Tensors
@@ -45,5 +45,7 @@ def _by_channel(value: Tensor, axis: Any) -> Tensor:
 def _takes_constants(module: Any) -> bool:
     if isinstance(module, nn.Linear):
         return module.bias is not None
+    if isinstance(module, TRANSPOSED):  # its outputs add up fewer inputs at the edges and between strides
+        return False
     padded = module.padding_mode == "zeros" and any(p != 0 for p in module.padding)
     return module.groups == 1 and module.bias is not None and not padded

@@ -7,19 +7,21 @@ from torch import Tensor, fx, nn
 from prune_init.compaction.rules import Channelwise, Rule, WeightFacts
 from prune_init.pruning.behaviour import Channels
 
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class LayerRule(Rule):
-    """A convolution, grouped or not, or a linear layer."""
+    """A convolution, grouped or not, a transposed convolution without groups, or a linear layer."""
 
     def __init__(self, node: fx.Node, source: fx.Node, module: Any) -> None:
         super().__init__(node, [source])
         self.module = module
         self.groups = getattr(module, "groups", 1)
         self.reads = self.axis = -1 if isinstance(module, nn.Linear) else 1 - module.weight.ndim
-        self.wide_out, wide = module.weight.shape[:2]
+        self.transposed = isinstance(module, TRANSPOSED)  # whose weight has the input channels first
+        self.wide_out, wide = module.weight.shape[:2] if not self.transposed else module.weight.shape[1::-1]
         self.widths = [wide * self.groups]
 
     def live(self, inputs: list[Tensor], facts: WeightFacts) -> Tensor:

@@ -101,5 +101,6 @@ def _connections(rules: Rules, masks: Tensors) -> dict[fx.Node, Tensor]:
         if isinstance(rule, LayerRule):
             mask = masks.get(f"{node.target}.weight")
             mask = torch.ones_like(rule.module.weight, dtype=torch.bool) if mask is None else mask
-            found[node] = (mask.flatten(2).any(2) if mask.ndim > 2 else mask).cpu()
+            connects = (mask.flatten(2).any(2) if mask.ndim > 2 else mask).cpu()
+            found[node] = connects.T if rule.transposed else connects
     return found

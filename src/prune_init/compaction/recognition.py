@@ -92,7 +92,8 @@ class _Recogniser:
         if isinstance(module, NORMS):
             return NormRule(node, source, module, axis, self._net.shapes[source][axis])
         rule = LayerRule(node, source, module)
-        return rule if rule.reads in (axis, -1) else None
+        known = not (rule.transposed and rule.groups > 1)
+        return rule if known and rule.reads in (axis, -1) else None
 
     def _module(self, node: fx.Node) -> Any:
         return module_of(node, self._net.model)
