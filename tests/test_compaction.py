@@ -344,6 +344,13 @@ def test_a_net_without_values_is_refused():
         prune_init.compact(nn.Sequential(nn.Linear(6, 4)).to("meta"), torch.empty(1, 6))
 
 
+def test_a_net_with_two_inputs_is_refused():
+    with pytest.raises(
+        prune_init.InputError, match="model=Bilinear: needs a second input, input2; allowed: nets with one"
+    ):
+        prune_init.compact(nn.Bilinear(4, 4, 3), torch.empty(2, 4))
+
+
 def test_a_disconnected_net_is_refused_where_its_last_path_ends():
     model = OURS["vgg11"]()
     model.features[8].weight.data.zero_()

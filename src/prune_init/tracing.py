@@ -85,9 +85,12 @@ def trace(model: nn.Module, example: Tensor) -> fx.Graph:
     attributes of `model`: pass a copy (`copy.copy` is enough).
 
     Raises:
-        InputError: torch.fx cannot follow the model's forward, or it reads what it has overwritten through a view.
+        InputError: torch.fx cannot follow the model's forward, it needs several inputs, or it reads what it has
+            overwritten through a view.
     """
     graph = _traced(model, example)
+    if second := [node.target for node in graph.nodes if node.op == "placeholder"][1:2]:
+        raise ModelError(model, f"needs a second input, {second[0]}; allowed: nets with one, and others with defaults")
     _read_what_was_overwritten(graph, model)
     for node in graph.nodes:
         node.target = AUGMENTED.get(node.target, node.target)

@@ -10,7 +10,6 @@ from torch.fx.node import map_arg
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from prune_init.errors import ModelError
 from prune_init.flow.used_layer import UsedLayer, of_function, of_module, of_norm
 from prune_init.pruning.behaviour import Channels, Paths
 from prune_init.pruning.masks import Tensors
@@ -23,9 +22,6 @@ def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "Grap
 
     Every connection and every use of a parameter is a separate variable, so that the uses of a shared layer and the
     readers of a tensor are distinguished.
-
-    Raises:
-        InputError: the model needs a second input.
     """
     _part_sums(graph, model)
     state = GraphRun(graph, model, tensors)
@@ -62,8 +58,6 @@ class GraphRun:
 
     def step(self, node: fx.Node) -> Any:
         """The result of one operation."""
-        if node.op == "placeholder":
-            raise ModelError(self.model, f"needs a second input, {node.target}")
         if node.op == "get_attr":
             name = str(node.target)
             return self.tensors[name] if name in self.tensors else attrgetter(name)(self.model)
