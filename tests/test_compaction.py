@@ -732,6 +732,44 @@ def test_a_buffer_that_forward_counts_in_and_one_that_it_slices():
     assert_equal_while_called(model, small, (6,))
 
 
+class OtherwiseInTraining(nn.Module):
+    """Performs another operation in train mode, as layers that drop paths do."""
+
+    def forward(self, x):
+        return x * 2 + x.mean() if self.training else x
+
+
+class Mixed(nn.Module):
+    """Layers of its own between such operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x):
+        y = F.relu(self.inner(x))
+        return y.sin() + y if self.training else y
+
+
+def test_modules_that_do_something_else_in_train_mode_stay_whole():
+    parts = {"drop": OtherwiseInTraining(), "other": OtherwiseInTraining(), "b": nn.Linear(8, 8), "mixed": Mixed()}
+
+    def forward(m, x):
+        return m.fc(m.mixed(m.drop(F.relu(m.b(m.other(F.relu(m.a(x))))))))
+
+    model = Forward(forward, **parts).double().eval()
+    with torch.no_grad():
+        for layer in (model.a, model.b):
+            layer.weight[:3], layer.bias[:3] = 0, 0
+    with pytest.warns(UserWarning, match="does not shrink them: Mixed, OtherwiseInTraining"):
+        small = prune_init.compact(model, torch.empty(1, 6))
+    assert small.a.out_features == 5 and small.mixed.inner.out_features == 8
+    assert_equal_while_called(model, small, (6,))
+    net = Forward(lambda m, x: m.fc(F.relu(m.a(x)) if m.training else m.a(x)))
+    with pytest.raises(prune_init.InputError, match="performs different operations in train and eval mode"):
+        prune_init.compact(net, torch.empty(1, 6))
+
+
 UPWARD = {
     "doubled": (nn.ConvTranspose2d(8, 6, 2, stride=2), (3, 4, 4)),
     "padded": (nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1), (3, 5, 4)),

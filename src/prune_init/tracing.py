@@ -2,7 +2,7 @@
 
 import inspect
 import operator as python
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from prune_init.traced import in_place, is_layer, known, module_of, operation, p
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, *, buffers: bool, example: Tensor | None = None) -> None:
+    def __init__(self, whole: Collection[str], *, buffers: bool, example: Tensor | None = None) -> None:
         super().__init__()
         self.proxy_buffer_attributes = buffers
+        self._whole = whole
         self._example = example
         self._examples: Examples | None = None
         self._computing = False  # whether modules are called on tensors, within a call on proxies
@@ -59,6 +60,8 @@ class _Tracer(fx.Tracer):
         return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if module_qualified_name in self._whole:
+            return True
         # A subclass that keeps the forward of nn.Linear is a layer too, wherever it is defined.
         return is_layer(m) or (super().is_leaf_module(m, module_qualified_name) and runs_as_torch(m))
 
@@ -77,18 +80,18 @@ class _Tracer(fx.Tracer):
         return lambda x: forward(x, **by_name), given[:1]
 
 
-def trace(model: nn.Module, example: Tensor) -> fx.Graph:
+def trace(model: nn.Module, example: Tensor, whole: Collection[str] = ()) -> fx.Graph:
     """The graph of `model` in its present train or eval mode, without in-place changes that are read later.
 
     Optional arguments of the forward, apart from the first, have their defaults. Where forward decides by sizes, the
     graph is that for inputs like `example`, and refuses others. Tracing stores tensors that forward creates as
-    attributes of `model`: pass a copy (`copy.copy` is enough).
+    attributes of `model`: pass a copy (`copy.copy` is enough). Modules named in `whole` are single operations.
 
     Raises:
         InputError: torch.fx cannot follow the model's forward, it needs several inputs, or it reads what it has
             overwritten through a view.
     """
-    graph = _traced(model, example)
+    graph = _traced(model, example, whole)
     if second := [node.target for node in graph.nodes if node.op == "placeholder"][1:2]:
         raise ModelError(model, f"needs a second input, {second[0]}; allowed: nets with one, and others with defaults")
     _read_what_was_overwritten(graph, model)
@@ -97,16 +100,17 @@ def trace(model: nn.Module, example: Tensor) -> fx.Graph:
     return graph
 
 
-def _traced(model: nn.Module, example: Tensor) -> fx.Graph:
+def _traced(model: nn.Module, example: Tensor, whole: Collection[str]) -> fx.Graph:
     """The graph that torch.fx records: for all sizes, if it can, and else for those of the example.
 
     It is recorded with the values of buffers at hand, or without, as for `mask[: x.shape[1]]`.
     """
     buffers = [(module._buffers, dict(module._buffers)) for module in model.modules()]
     failures = []
-    for tracer in (_Tracer(buffers=False), _Tracer(buffers=True), _Tracer(buffers=True, example=example)):
+    attempts: list[dict[str, Any]] = [{"buffers": False}, {"buffers": True}, {"buffers": True, "example": example}]
+    for attempt in attempts:
         try:
-            return tracer.trace(model)
+            return _Tracer(whole, **attempt).trace(model)
         except Exception as error:  # the model's own code runs on proxies here and may fail in any way
             failures.append(error)
         finally:

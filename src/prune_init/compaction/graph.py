@@ -42,7 +42,7 @@ class ChannelGraph:
         self.root = shell(model).eval()
         with undisturbed(model, next(model.parameters()).device, seed=0):
             with autocast_told():
-                self.graph, other = trace(self.root, example_input), trace(trained, example_input)
+                self.graph, other = _in_both_modes(self.root, trained, example_input)
             layers, same = layer_calls(self.graph, self.root), layer_calls(other, trained)
             common = layers.keys() & same.keys()
             for calls, net in ((layers, self.root), (same, trained)):
@@ -100,6 +100,35 @@ class _Recorder(fx.Interpreter):
         if isinstance(value, Tensor):
             self.tensors[n] = value
         return value
+
+
+def _in_both_modes(root: nn.Module, trained: nn.Module, example_input: Tensor) -> tuple[fx.Graph, fx.Graph]:
+    """The traces of both modes; modules that perform other operations in train mode are single operations."""
+    whole: set[str] = set()
+    while True:
+        graph, other = (trace(net, example_input, whole) for net in (root, trained))
+        name = _differing(graph, other)
+        while name in whole:
+            name = name.rpartition(".")[0]
+        if not name:
+            return graph, other
+        found = root.get_submodule(name)
+        alike = [] if any(True for _ in found.parameters()) else root.named_modules()  # to trace less often
+        whole |= {name, *(other for other, module in alike if type(module) is type(found))}
+
+
+def _differing(graph: fx.Graph, other: fx.Graph) -> str:
+    """The name of the innermost module in which the graphs first differ; "" if it is the net itself, or nowhere."""
+    for one, two in zip(graph.nodes, other.nodes, strict=False):
+        if (one.op, one.target) != (two.op, two.target):
+            mine, theirs = (_modules_around(node) for node in (one, two))
+            apart = [names[-1] for names, rest in ((theirs, mine), (mine, theirs)) if names and names[-1] not in rest]
+            return [*apart, *mine[-1:], ""][0]
+    return ""
+
+
+def _modules_around(node: fx.Node) -> list[str]:
+    return [name for name in node.meta.get("nn_module_stack") or {} if name != node.target]
 
 
 def shell(model: nn.Module) -> nn.Module:
