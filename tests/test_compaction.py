@@ -6,6 +6,7 @@ import random
 import threading
 import types
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -730,6 +731,22 @@ def test_a_buffer_that_forward_counts_in_and_one_that_it_slices():
     parts = {"n": nn.Buffer(torch.zeros(())), "mask": nn.Buffer(torch.rand(8))}
     model, small = emptied(Forward(forward, **parts), torch.empty(1, 6))
     assert_equal_while_called(model, small, (6,))
+
+
+@dataclass
+class Result:
+    score: torch.Tensor
+    hidden: list[torch.Tensor]
+
+
+def test_a_net_that_returns_a_dataclass():
+    model, small = emptied(Forward(lambda m, x: Result(m.fc(F.relu(m.a(x))), [x, 2 * x])), torch.empty(1, 6))
+    assert small.a.out_features == 5
+    x = torch.randn(4, 6, dtype=torch.float64)
+    for net in (small, copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
+        assert isinstance(net(x), Result)
+        torch.testing.assert_close(net(x).score, model(x).score)
+        torch.testing.assert_close(net(x).hidden, model(x).hidden)
 
 
 class OtherwiseInTraining(nn.Module):

@@ -1,6 +1,7 @@
 """Small nets of transformers and segmentation-models-pytorch, as their users would bring them."""
 
 import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -73,6 +74,18 @@ def test_all_weights_of_a_dense_transformer_lie_on_a_path_in_every_dtype(name: s
         counts.append([layer.effective for layer in found.layers])
     assert counts[0] == counts[1] == counts[2]
     assert 0 < sum(n or 0 for n in counts[0]) < sum(int(mask.sum()) for mask in sparse.values())
+
+
+def test_a_compact_transformer_returns_what_the_net_returns() -> None:
+    torch.manual_seed(0)
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_labels": 5}
+    net = transformers.ResNetForImageClassification(transformers.ResNetConfig(**sizes)).eval()
+    net.resnet.embedder.embedder.convolution.weight.data[:3] = 0
+    small = prune_init.compact(net, PIXELS)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.parameters())
+    for one in (small, copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
+        assert type(one(PIXELS)) is type(net(PIXELS))
+        torch.testing.assert_close(one(PIXELS).logits, net(PIXELS).logits)
 
 
 def test_a_net_for_segmentation_which_checks_the_size_of_its_images_is_made_compact() -> None:

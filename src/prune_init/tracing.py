@@ -1,5 +1,6 @@
 """Trace a network: record its operations as a torch.fx graph without in-place changes that are read later."""
 
+import dataclasses
 import inspect
 import operator as python
 from collections.abc import Callable, Collection, Container, Iterator
@@ -52,6 +53,11 @@ class _Tracer(fx.Tracer):
         node = super().create_node(*args, **kwargs)
         node.meta["gradients"] = torch.is_grad_enabled()  # a graph does not contain torch.no_grad
         return node
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, dict) and dataclasses.is_dataclass(a):  # outputs of transformers; fx would return a plain dict
+            return self.create_node("call_function", type(a), (), {key: self.create_arg(x) for key, x in a.items()})
+        return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return forward(*args, **kwargs) if self._computing else super().call_module(m, forward, args, kwargs)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -75,6 +76,18 @@ class Decided(nn.Module):
     def forward(self, found: Any) -> None:
         """Refuse another number."""
         check_size(found, self.kind, self.expected)
+
+
+class Returned(nn.Module):
+    """Makes what forward returns: fx, which traces a net that is unpickled, would make a plain dictionary of it."""
+
+    def __init__(self, kind: type, names: Sequence[str]) -> None:
+        super().__init__()
+        self.kind, self.names = kind, tuple(names)
+
+    def forward(self, *parts: Any) -> Any:
+        """An instance with these parts."""
+        return self.kind(**dict(zip(self.names, parts, strict=True)))
 
 
 class Builder:
@@ -191,6 +204,9 @@ class Builder:
         if node.target is check_size:
             (number,) = node.all_input_nodes
             return self._call(Decided(*node.args[1:]), replaced.get(number, self.values[number]))  # type: ignore[arg-type]
+        if is_dataclass(node.target) and not node.args:
+            parts: Any = map_arg(node.kwargs, lambda source: replaced.get(source, self.values[source]))
+            return self._call(Returned(node.target, tuple(parts)), *parts.values())
         if node.op == "call_module" and target not in self.modules:
             module = copy.deepcopy(module_of(node, self.net.model), self._copies)
             self.modules[target] = as_torch(module) if node.meta.get("layer") else module

@@ -47,7 +47,8 @@ class _Recogniser:
         """Whether a rule could save work: the operation has weights, or reads more than the net's input."""
         weighted = node.op == "call_module" and any(True for _ in self._module(node).parameters())
         tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
-        return weighted or (node.op != "get_attr" and any(source.op != "placeholder" for source in tensors))
+        operation = node.op != "get_attr" and not isinstance(node.target, type)  # which makes a structure of outputs
+        return weighted or (operation and any(source.op != "placeholder" for source in tensors))
 
     def more(self, node: fx.Node) -> str:
         """The remark on an unknown operation."""
