@@ -19,7 +19,7 @@ from prune_init.architectures.vgg import vgg
 from prune_init.errors import InputError
 from prune_init.flow import layer_flow
 from prune_init.pruning.structures import outputs
-from prune_init.traced import is_layer
+from prune_init.tracing.nodes import is_layer
 
 X = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

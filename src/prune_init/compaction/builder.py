@@ -16,8 +16,8 @@ from prune_init.compaction.liveness import Liveness
 from prune_init.compaction.rules import Rule, WeightFacts
 from prune_init.pruning.copies import computed
 from prune_init.pruning.masks import Tensors
-from prune_init.sizes import check_size
-from prune_init.traced import in_place, module_of, place
+from prune_init.tracing.nodes import in_place, module_of, place
+from prune_init.tracing.sizes import check_size
 
 Index = tuple[Tensor, ...]
 

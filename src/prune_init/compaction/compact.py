@@ -22,7 +22,7 @@ from prune_init.pruning.checks import check_numbers, parameter_masks
 from prune_init.pruning.copies import copied
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.weights import inside
-from prune_init.traced import operation, place
+from prune_init.tracing.nodes import operation, place
 
 
 @dataclass(frozen=True, eq=False)

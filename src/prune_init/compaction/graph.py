@@ -16,9 +16,9 @@ from prune_init.errors import InputError, ModelError, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.copies import copied
 from prune_init.pruning.undisturbed import undisturbed
-from prune_init.sizes import check_size
-from prune_init.traced import in_place
-from prune_init.tracing import trace
+from prune_init.tracing.nodes import in_place
+from prune_init.tracing.sizes import check_size
+from prune_init.tracing.trace import trace
 
 
 class ChannelGraph:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prune_init.pruning.operations import named_arguments
-from prune_init.traced import torch_class
+from prune_init.tracing.nodes import torch_class
 
 _FUNCTIONS = {F.batch_norm: _BatchNorm, F.linear: nn.Linear}
 

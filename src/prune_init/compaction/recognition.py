@@ -13,8 +13,8 @@ from prune_init.compaction.joins import Concat, Join, ProductRule
 from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
 from prune_init.pruning.behaviour import Channels, Operation
-from prune_init.sizes import check_size
-from prune_init.traced import is_layer, known, module_of, operation
+from prune_init.tracing.nodes import is_layer, known, module_of, operation
+from prune_init.tracing.sizes import check_size
 
 
 def recognised(net: ChannelGraph) -> tuple[dict[fx.Node, Rule], dict[fx.Node, str]]:

@@ -16,7 +16,7 @@ from prune_init.errors import InputError, ModelError, first_line
 from prune_init.flow.layer_flow import LayerFlow, layer_flow
 from prune_init.flow.run import GraphRun
 from prune_init.pruning.behaviour import Channels, Paths
-from prune_init.traced import known
+from prune_init.tracing.nodes import known
 
 BREAKS = 1e-9
 """An operation breaks the law if it changes the flow by more than this fraction, far more than rounding does."""

@@ -4,7 +4,7 @@ from collections import Counter
 
 from prune_init.flow.connections import BREAKS, MeasuredFlow
 from prune_init.pruning.behaviour import Law
-from prune_init.traced import known, operation, place
+from prune_init.tracing.nodes import known, operation, place
 
 
 def lawbreakers(flow: MeasuredFlow) -> dict[str, str]:

@@ -24,7 +24,7 @@ from prune_init.pruning.read_only import attributes_kept
 from prune_init.pruning.structures import outputs
 from prune_init.pruning.undisturbed import undisturbed
 from prune_init.pruning.weights import inside
-from prune_init.tracing import trace
+from prune_init.tracing.trace import trace
 
 
 @dataclass(frozen=True, eq=False)

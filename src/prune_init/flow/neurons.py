@@ -16,7 +16,7 @@ from torch.fx.node import map_arg
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.pruning.behaviour import Channels, Paths, window_axes
 from prune_init.pruning.structures import mapped, outputs
-from prune_init.traced import known, module_of, operation, sources
+from prune_init.tracing.nodes import known, module_of, operation, sources
 
 
 class NeuronLabels:

@@ -14,7 +14,7 @@ from prune_init.flow.used_layer import UsedLayer, of_function, of_module, of_nor
 from prune_init.pruning.behaviour import Channels, Paths
 from prune_init.pruning.masks import Tensors
 from prune_init.pruning.structures import leaves, mapped
-from prune_init.traced import adds, is_layer, known, module_of, sources
+from prune_init.tracing.nodes import adds, is_layer, known, module_of, sources
 
 
 def run(graph: fx.Graph, model: nn.Module, tensors: Tensors, x: Tensor) -> "GraphRun":

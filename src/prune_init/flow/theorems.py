@@ -9,7 +9,7 @@ from torch import Tensor
 from prune_init.flow.connections import MeasuredFlow
 from prune_init.flow.neurons import NeuronLabels
 from prune_init.pruning.structures import outputs
-from prune_init.traced import adds, place
+from prune_init.tracing.nodes import adds, place
 
 
 @dataclass(frozen=True, eq=False)

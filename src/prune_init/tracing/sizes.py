@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from prune_init.errors import InputError
 from prune_init.pruning.behaviour import Paths
 from prune_init.pruning.read_only import only_read
-from prune_init.traced import known
+from prune_init.tracing.nodes import known
 
 BATCHES = (2, 3)
 """The batch sizes for which such a number must be the same: nets are traced for batches of any size."""

@@ -10,10 +10,20 @@ import torch
 from torch import Tensor, fx, nn
 
 from prune_init.errors import ModelError, first_line
-from prune_init.proxies import AUGMENTED, Proxy
 from prune_init.pruning.behaviour import Memory, Paths
-from prune_init.sizes import Examples, check_size
-from prune_init.traced import in_place, is_layer, known, module_of, operation, place, runs_as_torch, sources, written
+from prune_init.tracing.nodes import (
+    in_place,
+    is_layer,
+    known,
+    module_of,
+    operation,
+    place,
+    runs_as_torch,
+    sources,
+    written,
+)
+from prune_init.tracing.proxies import AUGMENTED, Proxy
+from prune_init.tracing.sizes import Examples, check_size
 
 
 class _Tracer(fx.Tracer):

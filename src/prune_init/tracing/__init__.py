@@ -1,0 +1,1 @@
+"""Networks as torch.fx graphs: how they are recorded, and what their nodes are."""
