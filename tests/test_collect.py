@@ -78,6 +78,19 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
     assert "1 runs have no result" in printed.out
 
 
+def test_epochs_that_cannot_be_read_are_named_and_the_others_are_there(tmp_path, capsys):
+    for seed, name in enumerate(("good", "zeros", "is_folder")):
+        add(tmp_path / name, record(seed=seed))
+    (tmp_path / "zeros/metrics.csv").write_bytes(bytes(200_000))  # as a disk may hold after a power cut
+    (tmp_path / "is_folder/metrics.csv").unlink()
+    (tmp_path / "is_folder/metrics.csv").mkdir()
+    collect.main([str(tmp_path)])
+    first, second = capsys.readouterr().err.splitlines()
+    assert "is_folder/metrics.csv: unreadable (IsADirectoryError" in first
+    assert "zeros/metrics.csv: unreadable (ValueError" in second
+    assert set(parquet.read_table(tmp_path / "epochs.parquet")["folder"].to_pylist()) == {"good"}
+
+
 @pytest.mark.parametrize(("make", "line"), [(False, "is not a folder"), (True, "holds no result.json")])
 def test_nothing_to_collect_is_one_line(tmp_path, make, line):
     if make:

@@ -32,5 +32,5 @@ class FinishedRun:
         with path.open(newline="") as file:
             try:
                 return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
-            except TypeError as error:  # more or fewer values than columns
+            except (TypeError, csv.Error) as error:  # another number of values than of columns, blocks of zeros
                 raise ValueError(str(error)) from None

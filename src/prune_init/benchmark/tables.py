@@ -54,7 +54,7 @@ def epoch_rows(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> Iterator[Row
     for row, run in zip(rows, runs, strict=True):
         try:
             yield from ({key: row[key] for key in ABOUT} | epoch for epoch in run.metrics())
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             print(f"results={run.folder / 'metrics.csv'}: unreadable ({error!r:.80})", file=sys.stderr)
 
 

@@ -62,7 +62,7 @@ def read(folder: Path) -> list[KeptRun]:
             hours = sum(float(row["seconds"]) for row in rows) / 3600
             found.append(KeptRun(about, top1, hours, results.read(path.parent)))
             assert found[-1].key and top1
-        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AssertionError, csv.Error) as error:
             raise InputError("folder", path.parent, f"holds no run that was kept ({error!r})") from None
     if not found:
         raise InputError("folder", folder, f"holds no cell.json; {to_type('keep-runs')} keeps runs")
