@@ -3,17 +3,20 @@
 import csv
 import json
 import math
+import os
 
 import pytest
 from records import add, record
 
 from prune_init.benchmark import collect, tables
+from prune_init.benchmark.status import progress
 from prune_init.benchmark.summary import grid, summaries
 from prune_init.benchmark.table import COLUMNS
 from prune_init.record import later
 from prune_init.record import status as run_status
 from prune_init.record.keys import differing, leaves
 from prune_init.report.grouping import panels
+from prune_init.report.runs import load
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -89,6 +92,33 @@ def test_epochs_that_cannot_be_read_are_named_and_the_others_are_there(tmp_path,
     assert "is_folder/metrics.csv: unreadable (IsADirectoryError" in first
     assert "zeros/metrics.csv: unreadable (ValueError" in second
     assert set(parquet.read_table(tmp_path / "epochs.parquet")["folder"].to_pylist()) == {"good"}
+
+
+def test_links_are_followed_once_and_what_cannot_be_read_is_named(tmp_path, monkeypatch):
+    """Of a run on another disk, behind a link, and of one in a folder of somebody else; links to the runs are loops."""
+    runs, disk = tmp_path / "runs", tmp_path / "disk"
+    add(runs / "private/run", record(seed=0))
+    add(runs / "z/here", record(seed=1))
+    add(disk / "deep/there", record(seed=2))
+    (runs / "linked").symlink_to(disk)
+    (runs / "again").symlink_to(disk / "deep")
+    (runs / "latest").symlink_to(runs / "z/here")
+    (disk / "back").symlink_to(tmp_path)
+    add(runs / "fetched", record(seed=3)).joinpath("result.json").unlink()
+    (runs / "fetched/result.json").symlink_to(tmp_path / "not_there")
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("private"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    found = collect.collect(runs)
+    assert [row["folder"] for row in found.rows] == ["again/there", "z/here"] and found.unfinished == 1
+    line = f"folder={runs / 'private'}: cannot be read (Permission denied); what it holds is left out"
+    assert found.problems == [line] and "private: cannot be read" in load(runs).problems[0]
+    assert progress(runs).problems == [line] and progress(runs).sweeps[0][1] == {"done": 2, "missing": 1}
 
 
 @pytest.mark.parametrize(("make", "line"), [(False, "is not a folder"), (True, "holds no result.json")])

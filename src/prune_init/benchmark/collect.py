@@ -26,7 +26,7 @@ class Collected(NamedTuple):
 
     rows: list[Row]  # with a column for each configuration key in which the runs differ
     runs: list[FinishedRun]  # the run of each row
-    problems: list[str]  # one line for each result file that cannot be used, or is no part of means
+    problems: list[str]  # one line for each file or folder that cannot be used, or is no part of means
     unfinished: int  # number of runs that have begun and have no result
 
 
@@ -44,13 +44,11 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
         raise InputError("folder", folder, "is not a folder")
     found = Collected([], [], [], 0)
     unfinished, seen = 0, dict[str, Row]()
-    for run, finished in run_folders(folder):
-        if not finished:
-            unfinished += 1
-            continue
+    for run, finished in run_folders(folder, found.problems):
         try:
-            if (record := results.read(run)) is None:
-                continue  # it was moved in the meantime
+            if not finished or (record := results.read(run)) is None:  # or it is a link to a file that is not there
+                unfinished += 1
+                continue
             row = flat(record, run.relative_to(folder).as_posix())
             first = seen.setdefault(row["identity"], row)
             if first is not row:
@@ -79,9 +77,24 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else json.dumps(value)
 
 
-def run_folders(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the run folders below `folder`, sorted, and whether each has a result."""
-    for path, inner, files in os.walk(folder):
+def run_folders(folder: Path, problems: list[str]) -> Iterator[tuple[Path, bool]]:
+    """Yield the run folders below `folder`, sorted, and whether each has a result.
+
+    Links to folders elsewhere are followed. A line for each folder that cannot be read is added to `problems`.
+    """
+
+    def unread(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a run that had nothing to keep removes its folder
+            problems.append(f"folder={error.filename}: cannot be read ({error.strerror}); what it holds is left out")
+
+    top, seen = folder.resolve(), set[Path]()
+    for path, inner, files in os.walk(folder, onerror=unread, followlinks=True):
+        real = Path(path).resolve()
+        twice = real.is_relative_to(top) and real != top / Path(path).relative_to(folder)
+        if twice or real in seen:  # a run counts where it lies, not where links lead to it
+            inner.clear()
+            continue
+        seen.add(real)
         if "result.json" in files or "status.json" in files:
             yield Path(path), "result.json" in files
         inner[:] = sorted(name for name in inner if not name.startswith("."))

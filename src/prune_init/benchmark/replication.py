@@ -12,6 +12,7 @@ In results/replication each run gets a folder of the same name with
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,12 @@ def collect(runs: Path, to: Path = KEPT, *, commit: str | None = None) -> list[P
     """
     if not runs.is_dir():
         raise InputError("folder", runs, "is not a folder")
-    written = []
-    for run, finished in run_folders(runs):
+    written, problems = [], list[str]()
+    for run, finished in run_folders(runs, problems):
         if (run / "metrics.csv").exists():
             written.append(_keep(run, results.read(run) if finished else None, to, commit))
+    for problem in problems:
+        print(problem, file=sys.stderr)
     if not written:
         raise InputError("folder", runs, "holds no run that has trained for an epoch")
     return written

@@ -30,10 +30,14 @@ class Failure(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The number of runs in each state, by sweep (runs that no sweep planned come last), and every failure once."""
+    """The number of runs in each state, by sweep (runs that no sweep planned come last), and every failure once.
+
+    `problems` has a line for each folder that cannot be read.
+    """
 
     sweeps: list[tuple[str, Counter[str]]]
     failures: list[Failure]
+    problems: list[str]
 
 
 def progress(results: Path) -> Progress:
@@ -48,7 +52,8 @@ def progress(results: Path) -> Progress:
     failures: dict[Path, Failure] = {}
     planned = plan_file.read(results)
     known = {run.folder for sweep in planned for run in sweep.runs}
-    alone = [run for run in _begun(results) if run.folder not in known]
+    problems: list[str] = []
+    alone = [run for run in _begun(results, problems) if run.folder not in known]
     if not planned and not alone:
         raise InputError("folder", results, "holds no sweep and no run")
     for title, runs in [*planned, *([plan_file.Sweep("runs outside of sweeps", alone)] if alone else [])]:
@@ -59,7 +64,7 @@ def progress(results: Path) -> Progress:
             if failure is not None:
                 failures[run.folder] = failure
         sweeps.append((title, counts))
-    return Progress(sweeps, list(failures.values()))
+    return Progress(sweeps, list(failures.values()), problems)
 
 
 def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
@@ -77,9 +82,9 @@ def _look(folder: Path, identity: str) -> tuple[str, Failure | None]:
     return state, Failure(folder, str(status.error), folder / status.log if status.log else None)
 
 
-def _begun(results: Path) -> Iterator[plan.Planned]:
+def _begun(results: Path, problems: list[str]) -> Iterator[plan.Planned]:
     """All runs with a status.json or result.json, planned by a sweep or not."""
-    for folder, _ in run_folders(results):
+    for folder, _ in run_folders(results, problems):
         told: Any = run_status.read(folder)
         with suppress(InputError):  # `_look` will report it
             told = told or read(folder)
@@ -98,6 +103,8 @@ def show(results: Path, console: Console) -> None:
         console.print(f"[bold red]failed[/] {escape(str(failure.folder))}\n  {escape(failure.reason)}", soft_wrap=True)
         if failure.log is not None:
             console.print(f"  {escape(os.path.normpath(failure.log))}", soft_wrap=True)
+    for problem in found.problems:
+        console.print(escape(problem), soft_wrap=True)
     if any(counts["failed"] + counts["missing"] for _, counts in found.sweeps):
         console.print("\nRun the same command again to run what failed or is missing.")
 
