@@ -183,6 +183,13 @@ def test_a_seed_counts_once_in_tables_and_figures_and_its_other_runs_are_named(t
     assert point.accuracy("last") == pytest.approx((10, 0, 3)) and len(list(series)) == 5
 
 
+def test_a_column_is_not_replaced_by_the_configuration_key_of_its_name(tmp_path):
+    """The keys `mode` and `iterations` are null where the scorer's own count; the columns tell what was done."""
+    add(tmp_path / "a", record(config={"iterations": None}))
+    (row,) = collect.collect(tmp_path, ("mode", "iterations", "recipe.optimizer.lr")).rows
+    assert (row["mode"], row["iterations"], row["recipe.optimizer.lr"]) == ("eval", 100, 0.1)
+
+
 def test_keys_that_say_the_same_as_another_are_no_columns():
     configs = [
         {"scorer": {"name": name, "power": power}, "sample": {"n": n}, "lr": lr, "other": {"lr": lr}, "seed": 0}

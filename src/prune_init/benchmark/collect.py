@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from prune_init.arguments import Parser
 from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.summary import markdown, save, summaries
-from prune_init.benchmark.table import SAID, Row, flat
+from prune_init.benchmark.table import COLUMNS, SAID, Row, flat
 from prune_init.benchmark.tables import epoch_rows, layer_rows, write_long, write_parquet
 from prune_init.benchmark.variants import repeated
 from prune_init.errors import InputError, one_of
@@ -68,7 +68,7 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
             raise InputError("columns", key, one_of(key, known))
     shown = dict.fromkeys([*(key for key in differing(configs) if key not in SAID), *keys])
     for row, one in zip(found.rows, configs, strict=True):
-        row |= {key: _plain(one.get(key)) for key in shown}
+        row |= {key: _plain(one.get(key)) for key in shown if key not in COLUMNS}  # `mode` is the scorer's, if null
     return found._replace(unfinished=unfinished)
 
 
