@@ -223,6 +223,21 @@ def test_one_untrained_run_with_a_hostile_name(tmp_path, capsys):
     assert "<img" not in page
 
 
+@pytest.mark.slow
+def test_every_network_has_figures_of_its_own_whatever_its_names(tmp_path):
+    names = (("a-b", "c"), ("a", "b-c"), ("my data/2", "c"))
+    for dataset, network in names:
+        more = {"dataset": dataset, "architecture": network, "connected": None}
+        add(tmp_path / "run #1" / dataset / network, record("snip", top1=None, **more))
+    main([str(tmp_path)])
+    keys = ("a-b-c", "a-b=2d=c", "my=20=data=2f=2-c")
+    assert {path.name for path in (tmp_path / "report").glob("density*.svg")} == {f"density-{key}.svg" for key in keys}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert all(page.count(f'data-panel="{key}"') == 7 for key in keys)
+    assert 'href="../run%20%231/my%20data/2/c/"' in page
+    assert page.count("<td>–</td>\n      <td><a") == 3  # whether a path is left is not known
+
+
 CELLS = [
     (scorer, exponent, seed) for scorer in ("synflow", "snip") for exponent in (1.0, 2.0, 3.0) for seed in range(3)
 ]

@@ -66,7 +66,7 @@ def page(
         cards=_cards(panels, runs, len(problems), _missing(folder, runs)),
         varies=varies,
         constant=constant,
-        tables=[(f"{one.dataset}-{one.architecture}", caption(one), list(grid(one))) for one in tables],
+        tables=[(Panel(one.dataset, one.architecture, ()).key, caption(one), list(grid(one))) for one in tables],
         panels=panels,
         series=series.values(),
         sections={key: [one for one in drawings if one.name.startswith(f"{key}-")] for key in SECTIONS},

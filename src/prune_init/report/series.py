@@ -1,5 +1,6 @@
 """The data of figures: a panel has series, a series has points, a point has a run of each seed."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,11 @@ from typing import Any
 from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.intervals import Interval, interval
 from prune_init.report.palette import Look, look
+
+
+def _spelled(name: str, allowed: str = "") -> str:
+    """A name with every other character than letters, digits, `_`, `.`, `+` and `allowed` as its code, like `=20=`."""
+    return re.sub(rf"[^\w.+{allowed}]", lambda found: f"={ord(found[0]):x}=", name)
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,9 @@ class Panel:
 
     @property
     def key(self) -> str:
-        """A name for files and pages."""
-        return f"{self.dataset}-{self.architecture}"
+        """A name for files and pages, without spaces and slashes."""
+        # The last hyphen ends the data set's name: "a-b" with "c" is not "a" with "b-c".
+        return f"{_spelled(self.dataset, '-')}-{_spelled(self.architecture)}"
 
     @property
     def title(self) -> str:
