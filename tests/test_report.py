@@ -223,6 +223,22 @@ def test_one_untrained_run_with_a_hostile_name(tmp_path, capsys):
     assert "<img" not in page
 
 
+def test_a_row_of_the_map_is_a_layer_also_where_variants_prune_other_ones():
+    """One variant spares the first layer, the other the last one: equally many rows, but of other layers."""
+    first, second, third = record(layers=3).layers
+    pruned = {"first": [second, third], "last": [first, second]}
+    drawing = density(
+        panel_of(
+            record(seed=seed, config={"exclude": key}).model_copy(update={"layers": layers})
+            for key, layers in pruned.items()
+            for seed in (0, 1)
+        )
+    )
+    told = {key: [text.splitlines()[1] for (text,) in rows] for key, rows in drawing.tips.items()}
+    none, some = "10x compression: not run, or no such layer to prune", "10x compression: 10 % left"
+    assert told == {"snip: first": [none, some, some], "snip: last": [some, some, none]}
+
+
 @pytest.mark.slow
 def test_every_network_has_figures_of_its_own_whatever_its_names(tmp_path):
     names = (("a-b", "c"), ("a", "b-c"), ("my data/2", "c"))
@@ -235,7 +251,7 @@ def test_every_network_has_figures_of_its_own_whatever_its_names(tmp_path):
     page = (tmp_path / "report" / "report.html").read_text()
     assert all(page.count(f'data-panel="{key}"') == 7 for key in keys)
     assert 'href="../run%20%231/my%20data/2/c/"' in page
-    assert page.count("<td>–</td>\n      <td><a") == 3  # whether a path is left is not known
+    assert page.count("<td>\N{EN DASH}</td>\n      <td><a") == 3  # whether a path is left is not known
 
 
 CELLS = [

@@ -26,14 +26,15 @@ Grid = np.ndarray[Any, Any]
 def density(panel: Panel, *, narrow: bool = False) -> Drawing:
     """Map the density of each layer (rows, from input to output) at each compression (columns), the mean over seeds."""
     shown = panel.series[:MOST]
-    names = [layer.name.removesuffix(".weight") for layer in panel.runs[0].record.layers]
+    names = _layers(panel)
     columns = 1 if narrow else min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     height = rows * (1.0 + 0.16 * min(max(len(names), 8), 40)) + 0.9
     figure = canvas(
         rows, columns, width=4.2 if narrow else max(5.5, 8.6 * columns / COLUMNS), height=height, sharey=True
     )
-    grids = [_grid(series, panel.exponents, len(names)) for series in shown]
+    grids = [_grid(series, panel.exponents, names) for series in shown]
+    names = [name.removesuffix(".weight") for name in names]
     maps = zip(figure.axes, shown, grids, strict=False)
     images = [_map(axes, series, grid, panel.exponents, names) for axes, series, grid in maps]
     for axes in figure.axes[len(shown) :]:
@@ -53,25 +54,37 @@ def density(panel: Panel, *, narrow: bool = False) -> Drawing:
     return Drawing(f"density-{panel.key}", f"Weights left in each layer, {panel.title}", caption, figure, tips)
 
 
+def _layers(panel: Panel) -> list[str]:
+    """The layers that any run has pruned, in their order in the network."""
+    found: list[str] = []
+    for names in dict.fromkeys(tuple(layer.name for layer in run.record.layers) for run in panel.runs):
+        place = 0
+        for name in names:
+            if name not in found:
+                found.insert(place, name)
+            place = found.index(name) + 1
+    return found
+
+
 def _tips(series: Series, grid: Grid, exponents: Sequence[float], names: Sequence[str]) -> list[list[str]]:
     """The text for each cell, by layer and compression."""
     return [
         [
             f"{series.look.label}, {name}\n{ratio(x)} compression: "
-            + ("not run" if np.isnan(value) else f"{100 * value:.3g} % left")
+            + ("not run, or no such layer to prune" if np.isnan(value) else f"{100 * value:.3g} % left")
             for x, value in zip(exponents, row, strict=True)
         ]
         for name, row in zip(names, grid, strict=True)
     ]
 
 
-def _grid(series: Series, exponents: Sequence[float], layers: int) -> Grid:
-    """Mean density by layer and compression; nan without runs. Nets with another number of layers are left out."""
-    grid = np.full((layers, len(exponents)), np.nan)
+def _grid(series: Series, exponents: Sequence[float], names: Sequence[str]) -> Grid:
+    """Mean density by layer and compression; nan without runs, or in nets that have no such layer to prune."""
+    grid = np.full((len(names), len(exponents)), np.nan)
     for point in series.points:
-        found = [[layer.density for layer in run.record.layers] for run in point.runs]
-        if whole := [row for row in found if len(row) == layers]:
-            grid[:, exponents.index(point.exponent)] = np.mean(whole, axis=0)
+        found = [{layer.name: layer.density for layer in run.record.layers} for run in point.runs]
+        rows = [[run.get(name, np.nan) for name in names] for run in found]
+        grid[:, exponents.index(point.exponent)] = np.mean(rows, axis=0)
     return grid
 
 
