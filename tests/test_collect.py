@@ -64,6 +64,7 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
         "lacking": '{"schema": 1, "identity": "x"}',
         "of_other_type": json.dumps({**row, "schema": 1, "seed": "zero"}),
         "of_other_config": json.dumps({**row, "schema": 1, "identity": "x", "config": {}}),
+        "of_no_number": json.dumps({**row, "schema": 1, "exponent": math.inf}),
         "of_other_shape": json.dumps({**row, "schema": 1, "layers": 3}),
     }
     for name, text in broken.items():
@@ -74,7 +75,7 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
     collect.main([str(tmp_path)])
     printed = capsys.readouterr()
     assert [row["folder"] for row in collect.collect(tmp_path).rows] == ["also_good", "deep/below/good"]
-    assert len(printed.err.splitlines()) == 10
+    assert len(printed.err.splitlines()) == 11
     for named in (*broken, "zz_copy"):
         assert sum(f"/{named}/" in line for line in printed.err.splitlines()) == 1
     assert "seed is 'zero'" in printed.err and "lacks" in printed.err and "second copy of also_good" in printed.err

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 Number = int | float
 
@@ -161,9 +161,9 @@ class RunRecord(Part):
     architecture: str
     dataset: str
     seed: int
-    sparsity: float
+    sparsity: FiniteFloat
     """Fraction of prunable weights to remove, as requested."""
-    exponent: float
+    exponent: FiniteFloat
     """log10 of the compression ratio."""
     effective_sparsity: float | None
     """Sparsity counted over weights on a path from input to output; None if paths could not be followed."""
