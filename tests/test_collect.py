@@ -191,6 +191,36 @@ def test_a_column_is_not_replaced_by_the_configuration_key_of_its_name(tmp_path)
     assert (row["mode"], row["iterations"], row["recipe.optimizer.lr"]) == ("eval", 100, 0.1)
 
 
+def test_variants_are_named_by_the_settings_that_tell_them_apart(tmp_path):
+    sgd = {"_target_": "torch.optim.SGD", "momentum": 0.9, "weight_decay": 0.1}
+    adam = {"_target_": "torch.optim.AdamW", "lr": 0.001, "weight_decay": 0.05, "eps": 1e-8}
+    optimizers = [*({**sgd, "lr": lr, "nesterov": lr > 0.1} for lr in (0.1, 0.2)), adam]
+    recipes = [{"optimizer": one, "batch_size": size} for one in optimizers for size in (64, 128)]
+    own = {"recipe": {"optimizer": {**sgd, "_target_": "mine.SGD"}}}
+    sets = {
+        "many": [{"recipe": recipe} for recipe in recipes],
+        "same_name": [{"recipe": {"optimizer": sgd}}, own],
+        "callbacks": [{"callbacks": {}}, {"callbacks": {"ema": {"_target_": "mine.EMA", "decay": 0.9}}}],
+        "nameless": [{}, {"new": None}],
+    }
+    for network, configs in sets.items():
+        for place, config in enumerate(configs):
+            add(tmp_path / f"{network}{place}", record(architecture=network, config=config))
+    tables = summaries(collect.collect(tmp_path).runs, "top1_last")
+    assert {table.architecture: set(table.lines) for table in tables} == {
+        "many": {
+            *(
+                f"snip ({name}, batch_size{n})"
+                for name in ("SGD, lr0.1", "SGD, lr0.2", "AdamW, lr0.001")
+                for n in (64, 128)
+            )
+        },
+        "same_name": {f"snip (recipe.optimizer._target_='{name}.SGD')" for name in ("torch.optim", "mine")},
+        "callbacks": {"snip", "snip (EMA)"},
+        "nameless": {"snip (#1)", "snip (#2)"},
+    }
+
+
 def test_keys_that_say_the_same_as_another_are_no_columns():
     configs = [
         {"scorer": {"name": name, "power": power}, "sample": {"n": n}, "lr": lr, "other": {"lr": lr}, "seed": 0}

@@ -78,18 +78,44 @@ def repeated(runs: Iterable[FinishedRun]) -> Iterator[InputError]:
 
 def _named(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:
     flat = [{k: v for k, v in leaves(run.record.config).items() if k not in AVERAGED} for run in runs]
-    said = differing(flat)
-    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[FinishedRun]] = defaultdict(list)
+    told = _telling(flat)
+    groups: dict[tuple[tuple[str, str], ...], list[FinishedRun]] = defaultdict(list)
     for run, settings in zip(runs, flat, strict=True):
-        groups[_name(settings, said), tuple(sorted((key, repr(value)) for key, value in settings.items()))].append(run)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), len(item[0][0]), item[0][1]))
-    taken, count = Counter(name for name, _ in groups), Counter[str]()
-    for (name, _), same in ordered:
-        count[name] += 1
-        yield (f"{name} #{count[name]}".strip() if taken[name] > 1 else name), same
+        groups[tuple(sorted((key, repr(value)) for key, value in settings.items()))].append(run)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    names = _names([leaves(same[0].record.config) for _, same in ordered], told)
+    named = zip(names, (same for _, same in ordered), strict=True)
+    yield from sorted(named, key=lambda one: (-len(one[1]), len(one[0])))
 
 
-def _name(settings: Mapping[str, Any], said: Sequence[str]) -> str:
-    """A name from at most three of the keys in which variants differ, in the words used in folder names."""
-    told = {key: settings.get(key) for key in said}
-    return ", ".join([label(key, value) for key, value in told.items() if value not in (None, "none")][:3])
+def _telling(flat: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys that tell variants apart: each one some that those before it do not. Words come before numbers."""
+    told, found = list[str](), 1
+    keys = differing(flat)
+    numbers = {key for key in keys if any(isinstance(one.get(key), int | float) for one in flat)}
+    for key in sorted(keys, key=numbers.__contains__):
+        values = {tuple(repr(_set(one, key)) for key in (*told, key)) for one in flat}
+        if len(values) > found:
+            told, found = [*told, key], len(values)
+    return told
+
+
+def _names(variants: Sequence[Mapping[str, Any]], told: Sequence[str]) -> list[str]:
+    """The variants' names, in the words used in folder names; those that would be alike have keys or else numbers."""
+    given = [{key: _set(one, key) for key in told} for one in variants]
+    names = [", ".join(label(key, value) for key, value in one.items() if value is not None) for one in given]
+    taken = Counter(names)
+    for place, one in enumerate(given):
+        if taken[names[place]] > 1:  # two classes of one name
+            names[place] = ", ".join(f"{key}={value!r}" for key, value in one.items() if value is not None)
+    taken = Counter(names)
+    return [
+        f"{name} #{names[: place + 1].count(name)}".strip() if taken[name] > 1 else name
+        for place, name in enumerate(names)
+    ]
+
+
+def _set(settings: Mapping[str, Any], key: str) -> Any:
+    """The value of a setting; None for an empty one."""
+    value = settings.get(key)
+    return None if value in (None, "none", {}, []) else value
