@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 from records import add, record
@@ -189,6 +191,20 @@ def test_a_column_is_not_replaced_by_the_configuration_key_of_its_name(tmp_path)
     add(tmp_path / "a", record(config={"iterations": None}))
     (row,) = collect.collect(tmp_path, ("mode", "iterations", "recipe.optimizer.lr")).rows
     assert (row["mode"], row["iterations"], row["recipe.optimizer.lr"]) == ("eval", 100, 0.1)
+
+
+def test_files_are_utf_8_in_any_locale_and_a_reader_that_has_enough_is_no_error(tmp_path):
+    for seed in range(3):
+        add(tmp_path / f"{seed}", record("schärfe", 1.0, seed))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "prune_init", "collect", str(tmp_path), "--table"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env={**os.environ, **ascii_only}, **pipes) as process:
+        process.stdout.close()  # as `| head` does
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert "| schärfe | 50.00 ± 0.00 |" in (tmp_path / "table.md").read_text("utf-8")
+    assert "schärfe" in (tmp_path / "results.csv").read_text("utf-8")
 
 
 def test_variants_are_named_by_the_settings_that_tell_them_apart(tmp_path):

@@ -1,6 +1,7 @@
 """The argument parser of the subcommands: wrong arguments and files that cannot be written end in a one-line error."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -34,6 +35,8 @@ class Parser(argparse.ArgumentParser):
             work(chosen)
         except InputError as error:
             sys.exit(str(error))
+        except BrokenPipeError:  # as by `| head`, which has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
         except OSError as error:
             if not to:
                 raise

@@ -25,9 +25,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write `text` to `path`; if that fails, `path` is left as it was."""
+    """Write `text` to `path`, in UTF-8 whatever the locale; if that fails, `path` is left as it was."""
     with whole(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: object) -> None:
@@ -39,7 +39,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write one line per row (there must be at least one); None and columns that a row lacks are left empty."""
     longest = max(rows, key=len)
     columns = [*longest, *sorted({name for row in rows for name in row} - longest.keys())]
-    with whole(path) as partial, partial.open("w", newline="") as file:
+    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

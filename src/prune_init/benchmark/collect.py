@@ -130,18 +130,20 @@ def _write(chosen: argparse.Namespace) -> None:
     if tables and not any(one.exponents for one in tables):
         raise InputError("table", chosen.table, "no run has it; name another COLUMN, such as effective_sparsity")
     output.mkdir(parents=True, exist_ok=True)
+    told = []  # printed once all is written, since the reader of a pipe may stop before
     for write, name in ((write_csv, "results.csv"), (write_parquet, "results.parquet")):
         write(output / name, found.rows)
-        print(f"{output / name}: {len(found.rows):,} runs")
+        told.append(f"{output / name}: {len(found.rows):,} runs")
     for make, name in ((layer_rows, "layers.parquet"), (epoch_rows, "epochs.parquet")):
         if long := list(make(found.rows, found.runs)):
             write_long(output / name, long)
-            print(f"{output / name}: {len(long):,} rows")
+            told.append(f"{output / name}: {len(long):,} rows")
     if tables:
         save(tables, output)
-        print(f"{output / 'table'}.md, .tex, .csv\n\n{markdown(tables)}")
+        told.append(f"{output / 'table'}.md, .tex, .csv\n\n{markdown(tables)}")
     if found.unfinished:
-        print(f"{found.unfinished:,} runs have no result (yet): {to_type('status', chosen.folder)}")
+        told.append(f"{found.unfinished:,} runs have no result (yet): {to_type('status', chosen.folder)}")
+    print("\n".join(told))
 
 
 if __name__ == "__main__":

@@ -47,11 +47,11 @@ def page(
 ) -> str:
     """Make the HTML of the report on `folder`, to be written to folder/report."""
     here = files("prune_init.report")
-    script = here.joinpath("page.js").read_text()
+    script = here.joinpath("page.js").read_text("utf-8")
     runs = [run for panel in panels for run in panel.runs]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"ratio": ratio, "sparsity": sparsity, "as_is": Markup}
-    template = environment.from_string(here.joinpath("page.html").read_text())
+    template = environment.from_string(here.joinpath("page.html").read_text("utf-8"))
     varies, constant = _setup(runs)
     series = {one.key: one for panel in panels for one in panel.series}
     return template.render(
@@ -59,7 +59,7 @@ def page(
         lead=f"Pruning at initialisation, {panels[0].title}"
         + (f" and {len(panels) - 1} more" if len(panels) > 1 else ""),
         folder=folder,
-        style=here.joinpath("page.css").read_text(),
+        style=here.joinpath("page.css").read_text("utf-8"),
         script=script,
         digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         tips={one.key: one.tips for one in drawings if one.tips},

@@ -96,14 +96,14 @@ def write(folder: Path = KEPT, document: Path = DOCUMENT) -> None:
 
     cells = read(folder)
     try:
-        text = document.read_text()
+        text = document.read_text("utf-8")
     except OSError as error:
         raise InputError("--document", document, f"cannot be read ({error.strerror})") from None
     if not (BEGIN in text and END in text):
         raise InputError("--document", document, f"needs the lines {BEGIN.strip()} and {END.strip()}")
     inner = f"{BEGIN}\n{section(cells)}\n{END}"
     with whole(document) as partial:
-        partial.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: inner, text, flags=re.DOTALL))
+        partial.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: inner, text, flags=re.DOTALL), "utf-8")
     with TemporaryDirectory() as scratch:
         figure(cells).save(Path(scratch))
         with whole(document.with_name(f"{FIGURE}.svg")) as partial:
