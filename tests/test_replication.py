@@ -6,12 +6,13 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
-from records import record
+from records import add, record
 
 import prune_init
 from prune_init import InputError
 from prune_init.benchmark import replication as keeping
 from prune_init.record import results
+from prune_init.record import status as run_status
 from prune_init.report import published, replication
 from prune_init.report.replication_figure import figure
 
@@ -115,6 +116,29 @@ def test_the_document_is_that_of_the_files(tmp_path):
     replication.write(ROOT / keeping.KEPT, document)
     assert document.read_text() == (ROOT / replication.DOCUMENT).read_text()
     assert (tmp_path / "replication.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("runs/a/.hydra/config.yaml", "", r"a/\.hydra: holds no configuration of a run"),
+        ("runs/a/.hydra/config.yaml", "a: [1", r"a/\.hydra: holds no configuration of a run"),
+        ("runs/a/.hydra/config.yaml", "- 1", r"a/\.hydra: holds no configuration of a run"),
+        ("to/n/cell.json", "{", r"--to=.*n/cell\.json: is damaged"),
+        ("to/n/cell.json", "[]", r"--to=.*n/cell\.json: is not ours"),
+        ("to/n/cell.json", '{"started": "before"}', r"--to=.*n: has no metrics\.csv"),
+    ],
+)
+def test_runs_that_cannot_be_kept_are_one_line(tmp_path, monkeypatch, name, text, line):
+    add(tmp_path / "runs/a", record())
+    run_status.fail(tmp_path / "runs/a", "a" * 64, [], "out of luck")
+    for path, content in (("runs/a/.hydra/config.yaml", "{}"), (name, text)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+    if name.startswith("to"):
+        monkeypatch.setattr(keeping, "_configuration", lambda *_: ({}, "n"))
+    with pytest.raises(InputError, match=line):
+        keeping.collect(tmp_path / "runs", tmp_path / "to")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from records import record
 
+from prune_init.benchmark.status import progress
 from prune_init.errors import InputError
 from prune_init.record import results
 from prune_init.record import status as run_status
@@ -99,6 +100,12 @@ def test_a_launcher_records_a_process_that_left_no_word(tmp_path):
     told = status(folder)
     assert (told["status"], told["error"], told["log"]) == ("failed", "killed by signal 9", "../../logs/one.log")
     assert (told["overrides"], told["attempt"]) == (["seed=3"], 1)
+
+
+def test_a_plan_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / ".sweeps/plan.jsonl").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"plan\.jsonl: is not the plan of a sweep .*; move it away"):
+        progress(tmp_path)
 
 
 def test_another_host_may_still_be_running(tmp_path):

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from prune_init.arguments import Parser
 from prune_init.benchmark.collect import run_folders
-from prune_init.errors import InputError
+from prune_init.errors import InputError, first_line
 from prune_init.files import whole, write_json
 from prune_init.record import results, settings
 from prune_init.record import status as run_status
@@ -93,25 +95,35 @@ def _configuration(run: Path, identity: str, to: Path) -> tuple[Row, str]:
     """The settings that define the run's result, without paths on this machine, and the name of its folder in `to`."""
     try:
         cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
+        assert isinstance(cfg, DictConfig)
+        return without_places(settings.resolved(cfg)), settings.folder(to, cfg, identity)
     except OSError as error:
         raise InputError("folder", run, f"has no configuration ({error.strerror})") from None
-    assert isinstance(cfg, DictConfig)
-    config = without_places(settings.resolved(cfg))
-    return config, settings.folder(to, cfg, identity)
+    except (YAMLError, OmegaConfBaseException, AssertionError, KeyError) as error:
+        raise InputError("folder", run / ".hydra", f"holds no configuration of a run ({first_line(error)})") from None
 
 
 def _kept(folder: Path) -> Row:
     """What was recorded when the run was first kept, perhaps on another machine than this; empty for a new one."""
+    path = folder / "cell.json"
     try:
-        before: Row = json.loads((folder / "cell.json").read_text())
+        before = json.loads(path.read_text())
     except OSError:
         return {}
+    except ValueError as error:
+        raise InputError("--to", path, f"is damaged ({first_line(error)}); move it away") from None
+    if not isinstance(before, dict):
+        raise InputError("--to", path, "is not ours; move it away")
     return before
 
 
 def _continues(run: Path, folder: Path) -> bool:
     """Whether the run's epochs begin with those in `folder`, as after a resumption, which counts as a new start."""
-    return (run / "metrics.csv").read_text().startswith((folder / "metrics.csv").read_text())
+    try:
+        before = (folder / "metrics.csv").read_text()
+    except OSError as error:
+        raise InputError("--to", folder, f"has no metrics.csv ({error.strerror}); move the folder away") from None
+    return (run / "metrics.csv").read_text().startswith(before)
 
 
 def _machine() -> Row:

@@ -54,6 +54,6 @@ def read(results: Path) -> list[Sweep]:
                 raise ValueError(f"is of schema {head['schema']}, not {SCHEMA}")
             runs = [Planned(results / run["folder"], run["identity"], tuple(run["overrides"])) for run in lines]
             sweeps.append(Sweep(head["title"], runs))
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError("results", path, f"is not the plan of a sweep ({error}); move it away") from None
     return sweeps
