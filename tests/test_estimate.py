@@ -100,6 +100,15 @@ def test_only_nets_that_differ_are_timed(tmp_path, monkeypatch):
     assert len(rows(tmp_path, *arguments, "compact=true", "scorer=synflow")) == 2 and asked == [1, 1, 2]
 
 
+def test_an_estimate_that_cannot_be_written_is_shown_and_the_file_called_by_its_name(tmp_path, capsys, monkeypatch):
+    found = {"machine": {"gpu": None, **dict.fromkeys(("processor", "torch", "date"), ""), "threads": 1, "load": 0}}
+    row = {"cell": "a cell", "runs": 1, "done": 0, "hours": 7.0, "left": 7.0}
+    monkeypatch.setattr(estimate, "measured", lambda *_: found | {"cells": [row]})
+    with pytest.raises(SystemExit, match=r"^\S+/nowhere/e\.json: cannot be written \(No such file"):
+        estimate.main(["--json", str(tmp_path / "nowhere/e.json")])
+    assert "7 h" in capsys.readouterr().out
+
+
 def test_a_cell_that_fails_does_not_hide_the_others(tmp_path, capsys):
     arguments = ("architecture=mlp", "scorer=magnitude,synflow", "exponent=1", "compact=true", "recipe.epochs=1")
     fine, collapsed = rows(tmp_path, *arguments, "trainer=cpu", "--steps=1")

@@ -13,7 +13,11 @@ from typing import Any
 def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; it is renamed to `path` at the end, and removed on failure."""
     partial = path.with_name(f"partial.{path.name}")
-    partial.touch()
+    try:
+        partial.touch()
+    except OSError as error:
+        error.filename = str(path)  # the name that the user knows
+        raise
     mode = partial.stat().st_mode  # as the user's umask has it; safetensors' own files are readable by the owner alone
     try:
         yield partial

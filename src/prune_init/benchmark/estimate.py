@@ -113,8 +113,6 @@ def _estimate(arguments: argparse.Namespace) -> None:
         if line is None:
             raise
         sys.exit(line)
-    if arguments.json:
-        write_json(arguments.json, found)
     console, about = host.console(), found["machine"]
     console.print(table(found["cells"]))
     console.print(
@@ -122,6 +120,8 @@ def _estimate(arguments: argparse.Namespace) -> None:
     )
     if (note := busy(about["load"], about["threads"], host.cores())) is not None:
         console.print(note)
+    if arguments.json:  # last, so that the measurement is shown even if it cannot be written
+        write_json(arguments.json, found)
 
 
 def busy(load: float, threads: int, cores: int) -> str | None:
