@@ -237,6 +237,16 @@ def test_variants_are_named_by_the_settings_that_tell_them_apart(tmp_path):
     }
 
 
+def test_a_mean_over_runs_of_changed_code_is_told_once(tmp_path):
+    for seed, code in enumerate(("old", "old", "new")):
+        for exponent in (1.0, 2.0):
+            add(tmp_path / f"{exponent}-{seed}", record("snip", exponent, seed, code={"mine": code, "same": "x"}))
+    add(tmp_path / "before", record("snip", 1.0, 3))  # from before checksums were recorded
+    add(tmp_path / "alone", record("grasp", 1.0, 0, code={"mine": "new"}))
+    (line,) = collect.collect(tmp_path).problems
+    assert line.startswith(f"code=mine: changed between {tmp_path / '1.0-0'} and {tmp_path / '1.0-2'}, which are ")
+
+
 def test_keys_that_say_the_same_as_another_are_no_columns():
     configs = [
         {"scorer": {"name": name, "power": power}, "sample": {"n": n}, "lr": lr, "other": {"lr": lr}, "seed": 0}

@@ -13,7 +13,7 @@ from prune_init.benchmark.finished_run import FinishedRun
 from prune_init.benchmark.summary import markdown, save, summaries
 from prune_init.benchmark.table import COLUMNS, SAID, Row, flat
 from prune_init.benchmark.tables import epoch_rows, layer_rows, write_long, write_parquet
-from prune_init.benchmark.variants import repeated
+from prune_init.benchmark.variants import of_other_code, repeated
 from prune_init.errors import InputError, one_of
 from prune_init.files import write_csv
 from prune_init.record import results
@@ -60,7 +60,7 @@ def collect(folder: Path, keys: Sequence[str] = ()) -> Collected:
         except (KeyError, TypeError, AttributeError) as error:
             what = f"config lacks {error}" if isinstance(error, KeyError) else str(error)
             found.problems.append(f"results={run / 'result.json'}: is not a result of prune_init ({what})")
-    found.problems.extend(map(str, repeated(found.runs)))
+    found.problems.extend(map(str, (*repeated(found.runs), *of_other_code(found.runs))))
     configs = [leaves(run.record.config) for run in found.runs]
     known = {key for one in configs for key in one}
     for key in keys:

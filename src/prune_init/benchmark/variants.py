@@ -76,6 +76,20 @@ def repeated(runs: Iterable[FinishedRun]) -> Iterator[InputError]:
             yield InputError("results", run.folder, f"{why}, which alone counts in means, not this ({this})")
 
 
+def of_other_code(runs: Iterable[FinishedRun]) -> Iterator[InputError]:
+    """Yield an error for each module of the user's own whose code changed between the runs of a mean, at the first."""
+    told = set[str]()
+    for group in grouped(runs):
+        first: dict[str, tuple[str, FinishedRun]] = {}
+        for run in group.runs:
+            for module, checksum in (run.record.code or {}).items():
+                before, other = first.setdefault(module, (checksum, run))
+                if before != checksum and module not in told:
+                    told.add(module)
+                    why = f"changed between {other.folder} and {run.folder}, which are averaged"
+                    yield InputError("code", module, f"{why}; force=true repeats runs with the present code")
+
+
 def _named(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:
     flat = [{k: v for k, v in leaves(run.record.config).items() if k not in AVERAGED} for run in runs]
     told = _telling(flat)
