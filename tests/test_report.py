@@ -300,6 +300,7 @@ def test_half_finished_sweeps_are_drawn_as_far_as_they_are(sweep):
         (["."], "folder=.: holds no result.json of a finished run"),
         ([".", "figure=9"], "figure=9: allowed: 1, 2, 3, 4, 5, 6, 7, a, b"),
         ([".", "figure=1"], "folder=.: holds no result.json of a finished run"),
+        ([".", "figure=7", "--baseline=snip"], "--baseline=snip: is for the tables of the page, not for figure=7"),
         ([".", "svg"], "argument=svg: allowed: DIR, figure=NAME"),
     ],
 )

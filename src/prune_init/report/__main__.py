@@ -33,6 +33,8 @@ def _report(chosen: Namespace, figures: list[str]) -> None:
         raise InputError("report", chosen.folder, "needs: pip install 'prune_init[report]'")
     from prune_init.report.command import draw_figures, write_page
 
+    if figures and chosen.baseline:
+        raise InputError("--baseline", chosen.baseline, f"is for the tables of the page, not for {figures[0]}")
     if figures:
         draw_figures(chosen.folder, [figure.partition("=")[2] for figure in figures])
     else:
