@@ -22,6 +22,7 @@ from prune_init.report.runs import load
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
+GOOD = "epoch,test/top1\n1,0.5\n2,\n"
 QUICK = ("architecture=mlp", "recipe.epochs=1", "recipe.batch_size=500", "train=false")
 
 
@@ -85,16 +86,22 @@ def test_torn_foreign_and_unfinished_runs_are_named_and_the_others_collected(tmp
 
 
 def test_epochs_that_cannot_be_read_are_named_and_the_others_are_there(tmp_path, capsys):
-    for seed, name in enumerate(("good", "zeros", "is_folder")):
-        add(tmp_path / name, record(seed=seed))
+    torn = {
+        "cut": "epoch,test/top1\n1,0.5\n2,0.",
+        "short": "epoch,test/top1\n1\n",
+        "headless": "1,0.5\n2,0.6\n",
+        "empty": "",
+    }
+    for seed, name in enumerate(("good", "zeros", "is_folder", *torn)):
+        add(tmp_path / name, record(seed=seed)).joinpath("metrics.csv").write_text(torn.get(name, GOOD))
     (tmp_path / "zeros/metrics.csv").write_bytes(bytes(200_000))  # as a disk may hold after a power cut
     (tmp_path / "is_folder/metrics.csv").unlink()
     (tmp_path / "is_folder/metrics.csv").mkdir()
     collect.main([str(tmp_path)])
-    first, second = capsys.readouterr().err.splitlines()
-    assert "is_folder/metrics.csv: unreadable (IsADirectoryError" in first
-    assert "zeros/metrics.csv: unreadable (ValueError" in second
-    assert set(parquet.read_table(tmp_path / "epochs.parquet")["folder"].to_pylist()) == {"good"}
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 6 and all("/metrics.csv: unreadable (" in line for line in said)
+    rows = parquet.read_table(tmp_path / "epochs.parquet").select(["folder", "epoch", "test/top1"]).to_pylist()
+    assert [list(row.values())[:2] for row in rows] == [["good", 1], ["good", 2]] and math.isnan(rows[1]["test/top1"])
 
 
 def test_links_are_followed_once_and_what_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -245,6 +252,14 @@ def test_a_mean_over_runs_of_changed_code_is_told_once(tmp_path):
     add(tmp_path / "alone", record("grasp", 1.0, 0, code={"mine": "new"}))
     (line,) = collect.collect(tmp_path).problems
     assert line.startswith(f"code=mine: changed between {tmp_path / '1.0-0'} and {tmp_path / '1.0-2'}, which are ")
+
+
+def test_names_with_characters_that_tables_use(tmp_path):
+    add(tmp_path / "a", record(r"a|b & $x_1^{2}~ 50% \c #"))
+    collect.main([str(tmp_path), "--table"])
+    assert r"| a\|b & $x_1^{2}~ 50% \c # | 50.00 |" in (tmp_path / "table.md").read_text()
+    tex = r"a|b \& \$x\_1\^{}\{2\}\~{} 50\% \textbackslash{}c \# & 50.00 \\"
+    assert tex in (tmp_path / "table.tex").read_text()
 
 
 def test_keys_that_say_the_same_as_another_are_no_columns():

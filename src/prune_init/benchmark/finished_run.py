@@ -1,6 +1,7 @@
 """A finished run, read from its folder."""
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,16 @@ class FinishedRun:
         path = self.folder / "metrics.csv"
         if not path.exists():
             return []
-        with path.open(newline="") as file:
-            try:
-                return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
-            except (TypeError, csv.Error) as error:  # another number of values than of columns, blocks of zeros
-                raise ValueError(str(error)) from None
+        text = path.read_text()
+        if not text.endswith("\n"):  # a number may have lost its last digits
+            raise ValueError("its last line is torn")
+        try:
+            rows = [
+                {key: math.nan if value == "" else float(value) for key, value in row.items()}
+                for row in csv.DictReader(io.StringIO(text))
+            ]
+        except (TypeError, csv.Error) as error:  # another number of values than of columns, blocks of zeros
+            raise ValueError(str(error)) from None
+        if not all("epoch" in row for row in rows):
+            raise ValueError("it has no column epoch")
+        return rows

@@ -15,6 +15,11 @@ from prune_init.benchmark.variants import networks, variants
 from prune_init.errors import InputError, one_of
 from prune_init.files import write
 
+TEX = str.maketrans(
+    {**{sign: f"\\{sign}" for sign in "_#%&${}"}, "^": r"\^{}", "~": r"\~{}", "\\": r"\textbackslash{}"}
+)
+"""How LaTeX writes characters that have a meaning in it."""
+
 Values = Mapping[int, float]
 """Values by seed; accuracies are in per cent."""
 
@@ -129,7 +134,8 @@ def markdown(found: Sequence[Summary]) -> str:
     for summary in found:
         head, *lines = grid(summary)
         rows = (head, ["---", *["---:"] * (len(head) - 1)], *lines)
-        parts += [caption(summary), "", *(f"| {' | '.join(cells)} |" for cells in rows), ""]
+        texts = ([text.replace("|", r"\|") for text in cells] for cells in rows)
+        parts += [caption(summary), "", *(f"| {' | '.join(cells)} |" for cells in texts), ""]
     return "\n".join(parts)
 
 
@@ -146,9 +152,7 @@ def latex(found: Sequence[Summary]) -> str:
 
 
 def _tex(text: str) -> str:
-    for plain, written in (("_", r"\_"), ("#", r"\#"), ("%", r"\%"), (" ± ", r" $\pm$ "), (" - ", " $-$ ")):
-        text = text.replace(plain, written)
-    return text
+    return text.translate(TEX).replace(" ± ", r" $\pm$ ").replace(" - ", " $-$ ")
 
 
 def comma_separated(found: Sequence[Summary]) -> str:
