@@ -13,6 +13,7 @@ from records import record
 
 from prune_init.benchmark.status import progress
 from prune_init.errors import InputError
+from prune_init.launching import plan, plan_file
 from prune_init.record import results
 from prune_init.record import status as run_status
 
@@ -106,6 +107,18 @@ def test_a_plan_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / ".sweeps/plan.jsonl").mkdir(parents=True)
     with pytest.raises(InputError, match=r"plan\.jsonl: is not the plan of a sweep .*; move it away"):
         progress(tmp_path)
+
+
+def test_missing_runs_are_counted_from_the_folder_above_too(tmp_path):
+    results.write(tmp_path, record(identity=ME))
+    for name in ("first", "second"):
+        runs = [plan.Planned(tmp_path / name / run, ME) for run in ("a", "b")]
+        plan_file.write(tmp_path / name, runs, name)
+        runs[0].folder.mkdir()
+        results.write(runs[0].folder, record(identity=ME))
+    counts = dict(progress(tmp_path).sweeps)
+    assert counts.pop("runs outside of sweeps") == {"done": 1}
+    assert counts == {name: {"done": 1, "missing": 1} for name in ("first", "second")}
 
 
 def test_another_host_may_still_be_running(tmp_path):

@@ -41,18 +41,19 @@ def write(results: Path, planned: Sequence[Planned], title: str) -> Path:
 
 
 def read(results: Path) -> list[Sweep]:
-    """Read all plans below the folder `results`, oldest first.
+    """Read all plans below the folder `results`, also in folders inside it, oldest first.
 
     Raises:
         InputError: a file there is not a plan of this schema.
     """
     sweeps = []
-    for path in sorted((results / FOLDER).glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
+    for path in sorted(results.rglob(f"{FOLDER}/*.jsonl"), key=lambda path: path.stat().st_mtime):
         try:
             head, *lines = (json.loads(line) for line in path.read_text().splitlines())
             if head["schema"] != SCHEMA:
                 raise ValueError(f"is of schema {head['schema']}, not {SCHEMA}")
-            runs = [Planned(results / run["folder"], run["identity"], tuple(run["overrides"])) for run in lines]
+            top = path.parent.parent
+            runs = [Planned(top / run["folder"], run["identity"], tuple(run["overrides"])) for run in lines]
             sweeps.append(Sweep(head["title"], runs))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError("results", path, f"is not the plan of a sweep ({error}); move it away") from None
