@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from prune_init.compaction.builder import Builder, CompactNet
+from prune_init.compaction.builder import Builder
+from prune_init.compaction.compact_net import CompactNet
 from prune_init.compaction.joins import Concat, Join, Pointwise
 from prune_init.compaction.layers import LAYERS, NORMS, TRANSPOSED, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
