@@ -709,6 +709,17 @@ def test_a_forward_that_decides_by_sizes_is_compacted_for_such_sizes():
             net(torch.rand(2, 3, 8, 6, dtype=torch.float64))
 
 
+def test_decisions_by_sizes_hold_in_compiled_nets_for_all_sizes_that_agree():
+    forward = lambda m, x: m.fc((F.relu(m.a(x)) if x.shape[-1] % 4 == 0 else m.a(x)).mean((2, 3)))  # noqa: E731
+    _, small = emptied(Forward(forward, a=nn.Conv2d(3, 8, 3, padding=1)), torch.empty(1, 3, 8, 8))
+    compiled = torch.compile(small, backend="eager")
+    for size in (8, 12, 16):  # from the second on, sizes are symbols
+        x = torch.rand(2, 3, size, size, dtype=torch.float64)
+        torch.testing.assert_close(compiled(x), small(x))
+    with pytest.raises(prune_init.InputError, match="input=False: True for the example"):
+        compiled(torch.rand(2, 3, 10, 10, dtype=torch.float64))
+
+
 @pytest.mark.parametrize(
     ("forward", "what"),
     [
