@@ -1,7 +1,6 @@
 """Build the smaller net: plain layers with fewer channels, connected as in the whole net."""
 
 import copy
-from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -16,8 +15,8 @@ from prune_init.compaction.liveness import Liveness
 from prune_init.compaction.rules import Rule, WeightFacts
 from prune_init.pruning.copies import computed
 from prune_init.pruning.masks import Tensors
-from prune_init.tracing.nodes import in_place, module_of, place
-from prune_init.tracing.sizes import check_size
+from prune_init.tracing.nodes import makes_structure, module_of, place
+from prune_init.tracing.sizes import acts, check_size
 
 Index = tuple[Tensor, ...]
 
@@ -54,9 +53,8 @@ class Builder:
         """Return the net of the finished graph."""
         self.graph.output(map_arg(self.net.graph.output_node().args[0], self.whole))
         model = self.net.model
-        calls = {node: value for node, value in self.values.items() if node.op.startswith("call")}
-        acts = {value for node, value in calls.items() if in_place(node, model) or node.target is check_size}
-        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node in acts)
+        acting = {value for node, value in self.values.items() if acts(node, model)}
+        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node in acting)
         small: Any = CompactNet(self.modules, self.graph, class_name=type(model).__name__)
         small.training = model.training
         kept = dict(small.named_modules())
@@ -136,9 +134,10 @@ class Builder:
         if node.target is check_size:
             (number,) = node.all_input_nodes
             return self._call(Decided(*node.args[1:]), replaced.get(number, self.values[number]))  # type: ignore[arg-type]
-        if is_dataclass(node.target) and not node.args:
+        if makes_structure(node):
             parts: Any = map_arg(node.kwargs, lambda source: replaced.get(source, self.values[source]))
-            return self._call(Returned(node.target, tuple(parts)), *parts.values())
+            kind: Any = node.target
+            return self._call(Returned(kind, tuple(parts)), *parts.values())
         if node.op == "call_module" and target not in self.modules:
             module = copy.deepcopy(module_of(node, self.net.model), self._copies)
             self.modules[target] = as_torch(module) if node.meta.get("layer") else module

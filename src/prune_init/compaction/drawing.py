@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prune_init.pruning.behaviour import Paths
 from prune_init.pruning.chance import reseed
 from prune_init.pruning.operations import lookup
 
@@ -29,5 +28,4 @@ class Drawing(TorchDispatchMode):
             return args[0] * self._number, torch.ones_like(args[0], dtype=torch.bool)
         reseed(self._device, 0)
         drawn, found = func(*args, **(kwargs or {})), lookup(name)
-        random = found is not None and found.paths in (Paths.RANDOM, Paths.RANDOM_LIKE)
-        return drawn.fill_(self._number) if random else drawn
+        return drawn.fill_(self._number) if found is not None and found.draws else drawn

@@ -15,8 +15,7 @@ from prune_init.errors import InputError, fits
 from prune_init.pruning.checks import check_batch
 from prune_init.pruning.copies import copied
 from prune_init.pruning.undisturbed import undisturbed
-from prune_init.tracing.nodes import in_place
-from prune_init.tracing.sizes import check_size
+from prune_init.tracing.sizes import acts
 
 
 class ChannelGraph:
@@ -110,13 +109,7 @@ def _cleaned(graph: fx.Graph, model: nn.Module) -> fx.Graph:
     for node in list(graph.nodes):
         if node.target is torch._assert:
             graph.erase_node(node)
-    graph.eliminate_dead_code(
-        lambda node: (
-            node.op in ("placeholder", "output")
-            or node.target is check_size
-            or (node.op.startswith("call") and in_place(node, model))
-        )
-    )
+    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or acts(node, model))
     return graph
 
 

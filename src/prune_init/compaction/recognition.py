@@ -13,7 +13,7 @@ from prune_init.compaction.joins import Concat, Join, ProductRule
 from prune_init.compaction.layers import LAYERS, NORMS, LayerRule, NormRule
 from prune_init.compaction.rules import Channelwise, Query, Reshape, Rule, Squeeze
 from prune_init.pruning.behaviour import Channels, Operation
-from prune_init.tracing.nodes import is_layer, known, module_of, operation
+from prune_init.tracing.nodes import is_layer, known, makes_structure, module_of, operation
 from prune_init.tracing.sizes import check_size
 
 
@@ -47,8 +47,8 @@ class _Recogniser:
         """Whether a rule could save work: the operation has weights, or reads more than the net's input."""
         weighted = node.op == "call_module" and any(True for _ in self._module(node).parameters())
         tensors = [source for source in node.all_input_nodes if source in self._net.shapes]
-        operation = node.op != "get_attr" and not isinstance(node.target, type)  # which makes a structure of outputs
-        return weighted or (operation and any(source.op != "placeholder" for source in tensors))
+        computes = node.op != "get_attr" and not makes_structure(node)
+        return weighted or (computes and any(source.op != "placeholder" for source in tensors))
 
     def more(self, node: fx.Node) -> str:
         """The remark on an unknown operation."""
@@ -93,8 +93,9 @@ class _Recogniser:
         if isinstance(module, NORMS):
             return NormRule(node, source, module, axis, self._net.shapes[source][axis])
         rule = LayerRule(node, source, module)
-        known = not (rule.transposed and rule.groups > 1)
-        return rule if known and rule.reads in (axis, -1) else None
+        if rule.transposed and rule.groups > 1:
+            return None
+        return rule if rule.reads in (axis, -1) else None
 
     def _module(self, node: fx.Node) -> Any:
         return module_of(node, self._net.model)

@@ -143,6 +143,11 @@ class Operation:
         return rank - 2 if self.paths is Paths.COMPOSED else 0  # interpolate: all but examples and channels
 
     @property
+    def draws(self) -> bool:
+        """Whether new random numbers are drawn at each call."""
+        return self.paths in (Paths.RANDOM, Paths.RANDOM_LIKE)
+
+    @property
     def moves(self) -> bool:
         """Whether elements are moved, repeated or left out, and nothing else."""
         return self.paths in (Paths.MOVES, Paths.MOVES_LIKE, Paths.STRIDED, Paths.LOOKUP)

@@ -1,6 +1,7 @@
 """What the nodes of a traced network are: layers, operations of the table, writes."""
 
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
 from torch import fx, nn
@@ -66,6 +67,11 @@ def adds(node: fx.Node, model: nn.Module) -> bool:
     """Whether a node is a sum or a difference."""
     found = known(node, model)
     return found is not None and found.channels is Channels.SUM
+
+
+def makes_structure(node: fx.Node) -> bool:
+    """Whether a node only puts results into an instance of a dataclass, which forward returns."""
+    return is_dataclass(node.target) and not node.args
 
 
 def in_place(node: fx.Node, model: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from prune_init.errors import InputError
 from prune_init.pruning.behaviour import Paths
 from prune_init.pruning.read_only import only_read
-from prune_init.tracing.nodes import known
+from prune_init.tracing.nodes import in_place, known
 
 BATCHES = (2, 3)
 """The batch sizes for which such a number must be the same: nets are traced for batches of any size."""
@@ -61,6 +61,11 @@ def check_size(found: Any, kind: str, expected: Any) -> None:
     if differs:
         why = f"{expected!r} for the example: the net decides by it; allowed: inputs of the example's size and type"
         raise InputError("input", found, why)
+
+
+def acts(node: fx.Node, model: nn.Module) -> bool:
+    """Whether a call does something besides its result: it changes a tensor in place, or checks a size."""
+    return node.op.startswith("call") and (node.target is check_size or in_place(node, model))
 
 
 def _by_sizes(node: fx.Node, model: nn.Module) -> bool:

@@ -70,7 +70,7 @@ class PathMode(TorchFunctionMode):
         effect = operation.paths if operation else None
         if effect is Paths.CREATION:
             return Kind.CONSTANT
-        if effect in (Paths.RANDOM, Paths.RANDOM_LIKE):
+        if operation and operation.draws:
             if effect is Paths.RANDOM and self.kinds.carries((args, kwargs)):
                 raise UnsupportedOperationError(NOT_KNOWN.format(name))
             return Kind.RANDOM
