@@ -125,6 +125,17 @@ def test_a_finished_run_of_ones_own_class_tells_that_the_code_has_changed(comman
     assert command(*mine, "force=true").code == 0 and "warning" not in command(*mine).out
 
 
+def test_code_that_changes_during_a_run_is_recorded_as_it_was_at_its_start(command, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "import pathlib\nfrom prune_init.scorers.magnitude import Magnitude\n\nclass Mine(Magnitude):\n"
+    code += "    def __call__(self, net):\n        pathlib.Path(__file__).write_text('# changed')\n"
+    code += "        return super().__call__(net)\n"
+    (tmp_path / "my_changing.py").write_text(code)
+    assert command(*QUICK, "scorer._target_=my_changing.Mine").code == 0
+    assert (tmp_path / "my_changing.py").read_text() == "# changed"
+    assert finished(tmp_path)[1]["code"] == {"my_changing": hashlib.sha256(code.encode()).hexdigest()}
+
+
 def test_a_resumed_run_tells_that_the_code_of_ones_own_class_has_changed(command, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_random.py").write_text("from prune_init.scorers.random import Random as Mine")

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,7 @@ from prune_init.pruning.bar import Progress
 from prune_init.pruning.effective import to_effective_sparsity
 from prune_init.pruning.result import PruneResult
 from prune_init.record import given_masks
-from prune_init.record.own_code import checksums
-from prune_init.record.settings import identity, resolved
+from prune_init.record.settings import identity
 from prune_init.training.datamodule import DataModule
 from prune_init.training.last_batch import check_last_batch, check_sample
 from prune_init.training.lottery_ticket import LotteryTicket
@@ -85,8 +85,13 @@ def _pruner(cfg: DictConfig, generator: torch.Generator, progress: Progress) -> 
     return pruner
 
 
-def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's Trainer; with `checkpoint`, it resumes from the folder's last.ckpt, if there is one."""
+def make_trainer(
+    cfg: DictConfig, folder: Path, callbacks: list[pl.Callback], code: Mapping[str, str] | None = None
+) -> pl.Trainer:
+    """Lightning's Trainer; with `checkpoint`, it resumes from the folder's last.ckpt, if there is one.
+
+    Checkpoints keep `code`, the checksums of users' own classes.
+    """
     check_devices(cfg)  # again: a cluster's node has other devices than the machine that submitted the job
     cycles: LotteryTicket | None = build(cfg.lifecycle) if "_target_" in cfg.lifecycle else None
     chosen_ones = [build(callback) for callback in (cfg.callbacks or {}).values()]
@@ -94,7 +99,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     callbacks = [*first, *([] if cycles is None else [cycles]), *chosen_ones, *callbacks]
     last = last_checkpoint(folder, identity(cfg))
     if cfg.checkpoint:
-        callbacks += [Resumable(identity(cfg), checksums(resolved(cfg)))]
+        callbacks += [Resumable(identity(cfg), code)]
         kind = BeforeTheEnd if chosen_ones else ModelCheckpoint
         callbacks.append(kind(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     epochs = 0 if not cfg.train else cfg.recipe.epochs if cycles is None else cycles.max_epochs

@@ -36,12 +36,13 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
         reading: the seconds that building it took.
     """
     start = time.perf_counter() - reading
+    code = own_code.checksums(resolved(cfg))  # now, as the files may change during the run
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     bars, history = ProgressBars(console.rich), History(folder / "metrics.csv")
     data = make_data(cfg, dataset)
     module = make_module(cfg, data, bars.scoring)
     export = Export(cfg.export, cfg.dataset.input_shape) if cfg.export else None
-    trainer = make_trainer(cfg, folder, [history, bars, *([export] if export else [])])
+    trainer = make_trainer(cfg, folder, [history, bars, *([export] if export else [])], code)
     check_batches(cfg, data, module, trainer)
     console.rich.quiet = not trainer.is_global_zero
     with opened(trainer, resolved(cfg)) as dashboards:
@@ -61,7 +62,7 @@ def run(cfg: DictConfig, folder: Path, console: Console, dataset: Dataset, readi
             training=sum(epoch["seconds"] for epoch in history.rows),
             total=time.perf_counter() - start + history.seconds_before,
         )
-        record = _record(cfg, trainer, module, history, seconds)
+        record = _record(cfg, trainer, module, history, seconds).model_copy(update={"code": code})
         if trainer.is_global_zero:
             _write(folder, record, module, keep_weights=not cfg.train if cfg.weights is None else cfg.weights)
             if export is not None:
@@ -108,7 +109,6 @@ def _record(
         trained=TrainingEnd(epochs=epochs, steps=trainer.global_step, stopped=stopped),
         device=described(trainer.strategy.root_device, trainer.world_size),
         versions=results.versions(),
-        code=own_code.checksums(resolved(cfg)),
         commit=results.commit(),
     )
 
